@@ -1,0 +1,182 @@
+"""The one error tree of the product. Imports nothing of ours.
+
+Pick the class by what the caller must do next, not by where it happened:
+
+    ExtractError
+    ├── StopError                 end the run; nothing that follows can help
+    │   ├── ConfigurationError    exit 2   the user must change the configuration or the command
+    │   ├── AuthenticationError   exit 3   the source or the catalog does not know us
+    │   ├── AccessDeniedError     exit 3   it knows us and says no
+    │   ├── CertificateError      exit 3   the server's TLS certificate is not trusted
+    │   ├── FencedError           exit 4   another run of this pipeline and shard is alive
+    │   ├── SchemaDriftError      exit 4   a table is not of the shape, or has features, we can write
+    │   ├── LostStateError        exit 4   watermarks and data do not belong together
+    │   └── StorageError          exit 4   the destination cannot be read or written (read-only, disk full)
+    ├── RetryError                the same again, later
+    │   ├── UnavailableError      exit 1   no connection, time-out, 5xx, a body cut midway
+    │   ├── ThrottledError        exit 1   429, or 503 with Retry-After
+    │   └── CommitConflictError   exit 4   another writer won this version; rebuild on the new one
+    ├── SplitError                exit 1   too large (413, over the byte budget, item limit): ask for less
+    ├── ExpiredError              exit 3   credentials expired midway: refresh once, then retry
+    ├── UnknownCommitError        exit 4   the commit may or may not have landed: look before doing anything
+    └── TagError                  exit 1   one tag cannot be read; the others go on
+        ├── TagGoneError          the point does not exist (any more)
+        ├── TagForbiddenError     the point may not be read by us
+        ├── TagStuckError         more events share one instant than the server will return
+        └── UndecodableError      the answer for this tag is not what the protocol says
+
+Every error carries a sentence without secrets, and a hint that says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AccessDeniedError",
+    "AuthenticationError",
+    "CertificateError",
+    "CommitConflictError",
+    "ConfigurationError",
+    "ExpiredError",
+    "ExtractError",
+    "FencedError",
+    "LostStateError",
+    "RetryError",
+    "SchemaDriftError",
+    "SplitError",
+    "StopError",
+    "StorageError",
+    "TagError",
+    "TagForbiddenError",
+    "TagGoneError",
+    "TagStuckError",
+    "ThrottledError",
+    "UnavailableError",
+    "UndecodableError",
+    "UnknownCommitError",
+]
+
+
+class ExtractError(Exception):
+    """Root of every expected error: `message` says what and where, `hint` what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StopError(ExtractError):
+    """End the run; nothing that follows can help."""
+
+
+class ConfigurationError(StopError):
+    """The user must change the configuration or the command."""
+
+    exit_code = 2
+
+
+class AuthenticationError(StopError):
+    """The source or the catalog does not know us."""
+
+    exit_code = 3
+
+
+class AccessDeniedError(StopError):
+    """The source or the catalog knows us and says no."""
+
+    exit_code = 3
+
+
+class CertificateError(StopError):
+    """The server's TLS certificate is not trusted."""
+
+    exit_code = 3
+
+
+class FencedError(StopError):
+    """Another run of this pipeline and shard is alive, or has committed since we started."""
+
+    exit_code = 4
+
+
+class SchemaDriftError(StopError):
+    """A table is not of the shape, or has features, that we can write."""
+
+    exit_code = 4
+
+
+class LostStateError(StopError):
+    """Watermarks and data do not belong together; never treated as an empty start."""
+
+    exit_code = 4
+
+
+class StorageError(StopError):
+    """The destination cannot be read or written: read-only, disk full, no such bucket."""
+
+    exit_code = 4
+
+
+class RetryError(ExtractError):
+    """The same again, later. `retry_after_secs` is what the other side asked for, if it did."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_secs: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_secs = retry_after_secs
+
+
+class UnavailableError(RetryError):
+    """No connection, time-out, 5xx, or a body cut midway."""
+
+
+class ThrottledError(RetryError):
+    """The source asked us to slow down: 429, or 503 with Retry-After."""
+
+
+class CommitConflictError(RetryError):
+    """Another writer won this version; rebuild on the new one."""
+
+    exit_code = 4
+
+
+class SplitError(ExtractError):
+    """The request or its answer is too large: ask for less."""
+
+
+class ExpiredError(ExtractError):
+    """Credentials expired midway: refresh once, then retry."""
+
+    exit_code = 3
+
+
+class UnknownCommitError(ExtractError):
+    """The commit may or may not have landed: look before doing anything."""
+
+    exit_code = 4
+
+
+class TagError(ExtractError):
+    """One tag cannot be read; the others go on."""
+
+
+class TagGoneError(TagError):
+    """The point does not exist (any more)."""
+
+
+class TagForbiddenError(TagError):
+    """The point may not be read by us."""
+
+
+class TagStuckError(TagError):
+    """More events share one instant than the server will return in one answer."""
+
+
+class UndecodableError(TagError):
+    """The answer for this tag is not what the protocol says."""

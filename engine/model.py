@@ -1,0 +1,76 @@
+"""The values that flow: tags, windows, asks and what became of them. Pure; imports no I/O.
+
+Time is a whole number of microseconds since 1970-01-01T00:00:00Z everywhere inside the engine
+(`Micros`); windows are half-open. PI's seventh fraction digit matters only on the wire, and is
+handled there: a window bound is always a whole microsecond, so no event can fall between two windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from config.errors import TagError
+
+__all__ = ["Answer", "Ask", "Micros", "Outcome", "Tag", "Window"]
+
+Micros: TypeAlias = int
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """What reading a tag needs to know of it; everything else is in pi_tags."""
+
+    web_id: str
+    name: str
+    units: str = ""
+    point_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Half-open `[start, end)`."""
+
+    start: Micros
+    end: Micros
+
+    def __bool__(self) -> bool:
+        return self.end > self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One tag and window, to be read with at most `max_count` events."""
+
+    tag: Tag
+    start: Micros
+    end: Micros
+    max_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an ask.
+
+    `rows` events in `[ask.start, until)` were decoded, and that window is complete:
+    `until == ask.end` finished; `ask.start < until < ask.end` cut, ask again from `until`;
+    `until == ask.start` without an error: the whole page lies in one microsecond, ask for more
+    events at once. With `error`, everything before `until` is still complete and usable.
+    """
+
+    ask: Ask
+    rows: int
+    until: Micros
+    last_event: Micros | None = None
+    error: TagError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One decoded answer: rows of all its tags (pi_timeseries schema, asks in order), and outcomes."""
+
+    rows: pa.RecordBatch
+    outcomes: tuple[Outcome, ...]
+    body_bytes: int

@@ -1,0 +1,1 @@
+"""The import that notebooks know; grows its face later."""

@@ -1,0 +1,170 @@
+"""Ports of a destination: what every committer must do, whatever decides its commits. No I/O here.
+
+All calls block (delta-rs releases the GIL); the engine runs them in worker threads, one at a time
+per table. A new kind of destination (say Unity Catalog managed tables) is a new file that satisfies
+`Lakehouse` and `CommitTable` and passes tests/contract.
+
+The rule of exactness: a commit is numbered (`CommitKey`), and goes through a snapshot taken when the
+table was opened. If anybody has committed under the same `app_id` since that snapshot, the commit
+fails with `FencedError` and nothing lands. Commits of other `app_id`s never disturb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import pyarrow as pa
+
+from .tables import TableSpec
+
+__all__ = ["CommitKey", "CommitReceipt", "CommitTable", "Lakehouse", "LastCommit", "Lease", "Stage", "StagedFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitKey:
+    """Names one commit: `app_id` says whose (pipeline, dataset, shard), `sequence` which (1, 2, ...)."""
+
+    app_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """One Parquet file that lies under the table's root and is not part of the table yet."""
+
+    path: str  # relative to the table root, forward slashes
+    size_bytes: int
+    rows: int
+    partition_values: Mapping[str, str | None]
+    stats_json: str
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReceipt:
+    """Proof that a commit is in the table's log."""
+
+    key: CommitKey
+    version: int
+    rows: int
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastCommit:
+    """The newest commit under an `app_id`, read back from the log with its metadata."""
+
+    key: CommitKey
+    version: int
+    metadata: Mapping[str, str]
+
+
+class Stage(Protocol):
+    """Writes record batches into Parquet files under the table; invisible until committed."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch of the table's schema. Raises `StorageError` (disk full, read-only)."""
+
+    def close(self) -> tuple[StagedFile, ...]:
+        """Finish the files. No file at all when nothing was written."""
+
+    def abort(self) -> None:
+        """Remove what was written; never raises for a file that is not there."""
+
+
+class CommitTable(Protocol):
+    """One table at a destination."""
+
+    @property
+    def spec(self) -> TableSpec: ...
+
+    @property
+    def uri(self) -> str: ...
+
+    def exists(self) -> bool: ...
+
+    def open(self) -> Self:
+        """Create the table if it is not there, check it, and take a fresh snapshot.
+
+        Raises `SchemaDriftError` naming the column or feature we cannot write, `StorageError`.
+        """
+
+    def last_sequence(self, app_id: str) -> int | None:
+        """Highest sequence committed under `app_id` in the current snapshot; None for never."""
+
+    def last_commit(self, app_id: str) -> LastCommit | None:
+        """The commit behind `last_sequence`, with its metadata.
+
+        Raises `LostStateError` if the log no longer holds it.
+        """
+
+    def stage(self) -> Stage: ...
+
+    def discard(self, files: Sequence[StagedFile]) -> None:
+        """Remove staged files that were never committed."""
+
+    def commit(
+        self,
+        key: CommitKey,
+        files: Sequence[StagedFile],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        replace_where: Mapping[str, str] | None = None,
+    ) -> CommitReceipt:
+        """Add `files` in one atomic commit, and advance `app_id` to `key.sequence`.
+
+        With `replace_where` (partition column to value; empty mapping: the whole table) the live
+        files it matches are removed in the same commit. An outcome that is unknown is looked up in
+        the log, by a token in the commit's metadata, before anything is sent again.
+
+        Raises `FencedError` (somebody committed under `app_id` since the snapshot),
+        `CommitConflictError` (a replace lost against another writer: `open` and rebuild),
+        `StorageError`. Nothing has landed when it raises, except `UnknownCommitError`.
+        """
+
+    def read(
+        self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None
+    ) -> pa.RecordBatchReader:
+        """Stream rows of the snapshot, at most the partitions of `where`, in no given order."""
+
+    def scan_tags(self) -> pa.Table:
+        """Of a table with tag_webid and timestamp: one row a tag (tag_webid, low, high, rows),
+        the first and last timestamp and the count, computed in bounded memory.
+        """
+
+
+class Lease(Protocol):
+    """Says who is at work on a pipeline and shard, so that a second run can refuse politely.
+
+    A hint for people, not the guard: the guard is `CommitTable.commit`.
+    """
+
+    def acquire(self) -> None:
+        """Take the lease, or raise `FencedError` naming the live holder. A holder that died is
+        recognised within a few seconds by its silence; no clock of another machine is trusted.
+        """
+
+    def renew(self) -> None:
+        """Say that we are alive; call every `renew_secs`."""
+
+    def release(self) -> None: ...
+
+    @property
+    def renew_secs(self) -> float: ...
+
+
+class Lakehouse(Protocol):
+    """Where tables live: a folder or bucket, or a catalog."""
+
+    def table(self, spec: TableSpec) -> CommitTable: ...
+
+    def lease(self, pipeline: str, shard: str, run_id: str) -> Lease: ...
+
+    def shards_seen(self, pipeline: str) -> tuple[str, ...]:
+        """Shards ("0-of-1", ...) that hold, or died holding, a lease of this pipeline."""

@@ -1,0 +1,120 @@
+"""The tables that land: one Arrow schema, grain and comment each. Imports nothing of ours; no I/O.
+
+Invariant: what is written here is what the SQL of a user meets. Timestamps are
+`timestamp[us, UTC]`; strings may be dictionary-encoded in memory and are `string` in Delta.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+__all__ = ["DATASETS", "PI_TAGS", "PI_TIMESERIES", "PI_WATERMARKS", "TIMESTAMP", "TableSpec"]
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One table: its default name, the schema role it lives under, shape, partitions and comments."""
+
+    name: str
+    home: str  # which configured schema: "schema", "checkpoint_schema" or "monitoring_schema"
+    schema: pa.Schema
+    partition_by: tuple[str, ...] = ()
+    comment: str = ""
+    # Columns whose minimum and maximum go into the file statistics that readers skip files by.
+    stats_columns: tuple[str, ...] = ()
+    # Columns few enough in distinct values that Parquet dictionary encoding pays.
+    dictionary_columns: tuple[str, ...] = field(default=())
+
+
+def _field(name: str, kind: pa.DataType, comment: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"comment": comment})
+
+
+PI_TIMESERIES = TableSpec(
+    name="pi_timeseries",
+    home="schema",
+    comment="One recorded event of a PI tag; key (tag_webid, timestamp, sequence).",
+    partition_by=("partition_date",),
+    stats_columns=("tag_webid", "timestamp", "sequence", "value"),
+    dictionary_columns=("tag_webid", "tag_name", "value_string", "value_kind", "units"),
+    schema=pa.schema(
+        [
+            _field("tag_webid", pa.string(), "WebID of the PI point; joins pi_tags"),
+            _field("tag_name", pa.string(), "Name of the PI point when the event was read"),
+            _field("timestamp", TIMESTAMP, "When the event was recorded, UTC, truncated to microseconds"),
+            _field("sequence", pa.int32(), "Ordinal among the events of this tag in this microsecond, in server order"),
+            _field("value", pa.float64(), "The number, where the event is one"),
+            _field("value_string", pa.string(), "The text, state name or JSON of an event that is not a plain number"),
+            _field("state_code", pa.int32(), "Code of a digital or system state"),
+            _field(
+                "value_kind", pa.string(), "number, string, digital, system, boolean, timestamp, blob, array or null"
+            ),
+            _field("good", pa.bool_(), "PI quality flag as sent"),
+            _field("questionable", pa.bool_(), "PI quality flag as sent"),
+            _field("substituted", pa.bool_(), "PI quality flag as sent"),
+            _field("annotated", pa.bool_(), "Whether the event carries an annotation, as sent"),
+            _field("units", pa.string(), "Engineering units of the event"),
+            _field("ingestion_timestamp", TIMESTAMP, "When this row was read from the source"),
+            _field("partition_date", pa.date32(), "UTC date of timestamp"),
+        ]
+    ),
+)
+
+PI_TAGS = TableSpec(
+    name="pi_tags",
+    home="schema",
+    comment="One PI point as last seen; key tag_webid.",
+    stats_columns=("tag_webid", "name"),
+    dictionary_columns=("point_type", "point_class", "engineering_units", "digital_set", "data_server"),
+    schema=pa.schema(
+        [
+            _field("tag_webid", pa.string(), "WebID of the PI point"),
+            _field("name", pa.string(), "Name of the point"),
+            _field("path", pa.string(), "Path of the point, \\\\SERVER\\TAG"),
+            _field("descriptor", pa.string(), "Descriptor of the point"),
+            _field("point_type", pa.string(), "Float32, Int32, Digital, String, ..."),
+            _field("point_class", pa.string(), "Point class"),
+            _field("engineering_units", pa.string(), "Engineering units"),
+            _field("digital_set", pa.string(), "Digital state set of a digital point"),
+            _field("span", pa.float64(), "Span of the point"),
+            _field("zero", pa.float64(), "Zero of the point"),
+            _field("step", pa.bool_(), "Whether values hold until the next one (no interpolation)"),
+            _field("future", pa.bool_(), "Whether the point stores future data"),
+            _field("data_server", pa.string(), "Name of the PI Data Archive"),
+            _field("first_seen", TIMESTAMP, "First run that saw the point"),
+            _field("last_seen", TIMESTAMP, "Day of the last run that saw the point (rewritten at most daily)"),
+            _field("deleted_at", TIMESTAMP, "When the point was first found missing; null while it exists"),
+            _field("attributes", pa.map_(pa.string(), pa.string()), "Further point attributes, as text"),
+        ]
+    ),
+)
+
+PI_WATERMARKS = TableSpec(
+    name="pi_watermarks",
+    home="checkpoint_schema",
+    comment="What is done: events of a tag in [low, high) are in the data table. The widest row of a tag counts.",
+    partition_by=("pipeline",),
+    stats_columns=("tag_webid",),
+    dictionary_columns=("dataset", "status", "last_error"),
+    schema=pa.schema(
+        [
+            _field("pipeline", pa.string(), "Pipeline that owns the row"),
+            _field("dataset", pa.string(), "recorded, ..."),
+            _field("tag_webid", pa.string(), "WebID of the PI point"),
+            _field("low", TIMESTAMP, "Start of the window that is done, inclusive"),
+            _field("high", TIMESTAMP, "End of the window that is done, exclusive"),
+            _field("last_event_timestamp", TIMESTAMP, "Newest event committed"),
+            _field("commit_sequence", pa.int64(), "Number of the data commit this row belongs to"),
+            _field("rows_total", pa.int64(), "Events of the tag committed so far"),
+            _field("status", pa.string(), "ok, failed or stuck"),
+            _field("last_error", pa.string(), "Why the tag is not ok"),
+            _field("updated_at", TIMESTAMP, "When this row was written"),
+        ]
+    ),
+)
+
+DATASETS = (PI_TIMESERIES, PI_TAGS, PI_WATERMARKS)
