@@ -1,0 +1,36 @@
+"""Requests and responses as plain values: the seam between what we know of PI Web API and the network.
+
+Pure: `piweb` builds a `Request` and reads a `Response`; `net` moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Request", "Response"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `path` is below the base URL, with its query already percent-encoded.
+
+    `safe` says that sending it twice changes nothing at the server: every GET, and a POST /batch
+    of GETs. Only safe requests are retried.
+    """
+
+    method: str
+    path: str
+    body: bytes | None = None
+    safe: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, its body read to the end and decompressed. Header names are lower case."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    elapsed_secs: float = 0.0
+    first_byte_secs: float = 0.0
