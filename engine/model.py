@@ -12,11 +12,13 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from config.errors import TagError
+from config.errors import RetryError, SplitError, TagError
 
-__all__ = ["Answer", "Ask", "Micros", "Outcome", "Tag", "Window"]
+__all__ = ["Answer", "Ask", "AskError", "Micros", "Outcome", "Tag", "Window"]
 
 Micros: TypeAlias = int
+# What can go wrong with one tag of an answer while the others are fine.
+AskError: TypeAlias = TagError | SplitError | RetryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,6 @@ class Window:
     start: Micros
     end: Micros
 
-    def __bool__(self) -> bool:
-        return self.end > self.start
-
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -57,14 +56,20 @@ class Outcome:
     `rows` events in `[ask.start, until)` were decoded, and that window is complete:
     `until == ask.end` finished; `ask.start < until < ask.end` cut, ask again from `until`;
     `until == ask.start` without an error: the whole page lies in one microsecond, ask for more
-    events at once. With `error`, everything before `until` is still complete and usable.
+    events at once. With `error`, everything before `until` is still complete and usable; the kind
+    of error says what to do for the rest: report the tag, ask for less, or ask again later.
+
+    `recheck`: several tags shared a count, the answer is exactly that long, and does not say which
+    tag it was cut at. What is before `until` stands; ask this tag alone from there on (also when
+    `until == ask.start`, which then does not mean that a page is full of one microsecond).
     """
 
     ask: Ask
     rows: int
     until: Micros
     last_event: Micros | None = None
-    error: TagError | None = None
+    error: AskError | None = None
+    recheck: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""Readings (one tag, one gap) and the lanes that carry them. Pure.
+
+A lane is a pack of readings that travel in the same requests. It walks its gap slice by slice and
+is in flight at most once, so what it delivers of a tag is in order and without holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ..model import Ask, Micros, Tag
+from .timeline import DAY, Gap, cut
+
+__all__ = ["Lane", "Limits", "Reading", "pack"]
+
+# A slice never spans more days than this: each day is a partition, and a file, of its own.
+MAX_SLICE_DAYS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one request may ask for. Counts are recorded values."""
+
+    tags_per_request: int = 100
+    values_per_answer: int = 25_000
+    max_count_per_tag: int = 10_000
+    server_max_count: int = 150_000
+
+    @property
+    def answer_cap(self) -> int:
+        """Most values one answer can hold, however wrong the expectation: tags x max_count."""
+        return min(2 * self.values_per_answer, self.server_max_count)
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """What is left to read of one tag: `[start, end)`, shrinking from the front, or from the back."""
+
+    tag: Tag
+    start: Micros
+    end: Micros
+    backward: bool
+    rate: float  # expected events per microsecond
+    low: Micros  # what is done of the tag (low == high: nothing yet)
+    high: Micros
+    mark: Micros | None = None  # where the current slice stops; None between slices
+    max_count: int = 0  # 0: the lane's share; otherwise what a stuck tag was raised, or a heavy one cut, to
+    stride: Micros = 0  # backward only: longest slice that is likely to fit one page; 0: unknown
+    attempts: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.start >= self.end
+
+    def open_slice(self, days: int) -> None:
+        self.mark = cut(Gap(self.start, self.end, self.backward), days)
+        if self.stride:
+            self.mark = max(self.mark, self.end - self.stride)
+
+    def window(self) -> tuple[Micros, Micros]:
+        """The rest of the current slice."""
+        assert self.mark is not None  # noqa: S101 - a lane marks its readings before it asks
+        return (self.mark, self.end) if self.backward else (self.start, self.mark)
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """A pack of readings; `number` makes the order of equals stable."""
+
+    number: int
+    readings: list[Reading] = field(default_factory=list)
+
+    @property
+    def priority(self) -> tuple[bool, Micros, int]:
+        """Live data before backfill; then the oldest gap first, backfill from the newest."""
+        first = self.readings[0]
+        edge = -max(r.end for r in self.readings) if first.backward else min(r.start for r in self.readings)
+        return (first.backward, edge, self.number)
+
+    def asks(self, limits: Limits) -> tuple[tuple[Reading, ...], tuple[Ask, ...]]:
+        """What to ask next: the rest of the current slice, or the next slice of everything left."""
+        open_now = [r for r in self.readings if r.mark is not None]
+        if not open_now:
+            days = self._slice_days(limits)
+            for reading in self.readings:
+                reading.open_slice(days)
+            open_now = self.readings
+        chosen = tuple(open_now[: limits.answer_cap])
+        share = min(limits.max_count_per_tag, limits.answer_cap // len(chosen))
+        return chosen, tuple(Ask(r.tag, *r.window(), r.max_count or max(1, share)) for r in chosen)
+
+    def _slice_days(self, limits: Limits) -> int:
+        per_day = sum(r.rate for r in self.readings) * DAY
+        return max(1, min(MAX_SLICE_DAYS, int(limits.values_per_answer / per_day))) if per_day > 0 else MAX_SLICE_DAYS
+
+
+def pack(readings: Iterable[Reading], limits: Limits) -> Iterator[list[Reading]]:
+    """Packs of readings whose next answer stays within the limits.
+
+    Neighbours share direction and window (so that one streamset can carry them) and are of like
+    rate (so that the fastest of a pack wastes no pages). A reading too heavy for one answer travels
+    alone, by pages.
+    """
+    ordered = sorted(readings, key=lambda r: (r.backward, r.start, r.end, r.rate))
+    pile: list[Reading] = []
+    values = 0.0
+    for reading in ordered:
+        expected = min(reading.rate * min(reading.end - reading.start, DAY), limits.max_count_per_tag)
+        if pile and (len(pile) >= limits.tags_per_request or values + expected > limits.values_per_answer):
+            yield pile
+            pile, values = [], 0.0
+        pile.append(reading)
+        values += expected
+    if pile:
+        yield pile

@@ -1,0 +1,258 @@
+"""The plan of a run: which request comes next, and what an answer, or its failure, means for it. Pure.
+
+It holds every reading and nothing of what was read. The flow takes a chunk, asks, and settles it;
+what comes back says how far each watermark may move once the rows are committed.
+
+Invariant: a tag is in at most one chunk at a time, and an `Advance` never covers an event that was
+not handed over with it or before it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from config.errors import ExtractError, TagStuckError
+
+from ..model import Ask, Micros, Outcome, Tag, Window
+from .decisions import Decision, decide
+from .lanes import Lane, Limits, Reading, pack
+from .timeline import gaps
+
+__all__ = ["Advance", "Chunk", "Failure", "Plan", "Settled", "readings_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Once `rows` new events of the tag are committed, `[low, high)` is done."""
+
+    tag: Tag
+    low: Micros
+    high: Micros
+    rows: int
+    last_event: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A tag given up for this run; `low` and `high` are as far as it is done."""
+
+    tag: Tag
+    error: ExtractError
+    low: Micros
+    high: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit of work: asks of one lane, in order with their readings."""
+
+    lane: Lane
+    readings: tuple[Reading, ...]
+    asks: tuple[Ask, ...]
+
+    def part(self, start: int, stop: int) -> Chunk:
+        return Chunk(self.lane, self.readings[start:stop], self.asks[start:stop])
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an answer means. `keep[i]` says whether the rows of outcome i go to the table."""
+
+    advances: tuple[Advance, ...]
+    failures: tuple[Failure, ...]
+    keep: tuple[bool, ...]
+
+
+def readings_for(
+    tag: Tag, wanted: Window, done: Window | None, *, rows_done: int, assumed_rate: float
+) -> tuple[Reading, ...]:
+    """Readings that make `wanted` done. The expected rate is what was seen so far, else `assumed_rate`."""
+    span = done.end - done.start if done is not None else 0
+    rate = rows_done / span if span > 0 else assumed_rate
+    return tuple(
+        Reading(
+            tag,
+            gap.start,
+            gap.end,
+            gap.backward,
+            rate,
+            low=gap.start if done is None else done.start,
+            high=gap.start if done is None else done.end,
+        )
+        for gap in gaps(done, wanted)
+    )
+
+
+class Plan:
+    """Lanes by priority. Not thread-safe: one event loop owns it."""
+
+    def __init__(self, readings: Iterable[Reading], limits: Limits) -> None:
+        self.limits = limits
+        self._heap: list[tuple[tuple[bool, Micros, int], Lane]] = []
+        self._lanes_made = 0
+        self._away = 0
+        self._stopped: ExtractError | None = None
+        self._stopping = False
+        self.span_total = 0
+        self.span_done = 0
+        self.expected_values = 0.0
+        kept = [r for r in readings if not r.finished]
+        for reading in kept:
+            self.span_total += reading.end - reading.start
+            self.expected_values += reading.rate * (reading.end - reading.start)
+        for pile in pack(kept, limits):
+            self._add_lane(pile)
+
+    def __repr__(self) -> str:
+        return f"Plan({len(self._heap)} lanes ready, {self._away} away, {self.fraction_done:.1%} done)"
+
+    @property
+    def fraction_done(self) -> float:
+        return self.span_done / self.span_total if self.span_total else 1.0
+
+    @property
+    def done(self) -> bool:
+        """Nothing is ready and nothing is away."""
+        return not self._heap and not self._away
+
+    @property
+    def stopped(self) -> ExtractError | None:
+        """Why the plan was stopped early, if an error stopped it."""
+        return self._stopped
+
+    def stop(self, error: ExtractError | None = None) -> None:
+        """Hand out nothing more; what is away may still be settled."""
+        self._stopping = True
+        self._heap.clear()
+        self._stopped = self._stopped or error
+
+    def take(self) -> Chunk | None:
+        """The most urgent chunk, or None when nothing is ready now (more may come back)."""
+        if not self._heap:
+            return None
+        _, lane = heapq.heappop(self._heap)
+        self._away += 1
+        readings, asks = lane.asks(self.limits)
+        return Chunk(lane, readings, asks)
+
+    def give_back(self, chunk: Chunk) -> None:
+        """Every part of the chunk is settled: its lane may travel again, if anything is left of it."""
+        self._away -= 1
+        lane = chunk.lane
+        lane.readings = [r for r in lane.readings if not r.finished]
+        if lane.readings and not self._stopping:
+            heapq.heappush(self._heap, (lane.priority, lane))
+
+    def settle(self, chunk: Chunk, outcomes: Sequence[Outcome]) -> Settled:
+        """Take in the outcomes of a chunk (or part), in the order of its asks."""
+        advances: list[Advance] = []
+        failures: list[Failure] = []
+        keep: list[bool] = []
+        for reading, outcome in zip(chunk.readings, outcomes, strict=True):
+            use = not (reading.backward and outcome.until < outcome.ask.end)
+            if use and outcome.until > outcome.ask.start:
+                advances.append(self._advance(reading, outcome))
+            keep.append(use and outcome.rows > 0)
+            failure = self._follow_up(chunk.lane, reading, outcome)
+            if failure is not None:
+                failures.append(failure)
+        return Settled(tuple(advances), tuple(failures), tuple(keep))
+
+    def fault(self, chunk: Chunk, error: ExtractError) -> tuple[Failure, ...]:
+        """The whole request of a chunk (or part) failed; decide for its tags."""
+        attempts = max(r.attempts for r in chunk.readings)
+        max_count = max(a.max_count for a in chunk.asks)
+        decision = decide(error, tags=len(chunk.readings), max_count=max_count, attempts=attempts)
+        if decision is Decision.STOP:
+            self.stop(error)
+        elif decision is Decision.HALVE_TAGS:
+            half = len(chunk.readings) // 2
+            self._move_out(chunk.lane, chunk.readings[:half])
+            self._move_out(chunk.lane, chunk.readings[half:])
+        elif decision is Decision.HALVE_COUNT:
+            chunk.readings[0].max_count = max(1, max_count // 2)
+        elif decision is Decision.AGAIN:
+            for reading in chunk.readings:
+                reading.attempts += 1
+        else:
+            return tuple(self._give_up(chunk.lane, r, error) for r in chunk.readings)
+        return ()
+
+    def _advance(self, reading: Reading, outcome: Outcome) -> Advance:
+        """Shrink the reading by what is complete, and learn how dense the tag is."""
+        ask = outcome.ask
+        span = outcome.until - ask.start
+        self.span_done += span
+        reading.rate = (reading.rate + outcome.rows / span) / 2
+        reading.attempts = 0
+        if reading.backward:
+            reading.end = reading.low = ask.start
+            if outcome.rows * 2 < ask.max_count:
+                reading.stride *= 4
+        else:
+            reading.start = outcome.until
+            reading.high = max(reading.high, outcome.until)
+        if outcome.until == ask.end:
+            reading.mark = None
+            reading.max_count = 0
+        return Advance(reading.tag, reading.low, reading.high, outcome.rows, outcome.last_event)
+
+    def _follow_up(self, lane: Lane, reading: Reading, outcome: Outcome) -> Failure | None:
+        """What an outcome asks for next: nothing, another page, more at once, a retry, or giving up."""
+        ask = outcome.ask
+        if outcome.error is not None:
+            decision = decide(outcome.error, tags=1, max_count=ask.max_count, attempts=reading.attempts)
+            if decision is Decision.STOP:
+                self.stop(outcome.error)
+            elif decision is Decision.HALVE_COUNT:
+                reading.max_count = ask.max_count // 2
+            elif decision is Decision.AGAIN:
+                reading.attempts += 1
+                self._move_out(lane, (reading,))
+            else:
+                return self._give_up(lane, reading, outcome.error)
+            return None
+        if outcome.until == ask.end:
+            return None
+        if reading.backward and outcome.until > ask.start:
+            # Pages go forward but `low` moves down, so a slice must fit one page: this one's rows are
+            # dropped, and its newest part, as long as half a page lasted, is asked for instead.
+            reading.stride = max(1, (outcome.until - ask.start) // 2)
+            reading.mark = None
+            return None
+        if outcome.until == ask.start:
+            return self._more_at_once(lane, reading, ask)
+        return None
+
+    def _more_at_once(self, lane: Lane, reading: Reading, ask: Ask) -> Failure | None:
+        """A page full of one microsecond cannot move: ask for more values, alone, up to the server's limit."""
+        limit = self.limits.server_max_count
+        if ask.max_count >= limit:
+            error = TagStuckError(
+                f"{reading.tag.name}: at least {ask.max_count} events share the microsecond {ask.start} "
+                "(since 1970), more than the server returns at once",
+                hint="Raise MaxReturnedItemsPerCall on the PI Web API, or remove the repeated events.",
+            )
+            return self._give_up(lane, reading, error)
+        reading.max_count = min(limit, ask.max_count * 4)
+        self._move_out(lane, (reading,))
+        return None
+
+    def _give_up(self, lane: Lane, reading: Reading, error: ExtractError) -> Failure:
+        lane.readings.remove(reading)
+        self.span_done += reading.end - reading.start
+        return Failure(reading.tag, error, reading.low, reading.high)
+
+    def _move_out(self, lane: Lane, readings: Sequence[Reading]) -> None:
+        """Put readings into a lane of their own, which is ready at once."""
+        gone = set(map(id, readings))
+        lane.readings = [r for r in lane.readings if id(r) not in gone]
+        self._add_lane(list(readings))
+
+    def _add_lane(self, readings: list[Reading]) -> None:
+        lane = Lane(self._lanes_made, readings)
+        self._lanes_made += 1
+        if not self._stopping:
+            heapq.heappush(self._heap, (lane.priority, lane))

@@ -1,0 +1,239 @@
+"""The plan never loses, doubles or reorders an event, whatever the server's densities and failures."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config.errors import (
+    ConfigurationError,
+    SplitError,
+    TagGoneError,
+    TagStuckError,
+    ThrottledError,
+    UnavailableError,
+)
+from engine.model import Ask, Outcome, Tag, Window
+from engine.plan.forecast import forecast
+from engine.plan.lanes import Limits
+from engine.plan.planner import Plan, readings_for
+from engine.plan.timeline import DAY
+
+SMALL = Limits(tags_per_request=3, values_per_answer=12, max_count_per_tag=8, server_max_count=64)
+
+
+class Table:
+    """A data table and its watermarks, as the committer would leave them."""
+
+    def __init__(self, done: dict[str, Window] | None = None, events: dict[str, list[int]] | None = None) -> None:
+        self.done: dict[str, Window] = dict(done or {})
+        self.rows: dict[str, list[int]] = defaultdict(list)
+        for web_id, window in self.done.items():
+            self.rows[web_id] = [t for t in (events or {})[web_id] if window.start <= t < window.end]
+
+
+def answer(ask: Ask, events: list[int]) -> tuple[Outcome, list[int]]:
+    """What the decoder makes of a server's answer, with its cut rule."""
+    found = events[bisect_left(events, ask.start) : bisect_left(events, ask.end)][: ask.max_count]
+    if len(found) < ask.max_count:
+        return Outcome(ask, len(found), ask.end, found[-1] if found else None), found
+    kept = [t for t in found if t < found[-1]]
+    return Outcome(ask, len(kept), found[-1], kept[-1] if kept else None), kept
+
+
+def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda chunk, n: None, steps: int = 5_000):
+    """Run a plan against a model server; apply rows and advances together, as one commit does."""
+    failures = []
+    for n in range(steps):
+        chunk = plan.take()
+        if chunk is None:
+            break
+        error = fail(chunk, n)
+        if error is not None:
+            failures += plan.fault(chunk, error)
+        else:
+            answers = [answer(ask, events[ask.tag.web_id]) for ask in chunk.asks]
+            settled = plan.settle(chunk, [outcome for outcome, _ in answers])
+            for keep, ask, (_, rows) in zip(settled.keep, chunk.asks, answers, strict=True):
+                if keep:
+                    table.rows[ask.tag.web_id] += rows
+            for advance in settled.advances:
+                before = table.done.get(advance.tag.web_id)
+                now = Window(advance.low, advance.high)
+                assert before is None or (now.start <= before.end and before.start <= now.end), "a hole"
+                table.done[advance.tag.web_id] = (
+                    Window(min(before.start, now.start), max(before.end, now.end)) if before is not None else now
+                )
+            failures += settled.failures
+        plan.give_back(chunk)
+    return failures
+
+
+def make_plan(events, wanted: Window, table: Table, limits=SMALL) -> Plan:
+    readings = []
+    for web_id in events:
+        readings += readings_for(
+            Tag(web_id, web_id), wanted, table.done.get(web_id), rows_done=len(table.rows[web_id]), assumed_rate=1e-6
+        )
+    return Plan(readings, limits)
+
+
+def assert_exact(events, wanted: Window, table: Table, *, but=()) -> None:
+    for web_id, times in events.items():
+        if web_id in but:
+            continue
+        done = table.done[web_id]
+        assert done.start <= wanted.start
+        assert done.end >= wanted.end
+        assert sorted(table.rows[web_id]) == [t for t in times if done.start <= t < done.end]
+
+
+times = st.lists(st.integers(0, 4 * DAY), max_size=40).map(sorted)
+clustered = st.lists(st.tuples(st.integers(0, 4 * DAY), st.integers(1, 12)), max_size=6).map(
+    lambda pairs: sorted(t for t, n in pairs for _ in range(n))
+)
+histories = st.dictionaries(st.sampled_from("abcdefgh"), times | clustered, min_size=1)
+
+
+@st.composite
+def cases(draw):
+    events = draw(histories)
+    start = draw(st.integers(0, 3 * DAY))
+    wanted = Window(start, draw(st.integers(start + 1, 4 * DAY + 1)))
+    done = {}
+    for web_id in events:
+        if draw(st.booleans()):
+            low = draw(st.integers(0, 4 * DAY))
+            done[web_id] = Window(low, draw(st.integers(low, 4 * DAY + 1)))
+    return events, wanted, done
+
+
+@given(cases())
+@settings(max_examples=300, deadline=None)
+def test_what_is_wanted_is_read_exactly_once(case):
+    events, wanted, done = case
+    table = Table(done, events)
+    plan = make_plan(events, wanted, table)
+    assert drive(plan, events, table) == []
+    assert plan.done, plan
+    assert_exact(events, wanted, table)
+
+
+@given(cases(), st.lists(st.sampled_from([None, None, SplitError, UnavailableError, ThrottledError]), max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_failing_requests_lose_nothing_and_a_rerun_completes(case, faults):
+    events, wanted, done = case
+    table = Table(done, events)
+    kinds = dict(enumerate(faults))
+    drive(
+        make_plan(events, wanted, table),
+        events,
+        table,
+        fail=lambda _, n: kinds[n]("no") if kinds.get(n) else None,
+    )
+    drive(make_plan(events, wanted, table), events, table)
+    assert_exact(events, wanted, table)
+
+
+@given(cases(), st.lists(st.integers(0, 6), max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_killed_runs_continue_where_they_stopped(case, kills):
+    events, wanted, done = case
+    table = Table(done, events)
+    for steps in kills:
+        drive(make_plan(events, wanted, table), events, table, steps=steps)
+    drive(make_plan(events, wanted, table), events, table)
+    assert_exact(events, wanted, table)
+
+
+@given(histories, st.sampled_from("abcdefgh"))
+@settings(max_examples=100, deadline=None)
+def test_one_bad_tag_is_found_by_halves_and_holds_up_nobody(events, bad):
+    """A request with the bad tag fails whole, as an ad hoc streamset does."""
+    wanted = Window(0, 4 * DAY + 1)
+    table = Table()
+    plan = make_plan(events, wanted, table)
+    failures = drive(
+        plan,
+        events,
+        table,
+        fail=lambda chunk, _: TagGoneError("gone") if any(a.tag.web_id == bad for a in chunk.asks) else None,
+    )
+    assert [f.tag.web_id for f in failures] == ([bad] if bad in events else [])
+    assert_exact(events, wanted, table, but={bad})
+    assert plan.done
+
+
+def test_more_events_in_one_microsecond_than_the_server_gives_is_stuck_not_skipped():
+    events = {"a": [5] * 100, "b": [1, 2, 3]}
+    table = Table()
+    failures = drive(make_plan(events, Window(0, 10), table), events, table)
+    assert [(f.tag.web_id, type(f.error), f.high) for f in failures] == [("a", TagStuckError, 5)]
+    assert table.rows["b"] == [1, 2, 3]
+    assert table.done["a"] == Window(0, 5)
+
+
+def test_an_error_that_stops_the_run_leaves_nothing_to_take():
+    events = {"a": [1], "b": [2]}
+    plan = make_plan(events, Window(0, 10), Table(), Limits(tags_per_request=1))
+    error = ConfigurationError("no")
+    chunk = plan.take()
+    plan.fault(chunk, error)
+    plan.give_back(chunk)
+    assert plan.take() is None
+    assert plan.done
+    assert plan.stopped is error
+
+
+def test_live_data_goes_before_backfill_and_backfill_starts_at_its_newest_end():
+    done = {w: Window(10 * DAY, 20 * DAY) for w in "ab"}
+    events = {"a": [], "b": []}
+    plan = make_plan(events, Window(0, 21 * DAY), Table(done, events), Limits(tags_per_request=1))
+    order = []
+    while (chunk := plan.take()) is not None:
+        order.append((chunk.readings[0].backward, chunk.asks[0].end))
+        plan.settle(chunk, [Outcome(a, 0, a.end) for a in chunk.asks])
+        plan.give_back(chunk)
+    assert [b for b, _ in order] == sorted(b for b, _ in order)
+    ends = [end for backward, end in order if backward]
+    assert ends == sorted(ends, reverse=True)
+
+
+def test_a_dense_tag_does_not_hold_back_slow_ones_of_its_lane():
+    events = {"fast": list(range(1000)), "slow": [1]}
+    table = Table()
+    plan = make_plan(events, Window(0, 1000), table)
+    drive(plan, events, table, steps=2)
+    assert table.done["slow"] == Window(0, 1000)
+
+
+def test_a_forecast_walks_the_same_lanes_as_the_run():
+    """With events at the expected rate, forecast and run agree on requests and values."""
+    hour = 3_600_000_000
+    events = {f"t{i}": [j * 60_000_000 + i * 1_000 for j in range(60)] for i in range(40)}
+    limits = Limits(tags_per_request=10, values_per_answer=300, max_count_per_tag=25)
+
+    def plan():
+        return Plan(
+            [
+                r
+                for w in events
+                for r in readings_for(Tag(w, w), Window(0, hour), None, rows_done=0, assumed_rate=1 / 60_000_000)
+            ],
+            limits,
+        )
+
+    table = Table()
+    requests = 0
+
+    def count(*_):
+        nonlocal requests
+        requests += 1
+
+    drive(plan(), events, table, fail=count)
+    found = forecast(plan())
+    assert abs(found.requests - requests) <= 0.1 * requests
+    assert abs(found.values - 2400) <= 240
