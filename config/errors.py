@@ -125,11 +125,19 @@ class StorageError(StopError):
 
 
 class RetryError(ExtractError):
-    """The same again, later. `retry_after_secs` is what the other side asked for, if it did."""
+    """The same again, later.
 
-    def __init__(self, message: str, *, hint: str = "", retry_after_secs: float | None = None) -> None:
+    `retry_after_secs` is what the other side asked for, if it did; `status` is the HTTP status, if there
+    was an answer at all: a request that is answered 500 every time may hold one bad tag, a server that
+    cannot be reached says nothing about the request.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after_secs: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_secs = retry_after_secs
+        self.status = status
 
 
 class UnavailableError(RetryError):

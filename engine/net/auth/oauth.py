@@ -1,0 +1,176 @@
+"""OAuth 2 client credentials, as PI Web API 2023 and later wants them (OpenID Connect).
+
+The token endpoint is configured, or discovered below PI Web API's own address. A token is fetched once
+for everybody, renewed a little before it expires, and once more when PI answers 401.
+
+Invariant: client secret and token appear in no message; of an answer of the token endpoint, only the
+`error` word is repeated, and only if it looks like one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote_plus, urlsplit
+
+import aiohttp
+import msgspec
+
+from config.errors import AuthenticationError, ConfigurationError, ExtractError, UnavailableError
+from engine.net.failures import translated
+
+from .bearer import bearer_header
+from .credential import Credential
+
+__all__ = ["OAuth", "OAuthSettings"]
+
+_DISCOVERY: Final = "/.well-known/openid-configuration"
+_EARLY_SECS: Final = 60.0
+_EARLY_SHARE: Final = 0.2  # of a short life
+_ERROR_WORD: Final = re.compile(r"[a-z_]{1,40}")
+_ANSWER_BYTES: Final = 1 << 20
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthSettings:
+    """Where and as whom to ask for tokens. Without `token_url`, it is discovered below `pi_url`."""
+
+    pi_url: str
+    client_id: str
+    client_secret: str
+    token_url: str = ""
+    scope: str = "system"
+
+    def __repr__(self) -> str:
+        return f"OAuthSettings(client_id={self.client_id!r}, client_secret='***', token_url={self.token_url!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    url: str
+    secret_in_body: bool = False
+
+
+class OAuth:
+    """Sends a token that it fetches and renews itself."""
+
+    def __init__(self, settings: OAuthSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        if not settings.client_id or not settings.client_secret:
+            raise ConfigurationError(
+                "auth_type oauth needs a client id and a client secret.",
+                hint="Set pi_web_api.oauth.client_id and client_secret; for a token you fetched yourself, "
+                "secrets_scope with oauth_token_key.",
+            )
+        self._settings = settings
+        self._clock = clock
+        self._fetching = asyncio.Lock()
+        self._endpoint: _Endpoint | None = None
+        self._credential: Credential | None = None
+        self._renew_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"oauth, client {self._settings.client_id}"
+
+    async def credential(self, session: aiohttp.ClientSession) -> Credential:
+        async with self._fetching:  # one fetches, the others wait for what it gets
+            if self._credential is None or self._clock() >= self._renew_at:
+                self._credential = await self._fetch(session)
+            return self._credential
+
+    async def refresh(self, rejected: Credential) -> bool:
+        # Many requests may be rejected with one and the same token; the first of them drops it.
+        if self._credential is rejected:
+            self._credential = None
+        return True
+
+    async def _fetch(self, session: aiohttp.ClientSession) -> Credential:
+        if self._endpoint is None:
+            self._endpoint = await self._find_endpoint(session)
+        asked_at = self._clock()
+        form, headers = self._token_request(self._endpoint)
+        status, answer = await _call(session, "POST", self._endpoint.url, data=form, headers=headers)
+        host = urlsplit(self._endpoint.url).netloc
+        if status != 200:
+            raise _refusal(status, answer, host)
+        token = answer.get("access_token")
+        if not isinstance(token, str) or not token:
+            raise AuthenticationError(
+                f"The token endpoint at {host} sent no access token.", hint="Check pi_web_api.oauth.token_url."
+            )
+        life = answer.get("expires_in")
+        secs = float(life) if isinstance(life, int | float | str) and str(life).replace(".", "", 1).isdigit() else 300.0
+        self._renew_at = asked_at + secs - min(_EARLY_SECS, _EARLY_SHARE * secs)
+        return Credential(bearer_header(token))
+
+    def _token_request(self, endpoint: _Endpoint) -> tuple[dict[str, str], dict[str, str]]:
+        settings = self._settings
+        form = {"grant_type": "client_credentials", "scope": settings.scope}
+        if endpoint.secret_in_body:
+            return {**form, "client_id": settings.client_id, "client_secret": settings.client_secret}, {}
+        pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret)}"  # RFC 6749, 2.3.1
+        return form, {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+    async def _find_endpoint(self, session: aiohttp.ClientSession) -> _Endpoint:
+        settings = self._settings
+        if settings.token_url:
+            return _Endpoint(settings.token_url)
+        where = settings.pi_url.rstrip("/") + _DISCOVERY
+        status, document = await _call(session, "GET", where)
+        url = document.get("token_endpoint")
+        if status != 200 or not isinstance(url, str):
+            raise ConfigurationError(
+                f"{urlsplit(where).netloc} publishes no token endpoint (status {status} at {urlsplit(where).path}).",
+                hint="PI Web API does so from 2023 on, when bearer authentication is on; else set "
+                "pi_web_api.oauth.token_url.",
+            )
+        if urlsplit(where).scheme == "https" and urlsplit(url).scheme != "https":
+            raise ConfigurationError(
+                f"{urlsplit(where).netloc} names a token endpoint without TLS; the client secret is not sent there.",
+                hint="Have the identity provider's address corrected, or set pi_web_api.oauth.token_url.",
+            )
+        methods = document.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        return _Endpoint(url, secret_in_body="client_secret_basic" not in methods)
+
+
+async def _call(session: aiohttp.ClientSession, method: str, url: str, **options: Any) -> tuple[int, Mapping[str, Any]]:
+    host = urlsplit(url).netloc
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", **options.pop("headers", {})}
+    try:
+        async with session.request(
+            method, url, headers=headers, allow_redirects=False, timeout=_TIMEOUT, **options
+        ) as response:
+            body = await response.content.read(_ANSWER_BYTES)
+            while chunk := await response.content.read(_ANSWER_BYTES - len(body)):
+                body += chunk
+            return response.status, _document(body)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _named(translated(error, host=host, timeout_secs=_TIMEOUT.total or 0.0)) from error
+
+
+def _named(error: ExtractError) -> ExtractError:
+    return type(error)(f"While asking for a token: {error.message}", hint=error.hint)
+
+
+def _document(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _refusal(status: int, answer: Mapping[str, Any], host: str) -> ExtractError:
+    word = answer.get("error")
+    reason = word if isinstance(word, str) and _ERROR_WORD.fullmatch(word) else f"status {status}"
+    if status >= 500 or status == 429:
+        return UnavailableError(f"The token endpoint at {host} gives no token ({reason}).", status=status)
+    return AuthenticationError(
+        f"The token endpoint at {host} refuses the client ({reason}).",
+        hint="Check pi_web_api.oauth: client_id, client_secret and scope.",
+    )

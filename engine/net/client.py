@@ -1,0 +1,273 @@
+"""The client of PI Web API: requests in, whole answers or errors of ours out.
+
+Puts the parts of this package together, and keeps no decision to itself: the gate says when, the retry
+options whether again, `auth` as whom, `failures` what a mishap means. Reads no body: that is piweb's.
+
+Invariant: what leaves `send` is a complete body or one of our errors; credentials go to the configured
+address and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, Final, Self
+
+import aiohttp
+from yarl import URL
+
+from config.errors import SplitError
+from engine.piweb.http import Request, Response
+
+from .auth import Credential
+from .body import Body, read_body
+from .failures import not_known, redirected, translated, wrong_status
+from .gate import Gate
+from .retry import RETRIED_STATUSES, Exchange, PoliteRetry, retry_after_secs, with_retries
+from .settings import ClientSettings, ClientStats, warn_of_danger
+from .tls import tls_context
+
+__all__ = ["ClientSettings", "ClientStats", "PIClient"]
+
+_ERROR_BODY_BYTES: Final = 1 << 16  # enough for PI's own error texts; proxies send megabytes of HTML
+_READ_BUFFER_BYTES: Final = 1 << 20
+_CONNECT_SECS: Final = 30.0
+_LATENCY_WEIGHT: Final = 0.1
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "X-Requested-With": "XMLHttpRequest",  # PI refuses a POST without it (defence against forged requests)
+}
+
+
+class PIClient:
+    """One session with one PI Web API; an async context manager."""
+
+    def __init__(self, settings: ClientSettings, *, rand: Callable[[], float] = random.random) -> None:
+        self._settings = settings
+        self._base = settings.url.rstrip("/")
+        self._gate = Gate(
+            max_requests_per_second=settings.max_requests_per_second, max_in_flight=settings.max_in_flight
+        )
+        self._patient = PoliteRetry(
+            attempts=settings.retry_attempts,
+            initial_wait_secs=settings.retry_initial_wait_secs,
+            max_wait_secs=settings.retry_max_wait_secs,
+            max_retry_after_secs=settings.max_retry_after_secs,
+            rand=rand,
+        )
+        self._once = PoliteRetry(attempts=1, initial_wait_secs=0.0, max_wait_secs=0.0, max_retry_after_secs=0.0)
+        self._stats = ClientStats()
+        self._open: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"PIClient({self._base!r}, {self._settings.auth!r})"
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        warn_of_danger(settings)
+        context = await asyncio.to_thread(tls_context, ca_bundle=settings.ca_bundle, verify=settings.verify_tls)
+        self._open = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=settings.max_in_flight, ssl=context),
+            headers={**_HEADERS, "User-Agent": settings.user_agent},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # body.py does it, and notices when it is cut
+            timeout=aiohttp.ClientTimeout(
+                total=settings.timeout_secs, sock_connect=min(_CONNECT_SECS, settings.timeout_secs)
+            ),
+            read_bufsize=_READ_BUFFER_BYTES,
+            trust_env=settings.trust_env,
+            trace_configs=[self._tracing()],
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._open is not None:
+            await self._open.close()
+            self._open = None
+
+    async def send(self, request: Request, *, max_body_bytes: int | None = None) -> Response:
+        """Send, wait for a turn before each attempt, and read the answer to its end.
+
+        Statuses that say something about the request (400, 403, 404, 413 and the like) are answers.
+
+        Raises:
+            AuthenticationError: 401, also with refreshed credentials.
+            CertificateError: the server's certificate is not trusted.
+            ConfigurationError: the server redirects.
+            SplitError: the body is larger than `max_body_bytes`.
+            ThrottledError, UnavailableError: after all attempts.
+        """
+        limit = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+        options = self._patient if request.safe else self._once
+
+        async def attempt(number: int) -> Exchange:
+            if number > 1:
+                self._stats = replace(self._stats, retries=self._stats.retries + 1)
+            return await self._authenticated(request, limit)
+
+        response = (await with_retries(attempt, options)).response
+        if response.status in RETRIED_STATUSES:
+            raise wrong_status(
+                response.status,
+                response.body,
+                host=self._settings.host,
+                what=_what(request),
+                attempts=options.attempts,
+                retry_after_secs=retry_after_secs(response.headers, now=time.time()),
+            )
+        if 300 <= response.status < 400 and "location" in response.headers:
+            raise redirected(response.status, host=self._settings.host, origin=self._origin(response))
+        return response
+
+    def statistics(self) -> ClientStats:
+        gate = self._gate.statistics()
+        return replace(
+            self._stats,
+            requests=gate.passed,
+            in_flight=gate.in_flight,
+            window=gate.window,
+            waited_secs=gate.waited_secs,
+        )
+
+    async def _authenticated(self, request: Request, limit: int) -> Exchange:
+        auth = self._settings.auth
+        for last in (False, True):
+            credential = await auth.credential(self._session)
+            response = await self._paced(request, credential, limit)
+            if response.status != 401:
+                return Exchange(request.method, response)
+            if last or not await auth.refresh(credential):
+                break
+        raise not_known(host=self._settings.host, auth=repr(auth))
+
+    async def _paced(self, request: Request, credential: Credential, limit: int) -> Response:
+        """Pass the gate, and tell it afterwards how the server took it."""
+        async with self._gate.passage() as started_at:
+            try:
+                response = await self._exchange(request, credential, limit)
+            except TimeoutError as error:
+                self._gate.overloaded(started_at=started_at)
+                raise self._translated(error) from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._translated(error) from error
+            self._account(request, response, started_at)
+            return response
+
+    async def _exchange(self, request: Request, credential: Credential, limit: int) -> Response:
+        headers = {"Authorization": credential.header} if credential.header else {}
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        clock = time.monotonic
+        sending = _Sending(at=clock())
+        async with self._session.request(
+            request.method,
+            URL(self._base + request.path, encoded=True),
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=sending,
+        ) as answer:
+            first_byte = clock() - sending.at
+            names = {name.lower(): value for name, value in answer.headers.items()}
+            await _prove(credential, answer.status, names)
+            body = await self._body(answer, limit)
+            return Response(
+                status=answer.status,
+                body=body.data,
+                headers=names,
+                elapsed_secs=clock() - sending.at,
+                first_byte_secs=first_byte,
+            )
+
+    async def _body(self, answer: aiohttp.ClientResponse, limit: int) -> Body:
+        failed = answer.status >= 400
+        body = await read_body(
+            answer.content,
+            encoding=answer.headers.get("Content-Encoding", ""),
+            max_bytes=_ERROR_BODY_BYTES if failed else limit,
+        )
+        self._stats = replace(self._stats, bytes_received=self._stats.bytes_received + body.wire_bytes)
+        if not body.complete and not failed:
+            raise SplitError(
+                f"{self._settings.host} sends more than {limit} bytes in one answer.",
+                hint="Ask for fewer events at once (extraction.batch_size, max_count_per_tag).",
+            )
+        return body
+
+    def _account(self, request: Request, response: Response, started_at: float) -> None:
+        if response.status in {429, 503}:
+            self._stats = replace(self._stats, throttled=self._stats.throttled + 1)
+            asked = retry_after_secs(response.headers, now=time.time()) or 0.0
+            pause = min(asked, self._settings.max_retry_after_secs)
+            self._gate.overloaded(started_at=started_at, retry_after_secs=pause)
+        elif response.status < 500:
+            latency = self._stats.first_byte_secs or response.first_byte_secs
+            latency += _LATENCY_WEIGHT * (response.first_byte_secs - latency)
+            self._stats = replace(self._stats, first_byte_secs=latency)
+            self._gate.answered(_kind(request), started_at=started_at, first_byte_secs=response.first_byte_secs)
+
+    def _tracing(self) -> aiohttp.TraceConfig:
+        """Have every sending pass the gate: aiohttp repeats a GET by itself when a connection breaks."""
+
+        async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
+            sending = context.trace_request_ctx
+            if not isinstance(sending, _Sending):
+                return  # a token is fetched; that is not PI's load
+            if sending.times:
+                await self._gate.again()
+            sending.times += 1
+            sending.at = time.monotonic()
+
+        config = aiohttp.TraceConfig()
+        config.on_connection_create_end.append(connected)
+        config.on_connection_reuseconn.append(connected)
+        return config
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open is None:
+            raise RuntimeError("PIClient is used outside of its `async with`")
+        return self._open
+
+    def _translated(self, error: Exception) -> Exception:
+        return translated(error, host=self._settings.host, timeout_secs=self._settings.timeout_secs)
+
+    def _origin(self, response: Response) -> str:
+        try:
+            target = URL(self._base).join(URL(response.headers["location"]))
+            return str(target.origin()) + target.path
+        except ValueError:
+            return "elsewhere"
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One request on its way: when its connection was ready, and how often it was sent."""
+
+    at: float
+    times: int = 0
+
+
+async def _prove(credential: Credential, status: int, headers: Mapping[str, str]) -> None:
+    """Check the server's proof of identity, if the way of logging in has one.
+
+    Answers from before the login (HTTP.sys refusing a URL, a proxy's 502) carry none and need none.
+    """
+    if credential.verify is not None and status < 400:
+        await credential.verify(headers)
+
+
+def _kind(request: Request) -> str:
+    """Group requests whose latency compares: GET dataservers, POST batch."""
+    return f"{request.method} {request.path.strip('/').partition('?')[0].partition('/')[0]}"
+
+
+def _what(request: Request) -> str:
+    """Name a request in a sentence: without its query, and no longer than a line bears."""
+    path = request.path.partition("?")[0]
+    return f"{request.method} {path if len(path) <= 80 else path[:77] + '...'}"

@@ -1,0 +1,152 @@
+"""What went wrong on the network, in the words of the error tree. The only reader of aiohttp's exceptions.
+
+Pure: exceptions and statuses in, errors out. Messages name the server and the reason, never a header,
+a query string or a body that is not an error text.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+
+from config.errors import (
+    AuthenticationError,
+    CertificateError,
+    ConfigurationError,
+    ExtractError,
+    RetryError,
+    ThrottledError,
+    UnavailableError,
+)
+
+__all__ = ["CUT_MIDWAY", "not_known", "redirected", "translated", "wrong_status"]
+
+CUT_MIDWAY: Final = "closed the connection in the middle of an answer"
+
+_CERTIFICATE_REASONS: Final[Mapping[int, str]] = {
+    9: "is not valid yet (or the clock of this machine is wrong)",
+    10: "has expired (or the clock of this machine is wrong)",
+    18: "is self-signed",
+    19: "is signed by an authority nobody here knows (self-signed certificate in its chain)",
+    20: "is signed by an authority nobody here knows",
+    21: "is signed by an authority nobody here knows",
+    23: "has been revoked",
+    62: "is for another host name",
+    64: "is for another address",
+}
+_TRUST_HINT: Final = (
+    "Set pi_web_api.ca_bundle to a PEM file with the certificate of the authority that signed it (for a "
+    "self-signed one: the certificate itself)."
+)
+_NAME_HINT: Final = "Use in pi_web_api.url the host name that the certificate was issued for, or have it reissued."
+_DATE_HINT: Final = "Have the certificate renewed; pi_web_api.ca_bundle cannot help against a date."
+_EXCERPT_CHARS: Final = 200
+
+
+def translated(error: Exception, *, host: str, timeout_secs: float) -> ExtractError:
+    """Say what an exception of aiohttp, ssl or asyncio means to the caller."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _certificate(error.certificate_error, host)
+    if isinstance(error, aiohttp.ClientSSLError):
+        return UnavailableError(
+            f"No TLS connection to {host}: {_os_reason(error)}.",
+            hint="Does this port speak https? Check the scheme and the port of pi_web_api.url.",
+        )
+    if isinstance(error, aiohttp.InvalidURL):
+        return ConfigurationError(f"The URL of {host} is not valid.", hint="Check pi_web_api.url.")
+    if isinstance(error, TimeoutError):
+        return UnavailableError(
+            f"{host} did not answer within {timeout_secs:g} s.",
+            hint="Raise pi_web_api.timeout, or ask for less at once (extraction.batch_size).",
+        )
+    return UnavailableError(f"{host} {_what_happened(error)}.", hint=_connect_hint(error))
+
+
+def _what_happened(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientConnectorError() if isinstance(error, aiohttp.ClientConnectorDNSError):
+            return "is not a host name that can be resolved"
+        case aiohttp.ClientConnectorError():
+            return f"cannot be connected to: {_os_reason(error)}"
+        case aiohttp.ClientPayloadError():
+            cause = str(error)
+            return cause if cause.startswith("sent ") else CUT_MIDWAY
+        case aiohttp.ServerDisconnectedError():
+            return "closed the connection without an answer"
+        case aiohttp.ClientResponseError():
+            return "answered with something that is not HTTP"
+        case _:
+            return f"broke the connection: {_os_reason(error)}"
+
+
+def _connect_hint(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "Check pi_web_api.url, and that this machine reaches the server (DNS, firewall, VPN)."
+    return ""
+
+
+def _os_reason(error: Exception) -> str:
+    origin = getattr(error, "os_error", error)
+    if isinstance(origin, ssl.SSLError):
+        return (origin.reason or "handshake failed").replace("_", " ").lower()
+    return getattr(origin, "strerror", None) or type(origin).__name__
+
+
+def _certificate(error: Exception, host: str) -> CertificateError:
+    code = getattr(error, "verify_code", 0)
+    reason = _CERTIFICATE_REASONS.get(code)
+    if reason is None:
+        detail = getattr(error, "verify_message", "") or "verification failed"
+        reason = f"is not trusted: {detail}"
+    hint = {9: _DATE_HINT, 10: _DATE_HINT, 62: _NAME_HINT, 64: _NAME_HINT}.get(code, _TRUST_HINT)
+    return CertificateError(f"The TLS certificate of {host} {reason}.", hint=hint)
+
+
+def wrong_status(
+    status: int, body: bytes, *, host: str, what: str, attempts: int, retry_after_secs: float | None
+) -> RetryError:
+    """Turn a 429 or 5xx that would not go away into an error."""
+    tries = f" after {attempts} attempts" if attempts > 1 else ""
+    text = f"{host} answered {status} to {what}{tries}{_error_text(body)}"
+    if status == 429 or (status == 503 and retry_after_secs is not None):
+        return ThrottledError(
+            text,
+            hint="Lower pi_web_api.max_requests_per_second or max_in_flight; the limit may be shared with other clients.",
+            retry_after_secs=retry_after_secs,
+            status=status,
+        )
+    return UnavailableError(text, retry_after_secs=retry_after_secs, status=status)
+
+
+def not_known(*, host: str, auth: str) -> AuthenticationError:
+    """Turn a 401 that came in spite of fresh credentials into an error."""
+    return AuthenticationError(
+        f"{host} does not accept our credentials ({auth}).",
+        hint="Check auth_type, user name and secret under pi_web_api, and which methods the server has enabled.",
+    )
+
+
+def redirected(status: int, *, host: str, origin: str) -> ConfigurationError:
+    """Turn a redirect into an error: credentials do not travel to where a server points."""
+    return ConfigurationError(
+        f"{host} answered {status} and points to {origin}.",
+        hint="Is this PI Web API, or a login page in front of it? Set pi_web_api.url to the final address.",
+    )
+
+
+def _error_text(body: bytes) -> str:
+    """PI's own sentence, if the body holds one (`Errors` or `Message`); proxies' HTML is left out."""
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return "."
+    if not isinstance(parsed, dict):
+        return "."
+    errors = parsed.get("Errors") or parsed.get("Message") or ""
+    words = " ".join(map(str, errors)) if isinstance(errors, list) else str(errors)
+    flat = " ".join(words.split())[:_EXCERPT_CHARS]
+    return f": {flat}" if flat else "."

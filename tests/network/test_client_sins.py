@@ -1,0 +1,296 @@
+"""The client against a server that commits every sin: it never hangs, lies, or repeats what it must not."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import socket
+
+import pytest
+
+from config.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    SplitError,
+    ThrottledError,
+    UnavailableError,
+)
+from engine.net.auth import Auth, Basic, Credential
+from engine.net.client import ClientSettings, PIClient
+from engine.piweb.http import Request
+
+from .sinner import (
+    Sinner,
+    answer,
+    gzipped,
+    reset_before_answer,
+    reset_in_body,
+    too_short_for_its_length,
+)
+
+GET = Request("GET", "/system")
+FRESH = answer(b'{"fresh":1}')
+
+
+def client(url: str, **changes: object) -> PIClient:
+    settings = ClientSettings(
+        url,
+        timeout_secs=5.0,
+        max_requests_per_second=1000.0,
+        retry_attempts=3,
+        retry_initial_wait_secs=0.01,
+        retry_max_wait_secs=0.05,
+    )
+    return PIClient(dataclasses.replace(settings, **changes))
+
+
+async def test_an_answer_comes_back_whole_with_the_headers_pi_wants() -> None:
+    async with Sinner([answer(b'{"a":1}', X_Served="yes")]) as pi, client(pi.url) as piweb:
+        response = await piweb.send(Request("POST", "/batch", b'{"1":{}}'))
+        assert (response.status, response.body) == (200, b'{"a":1}')
+        assert response.headers["x-served"] == "yes"
+        assert 0 < response.first_byte_secs <= response.elapsed_secs < 5
+    (arrival,) = pi.arrivals
+    assert (arrival.method, arrival.raw_path, arrival.body) == ("POST", "/piwebapi/batch", b'{"1":{}}')
+    assert arrival.headers["accept"] == "application/json"
+    assert arrival.headers["accept-encoding"] == "gzip"
+    assert arrival.headers["x-requested-with"] == "XMLHttpRequest"
+    assert arrival.headers["content-type"] == "application/json"
+    assert "authorization" not in arrival.headers
+    assert "cookie" not in arrival.headers
+
+
+async def test_a_path_goes_out_as_it_was_encoded() -> None:
+    path = "/points?path=%5C%5CSRV%5CA%2BB%3B%26%23&startTime=2024-01-01T00%3A00%3A00Z"
+    async with Sinner([answer()]) as pi, client(pi.url + "/") as piweb:
+        await piweb.send(Request("GET", path))
+    assert pi.arrivals[0].raw_path == "/piwebapi" + path
+
+
+@pytest.mark.parametrize("status", [204, 207, 400, 403, 404, 405, 409, 413, 501])
+async def test_a_status_that_speaks_of_the_request_is_an_answer(status: int) -> None:
+    async with Sinner([answer(b"" if status == 204 else b'{"Errors":["x"]}', status)]) as pi, client(pi.url) as piweb:
+        response = await piweb.send(GET)
+    assert response.status == status
+    assert len(pi.arrivals) == 1
+
+
+@pytest.mark.parametrize(
+    "sin",
+    [
+        answer(status=500),
+        answer(status=502),
+        answer(status=504),
+        answer(status=429),
+        answer(status=503),
+        answer(b"x" * 2_000_000, status=503),
+        reset_before_answer,
+        reset_in_body,
+        too_short_for_its_length,
+        gzipped(b"[" + b"1," * 5000 + b"1]", keep=0.6),
+        answer(b"this is not gzip", Content_Encoding="gzip"),
+        answer(b"brotli?", Content_Encoding="br"),
+    ],
+    ids=[
+        "500", "502", "504", "429", "503", "503 with 2 MB", "reset", "reset in the body", "too short",
+        "gzip cut", "gzip damaged", "encoding not asked for",
+    ],
+)  # fmt: skip
+async def test_a_passing_sin_is_forgiven_and_the_whole_answer_is_had(sin: object) -> None:
+    async with Sinner([sin, FRESH]) as pi, client(pi.url, max_in_flight=1) as piweb:
+        response = await piweb.send(GET)
+        assert response.body == b'{"fresh":1}'
+        assert piweb.statistics().requests == len(pi.arrivals)
+    assert len(pi.arrivals) == 2
+
+
+async def test_a_burst_of_large_503_does_not_use_up_the_connections() -> None:
+    """One connection, bodies of 2 MB that nobody wants: each must give the connection back."""
+    large = answer(b"x" * 2_000_000, status=503)
+    async with Sinner([large, large, FRESH]) as pi, client(pi.url, max_in_flight=1) as piweb:
+        async with asyncio.timeout(5):
+            assert (await piweb.send(GET)).body == b'{"fresh":1}'
+        assert piweb.statistics().throttled == 2
+        assert piweb.statistics().retries == 2
+
+
+async def test_500_for_ever_becomes_an_error_with_the_words_of_pi() -> None:
+    body = json.dumps({"Errors": ["The specified server\n is not   responding."]}).encode()
+    async with Sinner([answer(body, status=500)]) as pi, client(pi.url) as piweb:
+        with pytest.raises(UnavailableError) as caught:
+            await piweb.send(Request("GET", "/streams/P0abc/recorded?startTime=secret"))
+    assert len(pi.arrivals) == 3
+    assert caught.value.status == 500
+    assert str(caught.value) == (
+        f"127.0.0.1:{pi.port} answered 500 to GET /streams/P0abc/recorded after 3 attempts: "
+        "The specified server is not responding."
+    )
+
+
+async def test_what_is_not_safe_is_sent_once() -> None:
+    async with Sinner([answer(status=503), FRESH]) as pi, client(pi.url) as piweb:
+        with pytest.raises(UnavailableError):
+            await piweb.send(Request("POST", "/streams/x/value", b"{}", safe=False))
+    assert len(pi.arrivals) == 1
+
+
+async def test_retry_after_is_waited_for() -> None:
+    async with Sinner([answer(status=429, Retry_After="1"), FRESH]) as pi, client(pi.url) as piweb:
+        assert (await piweb.send(GET)).body == b'{"fresh":1}'
+    first, second = (arrival.at for arrival in pi.arrivals)
+    assert 1.0 <= second - first < 2.0
+
+
+async def test_retry_after_holds_back_the_others_too() -> None:
+    async with Sinner([answer(status=429, Retry_After="1"), FRESH]) as pi, client(pi.url, retry_attempts=1) as piweb:
+        with pytest.raises(ThrottledError):
+            await piweb.send(GET)
+        await piweb.send(GET)
+    first, second = (arrival.at for arrival in pi.arrivals)
+    assert 1.0 <= second - first < 2.0
+
+
+async def test_an_absurd_retry_after_is_capped_and_reported() -> None:
+    sin = answer(b'{"Message":"Rate limit was reached."}', status=429, Retry_After="86400")
+    async with Sinner([sin]) as pi, client(pi.url, max_retry_after_secs=0.05) as piweb:
+        with pytest.raises(ThrottledError, match="429 to GET /system after 3 attempts: Rate limit") as caught:
+            await piweb.send(GET)
+    assert caught.value.retry_after_secs == 86400
+    assert len(pi.arrivals) == 3
+
+
+@pytest.mark.parametrize("sin", ["hang", "drip"])
+async def test_neither_silence_nor_a_drip_outlasts_the_timeout(sin: str) -> None:
+    pi = Sinner([])
+    pi.sins = [getattr(pi, sin)]
+    async with pi, client(pi.url, timeout_secs=0.15, retry_attempts=2, max_in_flight=8) as piweb:
+        async with asyncio.timeout(3):
+            with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:\d+ did not answer within 0\.15 s"):
+                await piweb.send(GET)
+        assert piweb.statistics().window < 8  # a time-out is a sign of overload
+        assert piweb.statistics().in_flight == 0
+    assert len(pi.arrivals) == 2
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+async def test_a_body_over_the_cap_asks_for_less(packed: bool) -> None:
+    body = b"7" * 3_000_000
+    async with Sinner([gzipped(body) if packed else answer(body)]) as pi, client(pi.url) as piweb:
+        with pytest.raises(SplitError, match="sends more than 1000000 bytes"):
+            await piweb.send(GET, max_body_bytes=1_000_000)
+        assert (await piweb.send(GET, max_body_bytes=3_000_000)).body == body
+    assert len(pi.arrivals) == 2  # too large is too large: not tried again
+
+
+async def test_a_gzip_body_is_unpacked_and_counted_as_sent() -> None:
+    body = b'{"Items":[' + b'{"Value":1.5},' * 200_000 + b"null]}"
+    async with Sinner([gzipped(body)]) as pi, client(pi.url) as piweb:
+        assert (await piweb.send(GET)).body == body
+        assert 0 < piweb.statistics().bytes_received < len(body) / 10
+
+
+async def test_a_redirect_is_not_followed_and_takes_no_credentials_along() -> None:
+    async with Sinner([answer()]) as elsewhere:
+        there = f"{elsewhere.url}/login?token=abc"
+        async with (
+            Sinner([answer(status=302, Location=there)]) as pi,
+            client(pi.url, auth=Basic("u", "p4ssw0rd")) as piweb,
+        ):
+            with pytest.raises(ConfigurationError, match=r"answered 302 and points to http://127") as caught:
+                await piweb.send(GET)
+    assert "token=abc" not in str(caught.value)
+    assert elsewhere.arrivals == []
+    assert len(pi.arrivals) == 1
+
+
+class Renewing:
+    """A login whose first credential has gone stale."""
+
+    def __init__(self, fresh: int) -> None:
+        self.fresh = fresh
+        self.now = 0
+
+    def __repr__(self) -> str:
+        return "renewing"
+
+    async def credential(self, _session: object) -> Credential:
+        return Credential(f"Bearer {self.now}")
+
+    async def refresh(self, _rejected: Credential) -> bool:
+        self.now += 1
+        return self.now <= self.fresh
+
+
+async def test_a_401_is_answered_with_one_fresh_credential() -> None:
+    auth: Auth = Renewing(fresh=9)
+    async with Sinner([answer(status=401), FRESH]) as pi, client(pi.url, auth=auth) as piweb:
+        assert (await piweb.send(Request("POST", "/x", b"{}", safe=False))).body == b'{"fresh":1}'
+    assert [arrival.headers["authorization"] for arrival in pi.arrivals] == ["Bearer 0", "Bearer 1"]
+
+
+@pytest.mark.parametrize(("fresh", "asked"), [(9, 2), (0, 1)])
+async def test_a_401_that_stays_stops_the_run(fresh: int, asked: int) -> None:
+    async with Sinner([answer(status=401)]) as pi, client(pi.url, auth=Renewing(fresh)) as piweb:
+        with pytest.raises(AuthenticationError, match=r"127\.0\.0\.1:\d+ does not accept our credentials \(renewing\)"):
+            await piweb.send(GET)
+    assert len(pi.arrivals) == asked
+
+
+async def test_a_refused_connection_names_the_host() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with client(f"http://127.0.0.1:{port}/piwebapi") as piweb:
+            with pytest.raises(UnavailableError, match=f"127.0.0.1:{port} cannot be connected to") as caught:
+                await piweb.send(GET)
+    assert caught.value.status is None
+    assert piweb.statistics().in_flight == 0
+
+
+async def test_a_name_that_does_not_resolve_is_said_to_be_one() -> None:
+    async with client("http://pi.invalid/piwebapi", retry_attempts=1) as piweb:
+        with pytest.raises(UnavailableError, match=r"pi\.invalid is not a host name that can be resolved") as caught:
+            await piweb.send(GET)
+    assert "pi_web_api.url" in caught.value.hint
+
+
+async def test_a_server_that_does_not_speak_http_is_named() -> None:
+    async def gibberish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(gibberish, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, client(f"http://127.0.0.1:{port}", retry_attempts=1) as piweb:
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{port} answered with something that is not HTTP"):
+            await piweb.send(GET)
+
+
+async def test_aiohttps_own_repetition_of_a_get_is_counted_and_paced() -> None:
+    """aiohttp sends a GET again by itself when the connection breaks before the answer."""
+    async with (
+        Sinner([reset_before_answer, FRESH]) as pi,
+        client(pi.url, retry_attempts=1, max_requests_per_second=10.0) as piweb,
+    ):
+        assert (await piweb.send(GET)).body == b'{"fresh":1}'
+        assert piweb.statistics().requests == len(pi.arrivals) == 2
+    first, second = (arrival.at for arrival in pi.arrivals)
+    assert second - first > 0.09
+
+
+async def test_a_cancelled_request_gives_its_place_back() -> None:
+    pi = Sinner([])
+    pi.sins = [pi.hang, FRESH]
+    async with pi, client(pi.url, max_in_flight=1) as piweb:
+        hanging = asyncio.create_task(piweb.send(GET))
+        await pi.arrived.wait()
+        waiting = asyncio.create_task(piweb.send(GET))
+        await asyncio.sleep(0)
+        hanging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging
+        assert (await waiting).body == b'{"fresh":1}'
+        assert piweb.statistics().in_flight == 0

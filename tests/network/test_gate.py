@@ -1,0 +1,123 @@
+"""Politeness as the server sees it: the rate holds in every second, and so does the number in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from aiohttp import web
+
+from engine.net.client import ClientSettings, PIClient
+from engine.net.gate import Gate
+from engine.piweb.http import Request
+
+from .sinner import Sinner, answer
+
+GET = Request("GET", "/system")
+
+
+def most_in_any(window_secs: float, instants: list[float]) -> int:
+    return max(sum(1 for other in instants if at <= other < at + window_secs) for at in instants)
+
+
+@pytest.mark.parametrize("rate", [20.0, 250.0])
+async def test_the_rate_holds_in_every_sliding_second_at_the_server_retries_included(rate: float) -> None:
+    """More requests than two seconds' quota, every fifth refused once, all asked for at once."""
+    calls = int(rate * 1.6)
+    sins = [answer(status=500) if n % 5 == 0 else answer() for n in range(calls)]
+    async with Sinner([*sins, answer()]) as pi:
+        settings = ClientSettings(pi.url, max_requests_per_second=rate, max_in_flight=16, retry_initial_wait_secs=0.001)
+        async with PIClient(settings) as piweb, asyncio.TaskGroup() as group:
+            began = time.monotonic()
+            for _ in range(calls):
+                group.create_task(piweb.send(GET))
+        took = time.monotonic() - began
+    instants = [arrival.at for arrival in pi.arrivals]
+    assert len(instants) >= calls * 1.2
+    assert most_in_any(1.0, instants) <= rate
+    assert most_in_any(0.1, instants) <= rate * 0.1 * 1.5 + 3  # smooth: no burst, not even within the second
+    assert len(instants) / took > 0.5 * rate  # and it is not much slower than allowed
+
+
+async def test_a_configured_number_in_flight_is_reached_and_never_exceeded() -> None:
+    async def slow(_request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.02)
+        return web.Response()
+
+    async with Sinner([slow]) as pi:
+        settings = ClientSettings(pi.url, max_requests_per_second=10_000, max_in_flight=3)
+        async with PIClient(settings) as piweb, asyncio.TaskGroup() as group:
+            for _ in range(40):
+                group.create_task(piweb.send(GET))
+    assert pi.most_in_flight == 3
+
+
+async def test_those_who_wait_pass_in_the_order_they_came() -> None:
+    gate = Gate(max_requests_per_second=1000.0, max_in_flight=1)
+    order: list[int] = []
+
+    async def pass_through(n: int) -> None:
+        async with gate.passage():
+            order.append(n)
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(30):
+            group.create_task(pass_through(n))
+    assert order == list(range(30))
+    statistics = gate.statistics()
+    assert (statistics.passed, statistics.in_flight, statistics.waiting) == (30, 0, 0)
+    assert statistics.waited_secs > 0
+
+
+async def test_only_the_first_in_the_queue_is_awake() -> None:
+    """Two thousand that wait cost no more than one: the throttler wakes whoever polls it."""
+    gate = Gate(max_requests_per_second=50.0, max_in_flight=4)
+
+    async def pass_through() -> None:
+        async with gate.passage():
+            pass
+
+    tasks = [asyncio.create_task(pass_through()) for _ in range(2000)]
+    began, cpu = time.monotonic(), time.process_time()
+    await asyncio.wait(tasks[:25])
+    share = (time.process_time() - cpu) / (time.monotonic() - began)
+    assert gate.statistics().waiting >= 1900
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert gate.statistics().waiting == 0
+    assert share < 0.25
+
+
+async def test_whoever_is_cancelled_in_the_queue_takes_nothing_along() -> None:
+    gate = Gate(max_requests_per_second=1000.0, max_in_flight=1)
+    async with gate.passage():
+        waiting = [asyncio.create_task(gate.passage().__aenter__()) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        assert gate.statistics().in_flight == 1
+    async with asyncio.timeout(1), gate.passage():
+        assert gate.statistics().in_flight == 1
+
+
+async def test_a_refusal_while_the_head_waits_still_holds_it_back() -> None:
+    """The head was granted a start; then PI asked for silence. The start is forgone."""
+    gate = Gate(max_requests_per_second=20.0, max_in_flight=2)
+    async with gate.passage() as started_at:
+        head = asyncio.create_task(gate.passage().__aenter__())
+        await asyncio.sleep(0.01)  # it polls the throttler now, for another 40 ms
+        gate.overloaded(started_at=started_at, retry_after_secs=0.2)
+        silence_ends = time.monotonic() + 0.2
+    assert await head >= silence_ends
+
+
+def test_starts_are_evenly_spaced_whatever_the_rate() -> None:
+    """Above a hundred a second the event loop cannot tell starts apart: then a few go within 10 ms."""
+    for rate in (0.2, 1.0, 7.5, 100.0, 150.0, 1000.0):
+        throttler = Gate(max_requests_per_second=rate, max_in_flight=1)._throttler
+        assert throttler.rate_limit / throttler.period == pytest.approx(rate)
+        assert throttler.rate_limit == 1 or throttler.period < 0.021
+        assert throttler.retry_interval >= 0.001
