@@ -1,0 +1,202 @@
+"""The kinds of values a configuration holds, and the base of its sections. Pure.
+
+A kind says how YAML text becomes a value, how the value is shown again, and what the JSON schema
+says of it. The invariant: what `masked` shows can be loaded again, except for secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+from .durations import Instant, format_duration, parse_duration, parse_instant
+from .problems import ExpectedError
+
+__all__ = [
+    "Bytes",
+    "Count",
+    "Duration",
+    "File",
+    "Location",
+    "NotBool",
+    "ObjectName",
+    "OptionText",
+    "PipelineName",
+    "PositiveDuration",
+    "Rate",
+    "Secret",
+    "Section",
+    "Text",
+    "TextList",
+    "WebAddress",
+    "When",
+]
+
+SECRET_REFERENCE = "${secret:"  # noqa: S105 - how a reference begins, not a secret
+MASK = "***"
+
+
+class Section(BaseModel):
+    """A part of the configuration. A key without a value is as good as not written."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, document: Any) -> Any:
+        if not isinstance(document, dict):
+            return document
+        known = cls.keys()
+        return {key: value for key, value in document.items() if value is not None or key not in known}
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """The keys as written in YAML."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+
+def _positive(duration: timedelta) -> timedelta:
+    if not duration:
+        raise ExpectedError("a duration longer than nothing, such as 90s")
+    return duration
+
+
+def _matching(pattern: str, expected: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ExpectedError(expected)
+        return text
+
+    return check
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _no_bool(value: Any) -> Any:
+    # Pydantic counts true as 1.
+    if isinstance(value, bool):
+        raise ExpectedError("a number")
+    return value
+
+
+def _option_text(value: Any) -> Any:
+    # Object stores take text only, and YAML has true and 5555 for what people mean as text.
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _web_address(text: str) -> str:
+    """An http(s) address without credentials; a trailing slash is dropped."""
+    if SECRET_REFERENCE in text:
+        return text  # checked again when the secret is known
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ExpectedError("an address such as https://pi-server.company.com/piwebapi", public=False)
+    if "@" in parts.netloc:
+        raise ExpectedError(
+            "an address without user name and password in it; give them in keys of their own", public=False
+        )
+    if parts.query or parts.fragment:
+        raise ExpectedError("an address without ? and # parts", public=False)
+    return text.rstrip("/")
+
+
+def _location(text: str) -> str:
+    """A folder or an object store URL, without credentials."""
+    if "://" in text:
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            raise ExpectedError("a folder, or a URL such as s3://bucket/path", public=False) from None
+        # abfss://container@account has a user part by design; a password has none anywhere.
+        if parts.password is not None or parts.query:
+            raise ExpectedError("a URL without credentials in it; give them in storage.options", public=False)
+    return text
+
+
+def _shown_secret(secret: SecretStr) -> str:
+    text = secret.get_secret_value()
+    return text if text.startswith(SECRET_REFERENCE) and text.find("}") == len(text) - 1 else MASK
+
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+TextList = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""A list; a single text is taken for a list of one."""
+Secret = Annotated[SecretStr, PlainSerializer(_shown_secret, return_type=str, when_used="json")]
+OptionText = Annotated[
+    Secret, BeforeValidator(_option_text), WithJsonSchema({"type": ["string", "number", "boolean"], "writeOnly": True})
+]
+PipelineName = Annotated[
+    str,
+    AfterValidator(_matching(r"[A-Za-z0-9_.-]+", "a name of letters, digits, _ . and -")),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_.-]+$"}),
+]
+ObjectName = Annotated[
+    str,
+    AfterValidator(_matching(r"[^\x00-\x20\x7f./\\`]+", "a name without spaces, dots, slashes and backticks")),
+    WithJsonSchema({"type": "string", "pattern": r"^[^\x00-\x20\x7f./\\`]+$"}),
+]
+"""Name of a catalog, schema or table."""
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+Location = Annotated[Text, AfterValidator(_location)]
+File = Annotated[Path, PlainSerializer(str, return_type=str, when_used="json")]
+NotBool = BeforeValidator(_no_bool)
+Count = Annotated[int, Field(ge=1), NotBool]
+Rate = Annotated[float, Field(gt=0), NotBool]
+Bytes = Annotated[
+    ByteSize,
+    Field(ge=1),
+    NotBool,
+    WithJsonSchema({"type": ["integer", "string"], "examples": ["256MiB"]}),
+]
+Duration = Annotated[
+    timedelta,
+    PlainValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": ["string", "number"], "minimum": 0, "examples": ["90s", "30m", "1h", "7d"]}),
+]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+When = Annotated[
+    Instant,
+    PlainValidator(parse_instant),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["2024-01-31T08:00:00Z", "now-1d"]}),
+]

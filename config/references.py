@@ -1,0 +1,103 @@
+"""`${env:NAME}`, `${file:PATH}` and `${secret:scope/key}` in the text of a configuration. Pure, but for reading files.
+
+The first two are put in when a configuration is loaded, the third only when a run needs it. `$${`
+stands for a literal `${`. The invariant: what a reference stood for appears in no message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from .problems import Path, Problem
+
+__all__ = ["Referenced", "put_secrets", "read_text", "resolve", "secret_references"]
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?:(env|file|secret):([^{}]*)\})?")
+_SECRET = re.compile(r"\$\{secret:([^{}/]+)/([^{}/]+)\}")
+
+
+@dataclass(slots=True)
+class Referenced:
+    """A document with its references put in: which places came from where, and what went wrong."""
+
+    document: Any
+    references: dict[Path, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_text(path: str) -> str:
+    """A secret kept in a file: its text without the line end that editors add."""
+    return FilePath(path).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def resolve(document: Any, *, env: Mapping[str, str], read: Callable[[str], str] = read_text) -> Referenced:
+    """`document` with environment variables and files put in; secrets stay as written."""
+    result = Referenced(document)
+
+    def walk(value: Any, path: Path) -> Any:
+        match value:
+            case dict():
+                return {str(key): walk(item, (*path, str(key))) for key, item in value.items()}
+            case list() | tuple():
+                return [walk(item, (*path, index)) for index, item in enumerate(value)]
+            case str() if "${" in value:
+                return _REFERENCE.sub(lambda match: substitute(match, path), value)
+            case _:
+                return value
+
+    def substitute(match: re.Match[str], path: Path) -> str:
+        written, kind, name = match.group(0), match.group(1), match.group(2)
+        if written == "$${":
+            return "${"
+        problem = _misspelt(path, written, kind, name)
+        if problem is None and kind != "secret":
+            result.references[path] = ", ".join(filter(None, [result.references.get(path), written]))
+            text = _looked_up(path, written, kind, name, env, read)
+            if isinstance(text, str):
+                return text
+            problem = text
+        if problem is not None:
+            result.problems.append(problem)
+        return written
+
+    result.document = walk(document, ())
+    return result
+
+
+def _misspelt(path: Path, written: str, kind: str | None, name: str | None) -> Problem | None:
+    if kind is None:
+        found = "a ${ that begins no reference"
+        return Problem(path, found, "${env:NAME}, ${file:PATH} or ${secret:scope/key}, or $${ for a literal ${")
+    if not name:
+        return Problem(path, f"{written} without a name", "${env:NAME}, ${file:PATH} or ${secret:scope/key}")
+    if kind == "secret" and not _SECRET.fullmatch(written):
+        return Problem(path, "a secret without scope and key", "${secret:scope/key}")
+    return None
+
+
+def _looked_up(  # noqa: PLR0917 - one place and one reference, taken apart
+    path: Path, written: str, kind: str, name: str, env: Mapping[str, str], read: Callable[[str], str]
+) -> str | Problem:
+    if kind == "env":
+        return env.get(name, Problem(path, f"{written}, which is not set", f"the environment variable {name}"))
+    try:
+        return read(name)
+    except UnicodeDecodeError:
+        return Problem(path, f"{written}, which is not UTF-8 text", "a text file")
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user that does not exist
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no path"
+        return Problem(path, f"{written}, which cannot be read ({reason})", "a file that can be read")
+
+
+def secret_references(text: str) -> list[tuple[str, str]]:
+    """The (scope, key) pairs that `text` refers to."""
+    return _SECRET.findall(text)
+
+
+def put_secrets(text: str, secrets: Mapping[tuple[str, str], str]) -> str:
+    """`text` with the references to `secrets` replaced."""
+    return _SECRET.sub(lambda match: secrets[match.group(1), match.group(2)], text)

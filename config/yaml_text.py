@@ -1,0 +1,111 @@
+"""YAML text to plain values, strictly: a key may stand once, and only YAML 1.2's plain words mean more than text.
+
+PyYAML reads YAML 1.1, in which `NO` is false, `1:30` is ninety, `0123` is eighty-three, and an
+unquoted date becomes a datetime. Tags and times look like that, so this loader leaves them as text.
+The invariant: a message names a line and a column, and repeats nothing that could be a value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from .errors import ConfigurationError
+from .problems import shown_key
+
+__all__ = ["parse", "parse_scalar"]
+
+_QUOTES = "values that start with one of * & ! | > % @ ` or hold `: ` or ` #` need quotes around them"
+# PyYAML quotes names of its own ('<stream end>'), single characters, and pieces of the text; the last may be secret.
+_QUOTED = re.compile("""'[^']*'|"[^"]*"|`[^`]*`""")
+_HARMLESS = re.compile("""'<[a-z ]+>'|['"].?['"]""")
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with YAML 1.2's core schema, and no key twice."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's way to declare
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+                continue
+            key.tag = "tag:yaml.org,2002:str"  # `1:` and `true:` are keys like any other
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {shown_key(key.value)} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return node
+
+
+for _tag, _pattern, _first in (
+    ("merge", r"<<", "<"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", "-+.0123456789"),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
+
+
+def parse(text: str | bytes, source: str) -> Any:
+    """The one document in `text`. Raises `ConfigurationError` with line and column."""
+    try:
+        return _load(text)
+    except yaml.MarkedYAMLError as error:
+        message, hint = _sentence(error, source)
+    except yaml.reader.ReaderError as error:
+        message, hint = f"{source}: not a text file in UTF-8 (at position {error.position})", "save it as UTF-8"
+    except ValueError:  # e.g. an integer of thousands of digits
+        message, hint = f"{source}: a number in it cannot be read", "put quotes around text that looks like a number"
+    except RecursionError:
+        message, hint = f"{source}: nested too deeply", "a configuration has at most four levels"
+    # Raised out here, so that no traceback carries the parser's error, which quotes the text.
+    raise ConfigurationError(message, hint=hint)
+
+
+def parse_scalar(text: str, source: str) -> Any:
+    """A value from the command line: a list, a section or quoted text in YAML, or one plain word.
+
+    Unlike in a file, a plain word may hold anything: `*TEMP*`, `a #b` and `p@ss: word` are text.
+    """
+    text = text.strip()
+    if text[:1] in {"[", "{", '"', "'"}:
+        return parse(text, source)
+    loader = _Loader("")
+    try:
+        tag: str = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]  # stub of PyYAML
+        node = yaml.ScalarNode(tag, text)
+        if node.tag.endswith(":merge"):
+            return text
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _load(text: str | bytes) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _sentence(error: yaml.MarkedYAMLError, source: str) -> tuple[str, str]:
+    mark = error.problem_mark or error.context_mark
+    where = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
+    context, problem = (_without_values(part or "") for part in (error.context, error.problem))
+    if context and error.context_mark and mark and error.context_mark.line != mark.line:
+        context += f" that begins in line {error.context_mark.line + 1}"
+    hint = "" if "stands twice" in problem else _QUOTES
+    return f"{where}: {', '.join(filter(None, (context, problem)))}", hint
+
+
+def _without_values(sentence: str) -> str:
+    return _QUOTED.sub(lambda quoted: quoted[0] if _HARMLESS.fullmatch(quoted[0]) else "...", sentence)
