@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +21,14 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     SecretStr,
     StringConstraints,
-    WithJsonSchema,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from .durations import Instant, format_duration, parse_duration, parse_instant
 from .problems import ExpectedError
@@ -78,6 +80,18 @@ class Section(BaseModel):
     def keys(cls) -> tuple[str, ...]:
         """The keys as written in YAML."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # by identity: annotations are hashed, and a dict cannot be
+class JsonShape:
+    """What the JSON schema says of a kind. Pydantic's own WithJsonSchema shares one dict between all
+    fields of the kind, and pydantic 2.10 writes the default of one field into all of them.
+    """
+
+    schema: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return dict(self.schema)
 
 
 def _positive(duration: timedelta) -> timedelta:
@@ -157,22 +171,22 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 TextList = Annotated[
     tuple[Text, ...],
     BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    JsonShape({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """A list; a single text is taken for a list of one."""
 Secret = Annotated[SecretStr, PlainSerializer(_shown_secret, return_type=str, when_used="json")]
 OptionText = Annotated[
-    Secret, BeforeValidator(_option_text), WithJsonSchema({"type": ["string", "number", "boolean"], "writeOnly": True})
+    Secret, BeforeValidator(_option_text), JsonShape({"type": ["string", "number", "boolean"], "writeOnly": True})
 ]
 PipelineName = Annotated[
     str,
     AfterValidator(_matching(r"[A-Za-z0-9_.-]+", "a name of letters, digits, _ . and -")),
-    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_.-]+$"}),
+    JsonShape({"type": "string", "pattern": r"^[A-Za-z0-9_.-]+$"}),
 ]
 ObjectName = Annotated[
     str,
     AfterValidator(_matching(r"[^\x00-\x20\x7f./\\`]+", "a name without spaces, dots, slashes and backticks")),
-    WithJsonSchema({"type": "string", "pattern": r"^[^\x00-\x20\x7f./\\`]+$"}),
+    JsonShape({"type": "string", "pattern": r"^[^\x00-\x20\x7f./\\`]+$"}),
 ]
 """Name of a catalog, schema or table."""
 WebAddress = Annotated[str, AfterValidator(_web_address)]
@@ -185,18 +199,18 @@ Bytes = Annotated[
     ByteSize,
     Field(ge=1),
     NotBool,
-    WithJsonSchema({"type": ["integer", "string"], "examples": ["256MiB"]}),
+    JsonShape({"type": ["integer", "string"], "examples": ["256MiB"]}),
 ]
 Duration = Annotated[
     timedelta,
     PlainValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": ["string", "number"], "minimum": 0, "examples": ["90s", "30m", "1h", "7d"]}),
+    JsonShape({"type": ["string", "number"], "minimum": 0, "examples": ["90s", "30m", "1h", "7d"]}),
 ]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 When = Annotated[
     Instant,
     PlainValidator(parse_instant),
     PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "examples": ["2024-01-31T08:00:00Z", "now-1d"]}),
+    JsonShape({"type": "string", "examples": ["2024-01-31T08:00:00Z", "now-1d"]}),
 ]

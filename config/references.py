@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -20,13 +20,13 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(env|file|secret):([^{}]*)\})?")
 _SECRET = re.compile(r"\$\{secret:([^{}/]+)/([^{}/]+)\}")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Referenced:
     """A document with its references put in: which places came from where, and what went wrong."""
 
     document: Any
-    references: dict[Path, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    references: Mapping[Path, str]
+    problems: tuple[Problem, ...]
 
 
 def read_text(path: str) -> str:
@@ -36,7 +36,8 @@ def read_text(path: str) -> str:
 
 def resolve(document: Any, *, env: Mapping[str, str], read: Callable[[str], str] = read_text) -> Referenced:
     """`document` with environment variables and files put in; secrets stay as written."""
-    result = Referenced(document)
+    references: dict[Path, str] = {}
+    problems: list[Problem] = []
 
     def walk(value: Any, path: Path) -> Any:
         match value:
@@ -55,17 +56,16 @@ def resolve(document: Any, *, env: Mapping[str, str], read: Callable[[str], str]
             return "${"
         problem = _misspelt(path, written, kind, name)
         if problem is None and kind != "secret":
-            result.references[path] = ", ".join(filter(None, [result.references.get(path), written]))
-            text = _looked_up(path, written, kind, name, env, read)
+            references[path] = ", ".join(filter(None, [references.get(path), written]))
+            text = _variable(path, name, env) if kind == "env" else _file_text(path, name, read)
             if isinstance(text, str):
                 return text
             problem = text
         if problem is not None:
-            result.problems.append(problem)
+            problems.append(problem)
         return written
 
-    result.document = walk(document, ())
-    return result
+    return Referenced(walk(document, ()), references, tuple(problems))
 
 
 def _misspelt(path: Path, written: str, kind: str | None, name: str | None) -> Problem | None:
@@ -79,18 +79,18 @@ def _misspelt(path: Path, written: str, kind: str | None, name: str | None) -> P
     return None
 
 
-def _looked_up(  # noqa: PLR0917 - one place and one reference, taken apart
-    path: Path, written: str, kind: str, name: str, env: Mapping[str, str], read: Callable[[str], str]
-) -> str | Problem:
-    if kind == "env":
-        return env.get(name, Problem(path, f"{written}, which is not set", f"the environment variable {name}"))
+def _variable(path: Path, name: str, env: Mapping[str, str]) -> str | Problem:
+    return env.get(name, Problem(path, f"${{env:{name}}}, which is not set", f"the environment variable {name}"))
+
+
+def _file_text(path: Path, name: str, read: Callable[[str], str]) -> str | Problem:
     try:
         return read(name)
     except UnicodeDecodeError:
-        return Problem(path, f"{written}, which is not UTF-8 text", "a text file")
+        return Problem(path, f"${{file:{name}}}, which is not UTF-8 text", "a text file")
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user that does not exist
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no path"
-        return Problem(path, f"{written}, which cannot be read ({reason})", "a file that can be read")
+        return Problem(path, f"${{file:{name}}}, which cannot be read ({reason})", "a file that can be read")
 
 
 def secret_references(text: str) -> list[tuple[str, str]]:

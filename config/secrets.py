@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import SecretStr
 
+from .checks import uses_simulator
 from .errors import AccessDeniedError, AuthenticationError, ConfigurationError, ExtractError, UnavailableError
 from .fields import Section
 from .model import Config, PiWebApi
@@ -49,7 +50,7 @@ def resolve_secrets(config: Config, secret_reader: SecretReader | None = None) -
     """
     document = _as_written(config)
     written = dict(_written_references(document))
-    scoped = dict(_scope_credentials(config.pi_web_api))
+    scoped = {} if uses_simulator(config) else dict(_scope_credentials(config.pi_web_api))
     if not written and not scoped:
         return config
     reader = secret_reader or workspace_secrets()

@@ -131,6 +131,12 @@ def test_a_way_to_log_in_asks_for_its_own_secrets_only(login, expected):
         assert resolved.pi_web_api.token.get_secret_value() == f"pi/{expected[0]}"
 
 
+def test_the_simulator_needs_no_credentials(workspace):
+    before = loaded({"pi_web_api": {"secrets_scope": "pi"}, "development": {"simulator": {}}})
+    assert config.resolve_secrets(before) is before
+    assert workspace.asked == []
+
+
 def test_references_are_put_in_wherever_they_stand_and_each_is_asked_for_once():
     asked = []
 
