@@ -1,0 +1,72 @@
+"""What lands: table schemas, Parquet files, commits, watermarks. May import `config`, never `engine`.
+
+The way in is `open_lakehouse`; everything after that goes through the ports of `writers.commit`.
+Invariant: rows and the watermarks that account for them become visible exactly once (`Landing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import deltalake
+
+from config.errors import ConfigurationError
+
+from .checkpoint import Move, Watermark
+from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, Stage, StagedFile
+from .landing import Landing, LandingBatch, LandingReceipt
+from .memory import MemoryLakehouse
+from .rebuild import RebuildReport, rebuild_watermarks
+from .tables import DATASETS, PI_TAGS, PI_TIMESERIES, PI_WATERMARKS, Names, TableSpec
+from .tags import TagsReceipt, sync_tags
+
+__all__ = [
+    "DATASETS",
+    "PI_TAGS",
+    "PI_TIMESERIES",
+    "PI_WATERMARKS",
+    "CommitKey",
+    "CommitReceipt",
+    "CommitTable",
+    "Lakehouse",
+    "Landing",
+    "LandingBatch",
+    "LandingReceipt",
+    "LastCommit",
+    "Lease",
+    "MemoryLakehouse",
+    "Move",
+    "Names",
+    "RebuildReport",
+    "Stage",
+    "StagedFile",
+    "TableSpec",
+    "TagsReceipt",
+    "Watermark",
+    "open_lakehouse",
+    "rebuild_watermarks",
+    "sync_tags",
+]
+
+# Older ones accept app transactions and drop them silently: two runs would not notice each other.
+_DELTALAKE_FLOOR = (1, 6)
+
+
+def open_lakehouse(
+    root: str | Path, *, names: Names | None = None, storage_options: Mapping[str, str] | None = None
+) -> Lakehouse:
+    """Open tables at `<root>/<catalog>/<schema>/<table>`; touches nothing yet.
+
+    Raises `ConfigurationError` for a kind of storage or a version of deltalake that cannot be used.
+    """
+    version = tuple(int(part) for part in deltalake.__version__.split(".")[:2])
+    if version < _DELTALAKE_FLOOR:
+        raise ConfigurationError(
+            f"deltalake {deltalake.__version__} is too old: it loses the marks that keep commits exactly once.",
+            hint="Install deltalake 1.6 or newer in this environment (a job's own library wins over the runtime's).",
+        )
+    from .delta import DeltaLakehouse
+    from .storage import Place
+
+    return DeltaLakehouse(Place.parse(root, storage_options), names or Names())

@@ -24,7 +24,11 @@ __all__ = ["CommitKey", "CommitReceipt", "CommitTable", "Lakehouse", "LastCommit
 
 @dataclass(frozen=True, slots=True)
 class CommitKey:
-    """Names one commit: `app_id` says whose (pipeline, dataset, shard), `sequence` which (1, 2, ...)."""
+    """Names one commit: `app_id` says whose (pipeline, dataset, shard), `sequence` which (1, 2, ...).
+
+    A sequence below the last one is refused; the last one may be repeated by a commit that belongs to
+    it (watermarks that move without data). Who is first is decided by the snapshot, not by the number.
+    """
 
     app_id: str
     sequence: int
@@ -109,6 +113,9 @@ class CommitTable(Protocol):
     def discard(self, files: Sequence[StagedFile]) -> None:
         """Remove staged files that were never committed."""
 
+    def has_file(self, file: StagedFile) -> bool:
+        """Say whether a staged file is still there."""
+
     def commit(
         self,
         key: CommitKey,
@@ -133,6 +140,9 @@ class CommitTable(Protocol):
     ) -> pa.RecordBatchReader:
         """Stream rows of the snapshot, at most the partitions of `where`, in no given order."""
 
+    def file_count(self, *, where: Mapping[str, str]) -> int:
+        """Count the live files of the snapshot in the partitions of `where`."""
+
     def scan_tags(self) -> pa.Table:
         """Of a table with tag_webid and timestamp: one row a tag (tag_webid, low, high, rows),
         the first and last timestamp and the count, computed in bounded memory.
@@ -153,7 +163,13 @@ class Lease(Protocol):
     def renew(self) -> None:
         """Say that we are alive; call every `renew_secs`."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Give it back, if it is still ours."""
+
+    def holder(self) -> str | None:
+        """Say who seems to hold it (run, host, since); None if nobody does. Does not wait, so a
+        holder that has just died still counts.
+        """
 
     @property
     def renew_secs(self) -> float: ...
@@ -167,4 +183,4 @@ class Lakehouse(Protocol):
     def lease(self, pipeline: str, shard: str, run_id: str) -> Lease: ...
 
     def shards_seen(self, pipeline: str) -> tuple[str, ...]:
-        """Shards ("0-of-1", ...) that hold, or died holding, a lease of this pipeline."""
+        """Shards ("0-of-1", ...) that hold, or ever held, a lease of this pipeline."""

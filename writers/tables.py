@@ -6,11 +6,12 @@ Invariant: what is written here is what the SQL of a user meets. Timestamps are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-__all__ = ["DATASETS", "PI_TAGS", "PI_TIMESERIES", "PI_WATERMARKS", "TIMESTAMP", "TableSpec"]
+__all__ = ["DATASETS", "PI_TAGS", "PI_TIMESERIES", "PI_WATERMARKS", "TIMESTAMP", "Names", "TableSpec"]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -28,6 +29,22 @@ class TableSpec:
     stats_columns: tuple[str, ...] = ()
     # Columns few enough in distinct values that Parquet dictionary encoding pays.
     dictionary_columns: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the user calls things: catalog, the schema behind each role, and tables that are renamed."""
+
+    catalog: str = "main"
+    schema: str = "bronze"
+    checkpoint_schema: str = "checkpoints"
+    monitoring_schema: str = "monitoring"
+    tables: Mapping[str, str] = field(default_factory=dict)  # TableSpec.name -> the configured name
+
+    def parts(self, spec: TableSpec) -> tuple[str, str, str]:
+        """Give (catalog, schema, table) of a spec."""
+        home: str = getattr(self, spec.home)
+        return self.catalog, home, self.tables.get(spec.name, spec.name)
 
 
 def _field(name: str, kind: pa.DataType, comment: str, *, nullable: bool = True) -> pa.Field:

@@ -1,0 +1,137 @@
+"""Every kind of destination, behind one fixture."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+
+from writers import PI_TIMESERIES, Lakehouse, MemoryLakehouse, open_lakehouse
+from writers.tables import TIMESTAMP
+
+
+@dataclass(frozen=True)
+class Destination:
+    """`lakehouse()` opens it as a new run would: nothing is shared but what is stored."""
+
+    name: str
+    lakehouse: Callable[[], Lakehouse]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _serve(command: list[str], url: str) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=1).close()
+                break
+            except urllib.error.HTTPError:
+                break  # it answers
+            except OSError:
+                assert process.poll() is None, "the server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    port = _free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    moto = Path(sys.executable).with_name("moto_server")
+    serving = _serve([str(moto), "-H", "127.0.0.1", "-p", str(port)], f"{endpoint}/moto-api/")
+    next(serving)
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT")).close()
+    yield {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "not-a-real-one",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+    for _ in serving:
+        pass
+
+
+def _azurite() -> str | None:
+    local = Path(__file__).parents[2] / "node_modules" / ".bin" / "azurite-blob"
+    return shutil.which("azurite-blob") or (str(local) if local.exists() else None)
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    command = _azurite()
+    if command is None:
+        pytest.skip("azurite-blob is neither on PATH nor in node_modules (npm install azurite)")
+    folder = tmp_path_factory.mktemp("azurite")
+    # The emulator account of delta-rs has a fixed address.
+    flags = ["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
+    serving = _serve([command, *flags], "http://127.0.0.1:10000/")
+    next(serving)
+    yield {"azure_storage_use_emulator": "true"}
+    for _ in serving:
+        pass
+
+
+@pytest.fixture(params=["memory", "folder", "s3", "abfss"])
+def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
+    kind = request.param
+    if kind == "memory":
+        memory = MemoryLakehouse()
+        return Destination(kind, lambda: memory)
+    if kind == "folder":
+        return Destination(kind, lambda: open_lakehouse(tmp_path / "lake"))
+    if kind == "s3":
+        options, root = request.getfixturevalue("s3"), f"s3://lake/{uuid4().hex}"
+        return Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+    options = request.getfixturevalue("azure")
+    root = _azure_container(options)
+    return Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+
+
+def _azure_container(options: dict[str, str]) -> str:
+    azure_blob = pytest.importorskip("azure.storage.blob", reason="needed to create a container in Azurite")
+    name = f"lake{uuid4().hex[:12]}"
+    azure_blob.BlobServiceClient.from_connection_string("UseDevelopmentStorage=true").create_container(name)
+    return f"az://{name}/root"
+
+
+@pytest.fixture
+def rows() -> Callable[..., pa.RecordBatch]:
+    """Make events: `rows("a", [0, 1])` is two events of tag a, in the first microseconds of 1970."""
+
+    def make(tag: str, micros: list[int], value: float = 1.0) -> pa.RecordBatch:
+        schema, n = PI_TIMESERIES.schema, len(micros)
+        times = pa.array(micros, pa.int64())
+        known = {
+            "tag_webid": pa.array([tag] * n, pa.string()),
+            "tag_name": pa.array([f"name of {tag}"] * n, pa.string()),
+            "timestamp": times.cast(TIMESTAMP),
+            "sequence": pa.array([0] * n, pa.int32()),
+            "value": pa.array([value] * n, pa.float64()),
+            "partition_date": pa.array([m // 86_400_000_000 for m in micros], pa.int32()).cast(pa.date32()),
+        }
+        return pa.RecordBatch.from_arrays([known.get(f.name, pa.nulls(n, f.type)) for f in schema], names=schema.names)
+
+    return make

@@ -1,0 +1,362 @@
+"""Tables at a path (folder, S3, Azure, Google), committed by delta-rs.
+
+Imports `config` and third-party only. Invariant: a commit goes through the snapshot taken by `open`.
+delta-rs checks app transactions against that snapshot alone, so every look at newer entries of the log
+notes who else committed under which `app_id`, and a later commit under it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, QueryBuilder, Schema, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
+
+from config.errors import (
+    CommitConflictError,
+    FencedError,
+    LostStateError,
+    RetryError,
+    SchemaDriftError,
+    UnknownCommitError,
+)
+
+from .commit import CommitKey, CommitReceipt, LastCommit, Lease, StagedFile
+from .drift import TableShape, check_shape
+from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
+from .lease import FileLease, shards_with_lease
+from .outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
+from .parquet import ParquetStage
+from .storage import Place
+from .tables import PI_WATERMARKS, Names, TableSpec
+
+__all__ = ["DeltaCommitTable", "DeltaLakehouse"]
+
+# A handle grows slower with every commit it has seen.
+_REOPEN_AFTER = 100
+_ATTEMPTS = 3
+# Cleaning up the log may take versions that are still wanted; that is for maintenance to decide.
+_HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
+
+
+class DeltaLakehouse:
+    """Tables at `<root>/<catalog>/<schema>/<table>`."""
+
+    def __init__(self, place: Place, names: Names) -> None:
+        self._place = place
+        self._names = names
+
+    def __repr__(self) -> str:
+        return f"DeltaLakehouse({self._place.uri!r})"
+
+    def table(self, spec: TableSpec) -> DeltaCommitTable:
+        return DeltaCommitTable(self._place.child(*self._names.parts(spec)), spec)
+
+    def lease(self, pipeline: str, shard: str, run_id: str) -> Lease:
+        return FileLease(self._lease_place(), pipeline, shard, run_id)
+
+    def shards_seen(self, pipeline: str) -> tuple[str, ...]:
+        return shards_with_lease(self._lease_place(), pipeline)
+
+    def _lease_place(self) -> Place:
+        return self._place.child(*self._names.parts(PI_WATERMARKS))
+
+
+class DeltaCommitTable:
+    """One Delta table; `open` before anything but `exists`."""
+
+    def __init__(self, place: Place, spec: TableSpec) -> None:
+        self._place = place
+        self._spec = spec
+        self._schema = Schema.from_arrow(spec.schema)
+        self._table: DeltaTable | None = None
+        self._rivals: dict[str, Mapping[str, str]] = {}
+        self._commits = 0
+
+    def __repr__(self) -> str:
+        version = "not open" if self._table is None else f"version {self._table.version()}"
+        return f"DeltaCommitTable({self._place.uri!r}, {version})"
+
+    @property
+    def spec(self) -> TableSpec:
+        return self._spec
+
+    @property
+    def uri(self) -> str:
+        return self._place.uri
+
+    def exists(self) -> bool:
+        with storage_errors(self.uri):
+            return bool(DeltaTable.is_deltatable(self.uri, storage_options=self._options()))
+
+    def open(self) -> Self:
+        if not self.exists():
+            self._create()
+        with storage_errors(self.uri):
+            table = self._load()
+        check_shape(self.uri, self._wanted(), _shape(table))
+        self._table, self._rivals, self._commits = table, {}, 0
+        return self
+
+    def last_sequence(self, app_id: str) -> int | None:
+        sequence: int | None = self._snapshot().transaction_version(app_id)
+        return sequence
+
+    def last_commit(self, app_id: str) -> LastCommit | None:
+        sequence = self.last_sequence(app_id)
+        if sequence is None:
+            return None
+        for version in range(self._snapshot().version(), -1, -1):
+            with storage_errors(self.uri):
+                entry = self._entry(version)
+            if entry is None:
+                break
+            if entry.sequences.get(app_id) == sequence:
+                return LastCommit(CommitKey(app_id, sequence), version, entry.metadata)
+        raise LostStateError(
+            f"The log of {self.uri} no longer holds commit {sequence} of {app_id}.",
+            hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
+        )
+
+    def stage(self) -> ParquetStage:
+        return ParquetStage(self._place, self._spec)
+
+    def discard(self, files: Sequence[StagedFile]) -> None:
+        for file in files:
+            self._place.remove(file.path)
+
+    def has_file(self, file: StagedFile) -> bool:
+        with storage_errors(self.uri):
+            return self._place.has(file.path)
+
+    def commit(
+        self,
+        key: CommitKey,
+        files: Sequence[StagedFile],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        replace_where: Mapping[str, str] | None = None,
+    ) -> CommitReceipt:
+        table = self._snapshot()
+        if key.app_id in self._rivals:
+            raise self._fenced(key, self._rivals[key.app_id])
+        last = self.last_sequence(key.app_id)
+        if last is not None and key.sequence < last:
+            raise self._fenced(key, {})
+        if replace_where is not None and table.metadata().configuration.get("delta.appendOnly") == "true":
+            raise SchemaDriftError(
+                f"The table at {self.uri} is append-only, and rows have to be replaced.",
+                hint="Unset its property delta.appendOnly.",
+            )
+        token = uuid4().hex
+        labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: token}
+        version = self._land(key, [_add_action(f) for f in files], labels, replace_where)
+        self._commits += 1
+        return CommitReceipt(
+            key=key,
+            version=version,
+            rows=sum(f.rows for f in files),
+            files=len(files),
+            size_bytes=sum(f.size_bytes for f in files),
+        )
+
+    def read(
+        self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None
+    ) -> pa.RecordBatchReader:
+        names = list(columns or self._spec.schema.names)
+        condition = " AND ".join(f"{_quoted(name)} = {_literal(value)}" for name, value in (where or {}).items())
+        schema = pa.schema([self._spec.schema.field(name).remove_metadata() for name in names])
+        sql = f"SELECT {', '.join(map(_quoted, names))} FROM t WHERE {condition or 'true'}"  # noqa: S608  quoted above
+        return self._query(sql, schema)
+
+    def file_count(self, *, where: Mapping[str, str]) -> int:
+        with storage_errors(self.uri):
+            files = pa.table(self._snapshot().get_add_actions(flatten=True))
+        for name, value in where.items():
+            files = files.filter(pc.equal(files[f"partition.{name}"].cast(pa.string()), value))
+        return int(files.num_rows)
+
+    def scan_tags(self) -> pa.Table:
+        schema = self._spec.schema
+        return self._query(
+            'SELECT tag_webid, min("timestamp") AS low, max("timestamp") AS high, count(*) AS "rows" '
+            "FROM t GROUP BY tag_webid",
+            pa.schema(
+                [
+                    ("tag_webid", pa.string()),
+                    ("low", schema.field("timestamp").type),
+                    ("high", schema.field("timestamp").type),
+                    ("rows", pa.int64()),
+                ]
+            ),
+        ).read_all()
+
+    def _query(self, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
+        # DataFusion inside delta-rs: it honours deletion vectors, streams, and (unlike the Arrow
+        # dataset of DeltaTable) leaves no threads behind that abort the interpreter at exit.
+        with storage_errors(self.uri):
+            found = pa.RecordBatchReader.from_stream(QueryBuilder().register("t", self._snapshot()).execute(sql))
+        return pa.RecordBatchReader.from_batches(schema, _cast_batches(found, schema, self.uri))
+
+    def _create(self) -> None:
+        with storage_errors(self.uri):
+            self._place.make_root()
+            try:
+                DeltaTable.create(
+                    self.uri,
+                    self._schema,
+                    partition_by=list(self._spec.partition_by),
+                    name=self._spec.name,
+                    description=self._spec.comment,
+                    storage_options=self._options(),
+                )
+            except FOREIGN_ERRORS:
+                # Another shard may have been quicker; then its table is as good as ours.
+                if not self.exists():
+                    raise
+
+    def _land(
+        self, key: CommitKey, actions: list[AddAction], labels: dict[str, str], replace_where: Mapping[str, str] | None
+    ) -> int:
+        """Send the commit until the log says what became of it, and give its version."""
+        failure: BaseException | None = None
+        for _ in range(_ATTEMPTS):
+            base = self._snapshot().version()
+            failure = self._send(key, actions, labels, replace_where)
+            outcome = self._look(base, labels[TOKEN])
+            if outcome.version is not None:
+                return outcome.version
+            if key.app_id in outcome.rivals:
+                raise self._fenced(key, outcome.rivals[key.app_id])
+            if failure is None:
+                break
+            known = recognise(failure, self.uri)
+            if known is not None and not isinstance(known, RetryError):
+                raise known
+            # A replace is right only for the snapshot it was made from: it is never sent over another one.
+            lost = known is None and isinstance(failure, CommitFailedError)
+            if lost or (replace_where is not None and self._moved_past(base)):
+                raise CommitConflictError(
+                    f"Another writer has changed {self.uri} in the meantime.",
+                    hint="Try again; this is no error when shards work side by side.",
+                )
+        detail = "" if failure is None else f" ({explain(failure, self.uri).message})"
+        raise UnknownCommitError(
+            f"It is unknown whether commit {key.sequence} of {key.app_id} reached {self.uri}{detail}.",
+            hint="Run again: the next run looks into the log first, and continues from there.",
+        )
+
+    def _send(
+        self, key: CommitKey, actions: list[AddAction], labels: dict[str, str], replace_where: Mapping[str, str] | None
+    ) -> BaseException | None:
+        """Send once. An exception is an answer too: it is returned, and the log decides what it meant."""
+        try:
+            self._snapshot().create_write_transaction(
+                actions,
+                mode="append" if replace_where is None else "overwrite",
+                schema=self._schema,
+                partition_by=list(self._spec.partition_by),
+                partition_filters=[(name, "=", value) for name, value in (replace_where or {}).items()] or None,
+                commit_properties=CommitProperties(
+                    custom_metadata=labelled(labels),
+                    # Without a time of its own an app transaction never expires.
+                    app_transactions=[Transaction(key.app_id, key.sequence)],
+                ),
+                post_commithook_properties=_HOOKS,
+            )
+        except FOREIGN_ERRORS as error:
+            return error
+        return None
+
+    def _look(self, base: int, token: str) -> Outcome:
+        """Advance the snapshot, and judge the entries that it did not know."""
+        try:
+            table = self._snapshot()
+            if self._commits % _REOPEN_AFTER == _REOPEN_AFTER - 1:
+                table = self._load()
+            else:
+                table.update_incremental()
+            # (The handle's own `history` counts from the newest version there is, not from the handle's.)
+            newer = [self._entry(version) for version in range(table.version(), base, -1)]
+            outcome = judge([entry for entry in newer if entry is not None], token)
+        except FOREIGN_ERRORS as error:
+            raise UnknownCommitError(
+                f"A commit was sent to {self.uri}, and its log cannot be read: {explain(error, self.uri).message}",
+                hint="Run again: the next run looks into the log first, and continues from there.",
+            ) from None
+        self._table = table
+        self._rivals.update(outcome.rivals)
+        return outcome
+
+    def _entry(self, version: int) -> LogEntry | None:
+        """Read one version of the log; None where it has been cleaned up."""
+        content = self._place.read_small(f"_delta_log/{version:020}.json")
+        return None if content is None else parse_entry(version, content)
+
+    def _moved_past(self, base: int) -> bool:
+        return bool(self._snapshot().version() > base)
+
+    def _fenced(self, key: CommitKey, winner: Mapping[str, str]) -> FencedError:
+        who = f"Run {winner['run_id']}" if "run_id" in winner else "Another run"
+        return FencedError(
+            f"{who} has committed to {self.uri} as {key.app_id} since this run started.",
+            hint="Let only one run of a pipeline and shard work at a time; nothing of this commit was written.",
+        )
+
+    def _snapshot(self) -> DeltaTable:
+        return self._table if self._table is not None else self.open()._snapshot()  # noqa: SLF001
+
+    def _load(self) -> DeltaTable:
+        return DeltaTable(self.uri, storage_options=self._options())
+
+    def _options(self) -> dict[str, str] | None:
+        return dict(self._place.storage_options) or None
+
+    def _wanted(self) -> TableShape:
+        return TableShape(_fields(self._schema), self._spec.partition_by, (), {})
+
+
+def _shape(table: DeltaTable) -> TableShape:
+    protocol, metadata = table.protocol(), table.metadata()
+    return TableShape(
+        fields=_fields(table.schema()),
+        partition_by=metadata.partition_columns,
+        features={*(protocol.reader_features or ()), *(protocol.writer_features or ())},
+        configuration=metadata.configuration,
+    )
+
+
+def _fields(schema: Schema) -> list[dict[str, Any]]:
+    fields: list[dict[str, Any]] = json.loads(schema.to_json())["fields"]
+    return fields
+
+
+def _add_action(file: StagedFile) -> AddAction:
+    return AddAction(
+        path=file.path,
+        size=file.size_bytes,
+        partition_values=dict(file.partition_values),
+        modification_time=file.modified_ms,
+        data_change=True,
+        stats=file.stats_json,
+    )
+
+
+def _cast_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, uri: str) -> Iterable[pa.RecordBatch]:
+    with storage_errors(uri):
+        for batch in batches:
+            yield batch.cast(schema)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,123 @@
+"""Can we write this table? Decided before the first file is staged. Pure; imports no delta-rs.
+
+Invariant: whatever is not known to be harmless is refused by name. A writer that ignores a table
+feature produces a table that looks right and is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from config.errors import SchemaDriftError
+
+__all__ = ["TableShape", "check_shape"]
+
+# Features under which adding plain Parquet files is right. Those that oblige us to do more only when
+# they are in use (constraints, generated columns, column mapping) are looked at one by one below.
+_HARMLESS = frozenset(
+    {
+        "appendOnly",
+        "changeDataFeed",
+        "checkConstraints",
+        "columnMapping",
+        "deletionVectors",
+        "generatedColumns",
+        "invariants",
+        "timestampNtz",
+        "v2Checkpoint",
+        "variantType",
+        "variantType-preview",
+    }
+)
+# Settings that a table with an old protocol can carry without naming a feature.
+_SETTINGS = {
+    "delta.enableRowTracking": "rowTracking",
+    "delta.enableIcebergCompatV1": "icebergCompatV1",
+    "delta.enableIcebergCompatV2": "icebergCompatV2",
+}
+_PER_COLUMN = {
+    "delta.generationExpression": "a generated column",
+    "delta.identity.start": "an identity column",
+    "delta.invariants": "a column with an invariant",
+    "CURRENT_DEFAULT": "a column with a default",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableShape:
+    """What the log says about a table: fields as in the schema JSON of the Delta protocol."""
+
+    fields: Sequence[Mapping[str, Any]]
+    partition_by: Sequence[str]
+    features: Collection[str]
+    configuration: Mapping[str, str | None]
+
+
+def check_shape(uri: str, wanted: TableShape, found: TableShape) -> None:
+    """Raise `SchemaDriftError` naming the column or the feature that we cannot write."""
+    for problem in (
+        _feature_problem(found),
+        _column_problem(wanted, found),
+        _extra_problem(wanted, found),
+        _partition_problem(wanted, found),
+    ):
+        if problem is not None:
+            raise SchemaDriftError(
+                f"The table at {uri} cannot be written: {problem}.",
+                hint="Configure another table name, or change the table so that it fits.",
+            )
+
+
+def _feature_problem(found: TableShape) -> str | None:
+    unknown = sorted(set(found.features) - _HARMLESS)
+    if unknown:
+        return f"it uses the table feature {unknown[0]}"
+    for key, value in found.configuration.items():
+        if key in _SETTINGS and value == "true":
+            return f"it uses the table feature {_SETTINGS[key]}"
+        if key == "delta.columnMapping.mode" and value != "none":
+            return "it uses the table feature columnMapping"
+        if key.startswith("delta.constraints."):
+            return f"it has the check constraint {key.removeprefix('delta.constraints.')}"
+    return None
+
+
+def _column_problem(wanted: TableShape, found: TableShape) -> str | None:
+    there = {field["name"]: field for field in found.fields}
+    for field in wanted.fields:
+        name = field["name"]
+        other = there.get(name)
+        if other is None:
+            return f"the column {name} is missing"
+        if other["type"] != field["type"]:
+            return f"the column {name} is {_type_name(other['type'])} where {_type_name(field['type'])} is needed"
+        if field["nullable"] and not other["nullable"]:
+            return f"the column {name} does not accept null"
+    return None
+
+
+def _extra_problem(wanted: TableShape, found: TableShape) -> str | None:
+    ours = {field["name"] for field in wanted.fields}
+    for field in found.fields:
+        for key, what in _PER_COLUMN.items():
+            if key in field.get("metadata", {}):
+                return f"{field['name']} is {what}"
+        if field["name"] not in ours and not field["nullable"]:
+            return f"it has a column {field['name']} of its own that does not accept null"
+    return None
+
+
+def _partition_problem(wanted: TableShape, found: TableShape) -> str | None:
+    if tuple(wanted.partition_by) == tuple(found.partition_by):
+        return None
+    return f"it is partitioned by {_listed(found.partition_by)} where {_listed(wanted.partition_by)} is needed"
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(columns) or "nothing"
+
+
+def _type_name(kind: Any) -> str:
+    return kind if isinstance(kind, str) else str(kind["type"])

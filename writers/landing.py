@@ -1,0 +1,315 @@
+"""Rows and watermarks land together, exactly once. The heart of the product.
+
+Imports nothing of the engine. Two tables cannot be committed at once, so one of them leads: the data
+commit names, in its own metadata, the Parquet file that holds the watermarks which belong to it, and
+the watermark commit adds exactly that file under the same number. Whoever dies between the two leaves
+everything needed to finish behind.
+
+Invariant: at rest, data and checkpoint table carry the same sequence for each (pipeline, dataset,
+shard). Data one ahead: roll forward. Anything else: state was lost, and a person has to know.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum, auto
+
+import pyarrow as pa
+
+from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
+
+from .checkpoint import Move, Watermark, decode, encode, merge_stream, moved
+from .commit import CommitKey, CommitReceipt, Lakehouse, Stage, StagedFile
+from .tables import PI_WATERMARKS, TableSpec
+
+__all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
+
+# Metadata of a data commit: the staged watermark file, to the last detail.
+WATERMARK_FILE = "watermark_file"
+_MANY_FILES = 64
+
+
+class State(Enum):
+    """How data and watermarks of one shard stand to each other."""
+
+    SETTLED = auto()
+    ROLL_FORWARD = auto()
+    LOST = auto()
+
+
+def settle(data: int | None, watermarks: int | None) -> State:
+    """Decide by the last sequences of the two tables (None: never committed).
+
+    Equal: all is done. Data one ahead: a run died between its two commits. Data further ahead: the
+    checkpoint table was dropped or restored. Data behind: the data table was.
+    """
+    ahead = (data or 0) - (watermarks or 0)
+    if ahead == 0:
+        return State.SETTLED
+    return State.ROLL_FORWARD if ahead == 1 else State.LOST
+
+
+def app_id(pipeline: str, dataset: str, shard: str) -> str:
+    return f"osipi/{pipeline}/{dataset}/{shard}"
+
+
+@dataclass(frozen=True, slots=True)
+class LandingReceipt:
+    """Proof that rows and watermarks are in. `data` is None when only watermarks moved."""
+
+    rows: int
+    data: CommitReceipt | None
+    watermarks: CommitReceipt
+
+
+class Landing:
+    """Lands the rows of one pipeline, dataset and shard. One at a time; not for several threads."""
+
+    def __init__(
+        self,
+        lakehouse: Lakehouse,
+        spec: TableSpec,
+        *,
+        pipeline: str,
+        dataset: str,
+        shard: str = "0-of-1",
+        run_id: str,
+        on_step: Callable[[str], None] = lambda _step: None,
+        now: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._lakehouse = lakehouse
+        self._data = lakehouse.table(spec)
+        self._checkpoint = lakehouse.table(PI_WATERMARKS)
+        self._pipeline = pipeline
+        self._dataset = dataset
+        self._shard = shard
+        self._run_id = run_id
+        self._app_id = app_id(pipeline, dataset, shard)
+        self._sequence = 0
+        self._commits = 0
+        self._marks: dict[str, Watermark] = {}
+        self._ready = False
+        self._now = now
+        self.on_step = on_step
+
+    def __repr__(self) -> str:
+        return f"Landing({self._app_id!r}, sequence {self._sequence}, {len(self._marks)} tags)"
+
+    def open(self) -> dict[str, Watermark]:
+        """Finish what dead runs left behind, and give the watermarks of the pipeline.
+
+        The mapping is live: every commit updates it. After an error of `commit` that left the outcome
+        open, `open` again before the next `begin`.
+
+        Raises `LostStateError` (watermarks and data do not belong together), `FencedError` (shards of
+        another division of the tags are at work), `SchemaDriftError`, `StorageError`.
+        """
+        self._ready = False
+        if not self._checkpoint.exists() and self._data.exists() and self._data.open().last_sequence(self._app_id):
+            raise self._lost("the checkpoint table is missing")
+        self._refresh()
+        for shard in self._lakehouse.shards_seen(self._pipeline):
+            if shard != self._shard:
+                self._look_at(shard)
+        # Last, for seeing to other shards takes fresh snapshots, and ours is what we commit through.
+        self._recover(self._app_id)
+        self._sequence = self._data.last_sequence(self._app_id) or 0
+        merged = self._merged()
+        self._marks.clear()
+        self._marks.update(decode(merged, self._dataset))
+        if self._checkpoint.file_count(where=self._partition) > _MANY_FILES:
+            self._compact(merged)
+        self._ready = True
+        return self._marks
+
+    def begin(self) -> LandingBatch:
+        """Start a commit. Finish it before the next one begins."""
+        if not self._ready:
+            raise RuntimeError("open the landing before a commit, and again after one whose outcome is open")
+        self.on_step("before_staging")
+        return LandingBatch(self._data.stage(), self._land)
+
+    def _refresh(self) -> None:
+        """Take fresh snapshots. Watermarks first: if a run is alive, we may then find data ahead of them,
+        which is harmless, and never the reverse, which would look like lost data.
+        """
+        self._checkpoint.open()
+        self._data.open()
+
+    def _look_at(self, shard: str) -> None:
+        """See to another shard: one that died midway is finished; one of another division must not be alive."""
+        alike = shard.partition("-of-")[2] == self._shard.partition("-of-")[2]
+        other = app_id(self._pipeline, self._dataset, shard)
+        lease = self._lakehouse.lease(self._pipeline, shard, self._run_id)
+        settled = settle(self._data.last_sequence(other), self._checkpoint.last_sequence(other)) is State.SETTLED
+        if settled and (alike or lease.holder() is None):
+            return
+        try:
+            lease.acquire()
+        except FencedError:
+            if alike:
+                return  # alive, and between its two commits at this moment
+            raise
+        try:
+            self._refresh()
+            self._recover(other)
+        finally:
+            lease.release()
+
+    def _recover(self, owner: str) -> None:
+        """Finish the commit that `owner` left half done, if it did."""
+        data, watermarks = self._data.last_sequence(owner), self._checkpoint.last_sequence(owner)
+        state = settle(data, watermarks)
+        if state is State.LOST:
+            raise self._lost(f"the data is at commit {data or 0}, the watermarks are at {watermarks or 0}")
+        last = self._data.last_commit(owner) if state is State.ROLL_FORWARD else None
+        if last is None:
+            return
+        file = _decode_file(last.metadata.get(WATERMARK_FILE))
+        if file is None or not self._checkpoint.has_file(file):
+            raise self._lost(f"the watermarks of commit {data} are gone")
+        self._checkpoint.commit(last.key, [file], metadata={"run_id": self._run_id})
+
+    def _land(self, stage: Stage, moves: Sequence[Move]) -> LandingReceipt:
+        """Stage all files, commit the data, commit the watermarks."""
+        after = self._checked(stage, moves)
+        sequence = self._sequence + 1 if stage.rows else self._sequence
+        key = CommitKey(self._app_id, sequence)
+        files = _closed(stage)
+        try:
+            marks = self._staged(after, sequence)
+        except BaseException:
+            self._data.discard(files)
+            raise
+        self.on_step("after_staging")
+        self._ready = False
+        data = self._commit_data(key, files, marks) if files else None
+        self.on_step("after_data_commit")
+        watermarks = self._commit_watermarks(key, marks, landed=data is not None)
+        self._ready = True
+        self.on_step("after_watermark_commit")
+        self._sequence = sequence
+        self._marks.update(after)
+        self._commits += 1
+        if self._commits % _MANY_FILES == 0:
+            self._compact(self._merged())
+        return LandingReceipt(stage.rows, data, watermarks)
+
+    def _checked(self, stage: Stage, moves: Sequence[Move]) -> dict[str, Watermark]:
+        """Apply the moves. Rows that no move accounts for would be read again and land twice."""
+        told = sum(move.rows for move in moves)
+        if not moves or told != stage.rows:
+            stage.abort()
+            raise ValueError(f"{stage.rows} rows were written and {told} are accounted for by {len(moves)} moves")
+        try:
+            return moved(self._marks, moves)
+        except ValueError:
+            stage.abort()
+            raise
+
+    def _staged(self, marks: Mapping[str, Watermark], sequence: int) -> tuple[StagedFile, ...]:
+        stage = self._checkpoint.stage()
+        stage.write(
+            encode(
+                marks.values(),
+                pipeline=self._pipeline,
+                dataset=self._dataset,
+                sequence=sequence,
+                updated_at=self._now(),
+            )
+        )
+        return _closed(stage)
+
+    def _commit_data(self, key: CommitKey, files: Sequence[StagedFile], marks: Sequence[StagedFile]) -> CommitReceipt:
+        [mark] = marks
+        metadata = {"run_id": self._run_id, WATERMARK_FILE: json.dumps(asdict(mark))}
+        try:
+            return self._data.commit(key, files, metadata=metadata)
+        except UnknownCommitError:
+            raise  # it may have landed: its files must stay
+        except ExtractError as error:
+            self._data.discard(files)
+            self._checkpoint.discard(marks)
+            self._ready = not isinstance(error, FencedError)
+            raise
+
+    def _commit_watermarks(self, key: CommitKey, marks: Sequence[StagedFile], *, landed: bool) -> CommitReceipt:
+        try:
+            return self._checkpoint.commit(key, marks, metadata={"run_id": self._run_id})
+        except UnknownCommitError:
+            raise
+        except ExtractError as error:
+            # Once the data is in, its watermark file is named in the log: the next run finishes with it.
+            if not landed:
+                self._checkpoint.discard(marks)
+                self._ready = not isinstance(error, FencedError)
+            raise
+
+    def _merged(self) -> pa.Table:
+        return merge_stream(self._checkpoint.read(where=self._partition))
+
+    def _compact(self, merged: pa.Table) -> None:
+        """Put the watermarks of the pipeline into one file; many small ones make every start slower."""
+        stage = self._checkpoint.stage()
+        for batch in merged.to_batches():
+            stage.write(batch)
+        files = _closed(stage)
+        key = CommitKey(self._app_id, self._sequence)
+        try:
+            self._checkpoint.commit(key, files, metadata={"run_id": self._run_id}, replace_where=self._partition)
+        except CommitConflictError:
+            self._checkpoint.discard(files)  # another shard was at it; there is always a next time
+
+    @property
+    def _partition(self) -> dict[str, str]:
+        return {"pipeline": self._pipeline}
+
+    def _lost(self, what: str) -> LostStateError:
+        return LostStateError(
+            f"Watermarks and data of pipeline {self._pipeline} do not belong together: {what} "
+            f"({self._app_id}, data at {self._data.uri}, watermarks at {self._checkpoint.uri}).",
+            hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
+        )
+
+
+class LandingBatch:
+    """The rows of one commit, and then its moves."""
+
+    def __init__(self, stage: Stage, land: Callable[[Stage, Sequence[Move]], LandingReceipt]) -> None:
+        self._stage = stage
+        self._land = land
+
+    @property
+    def rows(self) -> int:
+        return self._stage.rows
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Stage rows of the data table's schema. Raises `StorageError`; then `abort`."""
+        self._stage.write(rows)
+
+    def commit(self, moves: Sequence[Move]) -> LandingReceipt:
+        """Land the rows together with the moves; their `rows` must add up to ours.
+
+        Raises `FencedError`, `StorageError`, `CommitConflictError` (nothing has landed, staged files are
+        gone), `UnknownCommitError` or, once the data is in, any of them again: `Landing.open` finishes it.
+        """
+        return self._land(self._stage, moves)
+
+    def abort(self) -> None:
+        """Remove what was staged. Only before `commit`."""
+        self._stage.abort()
+
+
+def _closed(stage: Stage) -> tuple[StagedFile, ...]:
+    try:
+        return stage.close()
+    except BaseException:
+        stage.abort()
+        raise
+
+
+def _decode_file(text: str | None) -> StagedFile | None:
+    return None if text is None else StagedFile(**json.loads(text))

@@ -1,0 +1,252 @@
+"""Stages rows as Parquet files under a table, one file per partition, in bounded memory.
+
+Imports no delta-rs and nothing of the engine. Invariant: only encodings that every reader of the last
+years takes (PLAIN, dictionary, DELTA_BINARY_PACKED for whole numbers and timestamps, data page 1).
+BYTE_STREAM_SPLIT would be smaller, and unreadable for most Spark runtimes in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .commit import StagedFile
+from .failures import FOREIGN_ERRORS, storage_errors
+from .statistics import file_statistics
+from .storage import Place
+from .tables import TableSpec
+
+__all__ = ["ParquetStage", "split_by_partition"]
+
+_ROW_GROUP_ROWS = 1 << 20
+_PART_BYTES = 64 << 20  # a partition with so much waiting is written out
+_STAGE_BYTES = 192 << 20  # the fullest partition is written out when all together hold so much
+_OPEN_FILES = 24
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+
+class ParquetStage:
+    """Rows go in with `write`; `close` gives the finished files. Nothing is visible before a commit."""
+
+    def __init__(
+        self, place: Place, spec: TableSpec, *, open_files: int = _OPEN_FILES, stage_bytes: int = _STAGE_BYTES
+    ) -> None:
+        self._place = place
+        self._spec = spec
+        self._schema = _file_schema(spec)
+        self._open_files = open_files
+        self._stage_bytes = stage_bytes
+        self._waiting: dict[str | None, _Waiting] = {}
+        self._files: OrderedDict[str | None, _PartFile] = OrderedDict()  # least recently written first
+        self._finished: list[StagedFile] = []
+        self._rows = 0
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        for value, rows in split_by_partition(batch, self._spec.partition_by):
+            waiting = self._waiting.setdefault(value, _Waiting())
+            waiting.add(_for_file(rows, self._schema))
+            if waiting.rows >= _ROW_GROUP_ROWS or waiting.size_bytes >= _PART_BYTES:
+                self._flush(value)
+        while sum(w.size_bytes for w in self._waiting.values()) > self._stage_bytes:
+            self._flush(max(self._waiting, key=lambda value: self._waiting[value].size_bytes))
+        self._rows += batch.num_rows
+
+    def close(self) -> tuple[StagedFile, ...]:
+        for value in list(self._waiting):
+            self._flush(value)
+        while self._files:
+            self._finish(next(iter(self._files)))
+        return tuple(self._finished)
+
+    def abort(self) -> None:
+        for part in self._files.values():
+            part.drop()
+        for done in self._finished:
+            self._place.remove(done.path)
+        self._waiting.clear()
+        self._files.clear()
+        self._finished.clear()
+
+    def _flush(self, value: str | None) -> None:
+        rows = self._waiting.pop(value).table()
+        part = self._files.get(value)
+        if part is None:
+            while len(self._files) >= self._open_files:
+                self._finish(next(iter(self._files)))
+            with storage_errors(self._place.uri):
+                part = _PartFile(self._place, self._spec, self._schema, value)
+            self._files[value] = part
+        self._files.move_to_end(value)
+        with storage_errors(self._place.uri):
+            part.write(rows)
+
+    def _finish(self, value: str | None) -> None:
+        # It stays listed until it is done: if finishing fails, `abort` still finds it.
+        with storage_errors(self._place.uri):
+            self._finished.append(self._files[value].finish())
+        del self._files[value]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Rows of one partition that are not yet in a file."""
+
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    rows: int = 0
+    size_bytes: int = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.batches.append(batch)
+        self.rows += batch.num_rows
+        self.size_bytes += batch.nbytes
+
+    def table(self) -> pa.Table:
+        # One dictionary per row group: at the first differing one Parquet would fall back to PLAIN.
+        return pa.Table.from_batches(self.batches).unify_dictionaries()
+
+
+class _PartFile:
+    """One Parquet file being written."""
+
+    def __init__(self, place: Place, spec: TableSpec, schema: pa.Schema, value: str | None) -> None:
+        self._place = place
+        self._value = value
+        self._spec = spec
+        self._path = f"{_folder(spec.partition_by, value)}part-{uuid.uuid4()}.zstd.parquet"
+        self._footer: list[pq.FileMetaData] = []
+        self._floats = [
+            n for n in spec.stats_columns if n in schema.names and pa.types.is_floating(schema.field(n).type)
+        ]
+        self._with_nan: set[str] = set()
+        self._sink = place.open_output(self._path)
+        self._writer = pq.ParquetWriter(self._sink, schema, metadata_collector=self._footer, **_options(schema, spec))
+
+    def write(self, rows: pa.Table) -> None:
+        for name in self._floats:
+            if name not in self._with_nan and pc.any(pc.is_nan(rows.column(name))).as_py():
+                self._with_nan.add(name)
+        self._writer.write_table(rows, row_group_size=_ROW_GROUP_ROWS)
+
+    def finish(self) -> StagedFile:
+        self._writer.close()
+        size = self._sink.tell()
+        self._sink.close()
+        [footer] = self._footer
+        fields = [self._spec.schema.field(n) for n in self._spec.stats_columns if n not in self._spec.partition_by]
+        return StagedFile(
+            path=self._path,
+            size_bytes=size,
+            rows=footer.num_rows,
+            partition_values=_partition_values(self._spec.partition_by, self._value),
+            stats_json=file_statistics(footer, fields, self._with_nan),
+            modified_ms=time.time_ns() // 1_000_000,
+        )
+
+    def drop(self) -> None:
+        """Close and remove; the disk may be full, so closing may fail once more."""
+        with contextlib.suppress(*FOREIGN_ERRORS):
+            self._writer.close()
+        with contextlib.suppress(*FOREIGN_ERRORS):
+            self._sink.close()
+        self._place.remove(self._path)
+
+
+def split_by_partition(
+    batch: pa.RecordBatch, partition_by: Sequence[str]
+) -> Iterator[tuple[str | None, pa.RecordBatch]]:
+    """Part a batch by the value of its partition column. A batch of one value is passed on as it is."""
+    if not partition_by:
+        yield None, batch
+        return
+    [name] = partition_by
+    column = batch.column(name)
+    first = column[0]
+    if column.null_count == 0 and not pa.types.is_dictionary(column.type):
+        ends = pc.min_max(column)
+        if ends["min"] == ends["max"]:
+            yield _as_text(first), batch
+            return
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    cuts = np.flatnonzero(np.diff(codes)) + 1
+    if len(cuts) + 1 > len(np.unique(codes)):
+        order = np.argsort(codes, kind="stable")  # stable: events of a tag keep the order they came in
+        batch, codes = batch.take(pa.array(order)), codes[order]
+        cuts = np.flatnonzero(np.diff(codes)) + 1
+    starts = [0, *cuts.tolist()]
+    for start, end in zip(starts, [*starts[1:], batch.num_rows], strict=True):
+        code = int(codes[start])
+        yield _as_text(encoded.dictionary[code]) if code >= 0 else None, batch.slice(start, end - start)
+
+
+def _as_text(value: pa.Scalar) -> str | None:
+    known = value.as_py()
+    return None if known is None else known if isinstance(known, str) else known.isoformat()
+
+
+def _partition_values(partition_by: Sequence[str], value: str | None) -> Mapping[str, str | None]:
+    return dict.fromkeys(partition_by, value)
+
+
+def _folder(partition_by: Sequence[str], value: str | None) -> str:
+    """Name the folder of a partition. It is for people: the log says which partition a file belongs to,
+    so characters that would need escaping are simply replaced.
+    """
+    shown = "__HIVE_DEFAULT_PARTITION__" if value is None else re.sub(r"[^A-Za-z0-9._-]", "_", value)
+    return "".join(f"{name}={shown}/" for name in partition_by)
+
+
+def _file_schema(spec: TableSpec) -> pa.Schema:
+    """Columns as they are held before writing: no partition columns, and dictionaries where they pay."""
+    return pa.schema(
+        pa.field(f.name, _DICTIONARY if f.name in spec.dictionary_columns else f.type, nullable=f.nullable)
+        for f in spec.schema
+        if f.name not in spec.partition_by
+    )
+
+
+def _for_file(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([_column(rows.column(f.name), f.type) for f in schema], schema=schema)
+
+
+def _column(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if column.type == kind:
+        return column
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if kind != _DICTIONARY:
+        return column.cast(kind)
+    return column.cast(pa.string()).dictionary_encode()
+
+
+def _options(schema: pa.Schema, spec: TableSpec) -> dict[str, Any]:
+    whole = [
+        f.name
+        for f in schema
+        if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type) or pa.types.is_date32(f.type)
+    ]
+    return {
+        "compression": "zstd",
+        "use_dictionary": [n for n in spec.dictionary_columns if n in schema.names],
+        "column_encoding": dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
+        "data_page_version": "1.0",
+        "version": "2.6",
+        "store_schema": False,  # it would tell Arrow readers of dictionaries that are our own affair
+    }

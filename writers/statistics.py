@@ -1,0 +1,105 @@
+"""File statistics of Delta add actions, from a Parquet footer. Pure; imports nothing of ours.
+
+Invariant: a bound may be loose or absent, never wrong, because readers skip files by it. So a float
+column that holds a NaN has no bounds (engines disagree where NaN sorts), an infinity is not written
+(JSON has none), and a string cut at the top is rounded up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+__all__ = ["MAX_TEXT", "file_statistics", "lower_text", "upper_text"]
+
+# WebIDs of one server share their first 30 characters and differ after them: 32, as other writers
+# use, would make every file look alike.
+MAX_TEXT = 96
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_CODE_POINT = 0x10FFFF
+
+
+def file_statistics(footer: pq.FileMetaData, fields: Sequence[pa.Field], with_nan: Collection[str]) -> str:
+    """Give the stats JSON of a file whose `fields` are to be indexed; `with_nan` names columns that hold one."""
+    place = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    lows: dict[str, Any] = {}
+    highs: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for field in fields:
+        index = place[field.name]
+        chunks = [footer.row_group(g).column(index) for g in range(footer.num_row_groups)]
+        found = [chunk.statistics for chunk in chunks]
+        if all(s is not None and s.has_null_count for s in found):
+            nulls[field.name] = sum(s.null_count for s in found)
+        if field.name in with_nan:
+            continue
+        bounds = _bounds(chunks, field.type)
+        if bounds is not None:
+            _put(lows, field, bounds[0], upper=False)
+            _put(highs, field, bounds[1], upper=True)
+    return json.dumps(
+        {"numRecords": footer.num_rows, "minValues": lows, "maxValues": highs, "nullCount": nulls},
+        ensure_ascii=False,
+        allow_nan=False,
+        separators=(",", ":"),
+    )
+
+
+def _bounds(chunks: Iterable[Any], kind: pa.DataType) -> tuple[Any, Any] | None:
+    """Least and greatest over the row groups; None if any group with values does not say."""
+    lows: list[Any] = []
+    highs: list[Any] = []
+    for chunk in chunks:
+        found = chunk.statistics
+        if found is None:
+            return None
+        if not found.has_min_max:
+            if found.has_null_count and found.null_count == chunk.num_values:
+                continue
+            return None
+        raw = pa.types.is_temporal(kind)
+        lows.append(found.min_raw if raw else found.min)
+        highs.append(found.max_raw if raw else found.max)
+    return (min(lows), max(highs)) if lows else None
+
+
+def _put(bounds: dict[str, Any], field: pa.Field, value: Any, *, upper: bool) -> None:
+    known = _as_json(value, field.type, upper=upper)
+    if known is not None:
+        bounds[field.name] = known
+
+
+def _as_json(value: Any, kind: pa.DataType, *, upper: bool) -> Any:
+    if pa.types.is_timestamp(kind):
+        return (_EPOCH + timedelta(microseconds=value)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if pa.types.is_date32(kind):
+        return date.fromordinal(_EPOCH.toordinal() + value).isoformat()
+    if pa.types.is_string(kind):
+        return upper_text(value) if upper else lower_text(value)
+    if pa.types.is_floating(kind):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def lower_text(text: str) -> str:
+    """Cut a text; the rest is not greater than the whole."""
+    return text[:MAX_TEXT]
+
+
+def upper_text(text: str) -> str | None:
+    """Cut a text and round up, so that the rest is not less than the whole; None if there is no such text."""
+    if len(text) <= MAX_TEXT:
+        return text
+    for end in range(MAX_TEXT, 0, -1):
+        code = ord(text[end - 1])
+        if code < _LAST_CODE_POINT:
+            # U+D800..U+DFFF are not characters: the one after U+D7FF is U+E000.
+            return text[: end - 1] + chr(0xE000 if code == 0xD7FF else code + 1)
+    return None

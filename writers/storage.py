@@ -1,0 +1,115 @@
+"""Folders and buckets: where a table's files lie, and reading and writing small ones there.
+
+Imports no engine. Invariant: a path given to a `Place` is relative to it, with forward slashes,
+whatever the storage. Errors are raised as they come; callers wrap them in `failures.storage_errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow.fs as pafs
+from deltalake.fs import DeltaStorageHandler
+
+from config.errors import ConfigurationError
+
+from .failures import FOREIGN_ERRORS, shown
+
+__all__ = ["Place"]
+
+SCHEMES = ("s3", "s3a", "abfss", "abfs", "az", "azure", "adl", "gs")
+
+# Small writes through Python are gathered, so that a part of an upload costs one call.
+_REMOTE_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder or prefix, and what is needed to reach it. Paths given to it are relative to it."""
+
+    uri: str
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, root: str | Path, storage_options: Mapping[str, str] | None = None) -> Place:
+        """Accept a folder, `file:`, `s3://`, `abfss://`, `az://` or `gs://`; local ones become absolute."""
+        text = str(root)
+        scheme = urlsplit(text).scheme.lower()
+        if scheme in SCHEMES:
+            return cls(text.rstrip("/"), dict(storage_options or {}))
+        if scheme == "file":
+            text = unquote(urlsplit(text).path)
+        elif "://" in text:
+            raise ConfigurationError(
+                f"Cannot store tables at {shown(text)}: {scheme}:// is not a kind of storage we know.",
+                hint=f"Use a folder or one of {', '.join(f'{s}://' for s in SCHEMES)}.",
+            )
+        return cls(str(Path(text).expanduser().absolute()))
+
+    @property
+    def local(self) -> bool:
+        return "://" not in self.uri
+
+    def child(self, *parts: str) -> Place:
+        return Place("/".join((self.uri.rstrip("/"), *parts)), self.storage_options)
+
+    def filesystem(self) -> pafs.FileSystem:
+        """Open a filesystem whose root is this place."""
+        if self.local:
+            return pafs.SubTreeFileSystem(self.uri, pafs.LocalFileSystem())
+        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, dict(self.storage_options)))
+
+    def make_root(self) -> None:
+        """Create the folder itself; object stores have none."""
+        if self.local:
+            Path(self.uri).mkdir(parents=True, exist_ok=True)
+
+    def open_output(self, path: str) -> pafs.NativeFile:
+        """Open a new file; the folders above it come into being."""
+        filesystem = self.filesystem()
+        if self.local:
+            Path(self.uri, path).parent.mkdir(parents=True, exist_ok=True)
+            return filesystem.open_output_stream(path)
+        return filesystem.open_output_stream(path, buffer_size=_REMOTE_BUFFER_BYTES)
+
+    def write_small(self, path: str, content: bytes) -> None:
+        """Put a small file in one step: a reader sees the old content or the new, never half of it."""
+        if not self.local:
+            with self.open_output(path) as sink:
+                sink.write(content)
+            return
+        target = Path(self.uri, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+        draft.write_bytes(content)
+        draft.replace(target)
+
+    def read_small(self, path: str) -> bytes | None:
+        """Read a small file; None where there is none."""
+        try:
+            with self.filesystem().open_input_stream(path) as source:
+                content: bytes = source.read()
+        except FileNotFoundError:
+            return None
+        return content
+
+    def has(self, path: str) -> bool:
+        [info] = self.filesystem().get_file_info([path])
+        return bool(info.type == pafs.FileType.File)
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """List the file names right under `folder`; none where it does not exist."""
+        found = self.filesystem().get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+        return tuple(sorted(Path(info.path).name for info in found if info.type == pafs.FileType.File))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; it is no error when it is not there, nor when it cannot be removed:
+        an orphan costs bytes, not truth, and vacuum finds it.
+        """
+        with contextlib.suppress(*FOREIGN_ERRORS):
+            self.filesystem().delete_file(path)
