@@ -181,7 +181,9 @@ def _server_token(headers: Mapping[str, str]) -> bytes:
 
 
 def _minor_code(error: Exception) -> int:
-    return int(getattr(getattr(error, "base_error", None), "min_code", 0))
+    """Find the code of MIT Kerberos, which is negative; GSSAPI passes it on as if it were unsigned."""
+    code = int(getattr(getattr(error, "base_error", None), "min_code", 0))
+    return code - (1 << 32) if code >= 1 << 31 else code
 
 
 def _require_libraries() -> None:
