@@ -10,6 +10,7 @@ not handed over with it or before it.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -98,8 +99,12 @@ class Plan:
         self.span_total = 0
         self.span_done = 0
         self.expected_values = 0.0
+        self.earliest: Micros | None = None
+        self._unfinished: Counter[str] = Counter()  # readings left, by WebID
         kept = [r for r in readings if not r.finished]
         for reading in kept:
+            self._unfinished[reading.tag.web_id] += 1
+            self.earliest = reading.start if self.earliest is None else min(self.earliest, reading.start)
             self.span_total += reading.end - reading.start
             self.expected_values += reading.rate * (reading.end - reading.start)
         for pile in pack(kept, limits):
@@ -111,6 +116,11 @@ class Plan:
     @property
     def fraction_done(self) -> float:
         return self.span_done / self.span_total if self.span_total else 1.0
+
+    @property
+    def tags_unfinished(self) -> int:
+        """Tags with something left to read; those given up are not among them."""
+        return len(self._unfinished)
 
     @property
     def done(self) -> bool:
@@ -197,6 +207,8 @@ class Plan:
         if outcome.until == ask.end:
             reading.mark = None
             reading.max_count = 0
+        if reading.finished:
+            self._finish(reading)
         return Advance(reading.tag, reading.low, reading.high, outcome.rows, outcome.last_event)
 
     def _follow_up(self, lane: Lane, reading: Reading, outcome: Outcome) -> Failure | None:
@@ -243,7 +255,14 @@ class Plan:
     def _give_up(self, lane: Lane, reading: Reading, error: ExtractError) -> Failure:
         lane.readings.remove(reading)
         self.span_done += reading.end - reading.start
+        self._finish(reading)
         return Failure(reading.tag, error, reading.low, reading.high)
+
+    def _finish(self, reading: Reading) -> None:
+        web_id = reading.tag.web_id
+        self._unfinished[web_id] -= 1
+        if not self._unfinished[web_id]:
+            del self._unfinished[web_id]
 
     def _move_out(self, lane: Lane, readings: Sequence[Reading]) -> None:
         """Put readings into a lane of their own, which is ready at once."""

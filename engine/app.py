@@ -1,0 +1,221 @@
+"""The run: everything is put together here, once, and taken apart in the reverse order.
+
+Secrets, source, tags, lease, watermarks, plan, pipeline, report. Decides nothing about data; parses
+nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from config import Config, check_runnable
+from config.errors import ExtractError
+from writers import Lakehouse, Landing, Lease, sync_tags
+from writers.tables import DATASETS, PI_TIMESERIES
+
+from .clock import monotonic, wall_micros
+from .datasets.recorded import RecordedSource
+from .datasets.tags import Inventory, find_tags
+from .flow.channel import Channel
+from .flow.committer import Committer, Delivery
+from .flow.pipeline import Pipeline
+from .flow.stop import Stop
+from .model import Micros
+from .piweb.times import iso_text
+from .plan.planner import Plan
+from .plan.shards import Shard
+from .telemetry.events import Emit, Event, Finished, Planned, Started, TagsFound, TagsSynced
+from .telemetry.report import RunReport, Tally, peak_rss_bytes
+from .wiring import DATASET, Connection, connect, lakehouse_of, plan_of, target_of, wanted_window
+
+__all__ = ["run"]
+
+R = TypeVar("R")
+
+
+async def run(
+    config: Config,
+    *,
+    shard: Shard = Shard(),  # noqa: B008 - a frozen value
+    emit: Emit = lambda _event: None,
+    stop: Stop | None = None,
+    on_step: Callable[[str], None] = lambda _step: None,
+    run_id: str | None = None,
+) -> RunReport:
+    """Read everything the configuration selects and is not done yet, and land it exactly once.
+
+    Returns the report, also of a run that was interrupted or stopped by the source. Raises
+    `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
+    """
+    check_runnable(config)
+    run_id = run_id or uuid.uuid4().hex[:12]
+    return await _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id).go()
+
+
+class _Run:
+    """One run. A class only because its steps share what was wired."""
+
+    def __init__(
+        self, config: Config, shard: Shard, *, emit: Emit, stop: Stop, on_step: Callable[[str], None], run_id: str
+    ) -> None:
+        self._config = config
+        self._shard = shard
+        self._tally = Tally()
+        self._subscriber = emit
+        self._stop = stop
+        self._on_step = on_step
+        self._run_id = run_id
+        self._began = monotonic()
+        # One thread, so that the tables of a run are touched by one call at a time, in order.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="osipi-decoder")
+
+    async def go(self) -> RunReport:
+        config, shard = self._config, self._shard
+        try:
+            async with connect(config, shard) as source:
+                self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
+                inventory = (await find_tags(source.client, config.extraction)).share(shard)
+                self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
+                lakehouse = lakehouse_of(config)
+                lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
+                await asyncio.to_thread(lease.acquire)
+                try:
+                    return await self._under(lease, lakehouse, source, inventory)
+                finally:
+                    await asyncio.to_thread(lease.release)
+        finally:
+            self._writer.shutdown()
+            self._decoder.shutdown()
+
+    async def _under(self, lease: Lease, lakehouse: Lakehouse, source: Connection, inventory: Inventory) -> RunReport:
+        """Work while the lease is kept alive; losing it ends the work."""
+        work: asyncio.Task[RunReport] | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeper = group.create_task(_keep(lease), name="lease")
+                work = group.create_task(self._work(lakehouse, source, inventory), name="work")
+                await asyncio.wait([work])
+                keeper.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from failures
+        return work.result()
+
+    async def _work(self, lakehouse: Lakehouse, source: Connection, inventory: Inventory) -> RunReport:
+        config = self._config
+        landing = Landing(
+            lakehouse,
+            PI_TIMESERIES,
+            pipeline=config.pipeline,
+            dataset=DATASET,
+            shard=str(self._shard),
+            run_id=self._run_id,
+            on_step=self._on_step,
+        )
+        marks = await self._blocking(landing.open)
+        await self._sync_tags(lakehouse, inventory)
+        plan = plan_of(config, inventory, marks)
+        until = wanted_window(config, None, inventory.server_now).end
+        self._emit(
+            Planned(
+                tags=plan.tags_unfinished,
+                tags_done=len(inventory.tags) - plan.tags_unfinished,
+                expected_values=round(plan.expected_values),
+                start=plan.earliest,
+                until=until,
+            )
+        )
+        recorded = await RecordedSource.open(
+            source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
+        )
+        await self._pump(plan, recorded, landing)
+        return self._report(plan, source, inventory, lakehouse, until)
+
+    async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing) -> None:
+        performance = self._config.performance
+        channel: Channel[Delivery] = Channel(performance.buffer_bytes)
+        committer = Committer(
+            landing,
+            channel,
+            commit_rows=performance.commit_rows,
+            commit_secs=performance.commit_seconds.total_seconds(),
+            writer=self._writer,
+            emit=self._emit,
+        )
+        fetchers = performance.fetchers or self._config.pi_web_api.max_in_flight
+        await Pipeline(plan, recorded, channel, committer, fetchers=fetchers, emit=self._emit, stop=self._stop).run()
+
+    async def _sync_tags(self, lakehouse: Lakehouse, inventory: Inventory) -> None:
+        receipt = await self._blocking(
+            partial(
+                sync_tags,
+                lakehouse,
+                inventory.rows,
+                now=inventory.server_now,
+                complete=inventory.complete and self._shard.count == 1,
+                on_step=self._on_step,
+            )
+        )
+        self._emit(TagsSynced(receipt.added, receipt.changed, receipt.missing))
+
+    def _report(
+        self, plan: Plan, source: Connection, inventory: Inventory, lakehouse: Lakehouse, until: Micros
+    ) -> RunReport:
+        tally, stats = self._tally, source.client.statistics()
+        failed = {**dict(inventory.unresolved), **tally.failed}
+        undone = plan.tags_unfinished
+        if self._stop.asked:
+            status = "interrupted"
+        else:
+            status = "incomplete" if failed or undone or plan.stopped else "succeeded"
+        self._emit(Finished(status))
+        return RunReport(
+            run_id=self._run_id,
+            pipeline=self._config.pipeline,
+            shard=str(self._shard),
+            status=status,
+            tags_requested=tally.tags_requested,
+            tags_extracted=tally.tags_requested - len(failed) - undone,
+            tags_failed=tuple(failed.items()),
+            tags_undone=undone,
+            records_written=tally.records_written,
+            watermarks_moved=tally.watermarks_moved,
+            commits=tally.commits,
+            files_written=tally.files,
+            bytes_written=tally.bytes_written,
+            requests=stats.requests,
+            retries=stats.retries,
+            throttled=stats.throttled,
+            bytes_fetched=stats.bytes_received,
+            duration_seconds=monotonic() - self._began,
+            seconds=dict(tally.seconds),
+            peak_rss_bytes=peak_rss_bytes(),
+            until=iso_text(until),
+            tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
+            error=plan.stopped,
+        )
+
+    async def _blocking(self, call: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+
+    def _emit(self, event: Event) -> None:
+        self._tally(event)
+        self._subscriber(event)
+
+
+async def _keep(lease: Lease) -> None:
+    """Renew the lease until cancelled. Raises `FencedError` when another run has taken it."""
+    while True:
+        await asyncio.sleep(lease.renew_secs)
+        await asyncio.to_thread(lease.renew)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that matters of a group: one of ours before a bug, a bug before a cancellation."""
+    leaves = [_first(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+    return next((e for e in leaves if isinstance(e, ExtractError)), leaves[0])

@@ -1,0 +1,19 @@
+"""The only file that reads a clock. Everything else is given the time."""
+
+from __future__ import annotations
+
+import time
+
+from .model import Micros
+
+__all__ = ["monotonic", "wall_micros"]
+
+
+def wall_micros() -> Micros:
+    """This machine's idea of now. Windows never use it: they follow the server's clock."""
+    return time.time_ns() // 1000
+
+
+def monotonic() -> float:
+    """Seconds that never jump, for durations."""
+    return time.monotonic()

@@ -1,0 +1,179 @@
+"""Tags: from what a user wrote (WebIDs, paths, names, patterns) to PI points with stable WebIDs.
+
+The answers also make pi_tags. Invariant: everything that was named comes back as a tag, or as
+unresolved with the reason; a tag named twice comes back once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from config import Extraction
+from config.errors import ConfigurationError, UnavailableError
+
+from ..model import Micros, Tag
+from ..net.client import PIClient
+from ..piweb import points, requests
+from ..piweb.http import Request, Response
+from ..piweb.points import TAGS_SCHEMA, Points
+from ..piweb.problems import error_for
+from ..piweb.times import parse_http_date, parse_micros
+from ..piweb.webid import TagText, kind_of, parse_tag, tag_path
+from ..piweb.wire import DataServer
+from ..plan.shards import Shard
+
+__all__ = ["Inventory", "find_tags"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The tags of a run.
+
+    `rows` are pi_tags rows in the order of `tags`; `unresolved` what was named and not found, with
+    the reason; `complete` whether these are all points of the server; `server_now` the source's clock.
+    """
+
+    tags: tuple[Tag, ...]
+    rows: pa.Table
+    unresolved: tuple[tuple[str, str], ...]
+    complete: bool
+    server_now: Micros
+
+    def share(self, shard: Shard) -> Inventory:
+        """The tags of one shard."""
+        if shard.count == 1:
+            return self
+        mine = [shard.owns(tag.web_id) for tag in self.tags]
+        return Inventory(
+            tuple(tag for tag, own in zip(self.tags, mine, strict=True) if own),
+            self.rows.filter(pa.array(mine, pa.bool_())),
+            tuple((name, why) for name, why in self.unresolved if shard.owns(name)),
+            complete=False,
+            server_now=self.server_now,
+        )
+
+
+async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
+    """Resolve everything `extraction` selects.
+
+    Raises `ConfigurationError` for a data server that does not exist or must be named, and what the
+    client raises. A single tag that cannot be resolved is no error here.
+    """
+    response = await _ask(client, requests.data_servers(), "listing the data servers")
+    servers = points.data_servers(response.body)
+    server = _choose(servers, extraction)
+    found: list[Points] = []
+    web_ids, paths, failures = _sort_out(extraction.tags, server)
+    for request, asked in [*requests.points_by_web_id(web_ids), *requests.points_by_path(paths)]:
+        answer = await _ask(client, request, f"looking up {len(asked)} tags")
+        found.append(points.decode_multiple(answer.body, asked))
+    for pattern in extraction.tag_name_filter:
+        found += await _crawl(client, _needed(server, servers), pattern)
+    tags, rows = _merge(found)
+    return Inventory(
+        tags,
+        rows,
+        tuple({**failures, **{name: why for piece in found for name, why in piece.failures}}.items()),
+        complete="*" in extraction.tag_name_filter,
+        server_now=_now(server, response),
+    )
+
+
+async def _ask(client: PIClient, request: Request, what: str) -> Response:
+    response = await client.send(request)
+    error = error_for(response, what)
+    if error is not None:
+        raise error
+    return response
+
+
+async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Points]:
+    """All pages of the points that match a pattern.
+
+    A point created or deleted meanwhile shifts the pages; the next run sees what this one missed.
+    """
+    pages: list[Points] = []
+    start = 0
+    while True:
+        request = requests.points_page(server.WebId, name_filter=pattern, start_index=start)
+        page = points.decode_page((await _ask(client, request, f"listing the points {pattern!r}")).body)
+        pages.append(page)
+        start += len(page.tags)
+        if not page.more:
+            return pages
+
+
+def _sort_out(texts: Sequence[str], server: DataServer | None) -> tuple[list[str], list[str], dict[str, str]]:
+    """WebIDs, paths, and what can be neither, with the reason."""
+    web_ids: list[str] = []
+    paths: list[str] = []
+    failures: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        ref = parse_tag(text)
+        if ref.kind is TagText.PATH:
+            paths.append(ref.text)
+        elif ref.kind is TagText.NAME and server is not None:
+            paths.append(tag_path(server.Name, ref.text))
+        elif ref.kind is TagText.NAME:
+            failures[text] = "a name needs extraction.data_server, since there are several data servers"
+        elif (kind := kind_of(ref.text)) not in {"point", None}:
+            failures[text] = f"the WebID is that of an {kind}; this version reads PI points"
+        else:
+            web_ids.append(ref.text)
+    return web_ids, paths, failures
+
+
+def _choose(servers: Sequence[DataServer], extraction: Extraction) -> DataServer | None:
+    """The data server for names and patterns: the one configured, or the only one."""
+    if extraction.data_server is None:
+        return servers[0] if len(servers) == 1 else None
+    for server in servers:
+        if server.Name.casefold() == extraction.data_server.casefold():
+            return server
+    raise ConfigurationError(
+        f"$.extraction.data_server: this PI Web API has no data server {extraction.data_server!r}",
+        hint=f"It has: {_names(servers)}.",
+    )
+
+
+def _needed(server: DataServer | None, servers: Sequence[DataServer]) -> DataServer:
+    if server is not None:
+        return server
+    if not servers:
+        raise ConfigurationError(
+            "this PI Web API shows us no data server", hint="Ask its administrator for read access to one."
+        )
+    raise ConfigurationError(
+        "$.extraction.tag_name_filter: there are several data servers to look on",
+        hint=f"Set extraction.data_server to one of: {_names(servers)}.",
+    )
+
+
+def _names(servers: Iterable[DataServer]) -> str:
+    return ", ".join(sorted(server.Name for server in servers)) or "none"
+
+
+def _now(server: DataServer | None, response: Response) -> Micros:
+    """The source's clock: the archive's own, else that of the PI Web API, by the Date of its answer."""
+    if server is not None and server.ServerTime:
+        return parse_micros(server.ServerTime)
+    if "date" not in response.headers:
+        raise UnavailableError(
+            "the server does not tell its time (no Date header)", hint="Check the proxy in front of the PI Web API."
+        )
+    return parse_http_date(response.headers["date"])
+
+
+def _merge(found: Sequence[Points]) -> tuple[tuple[Tag, ...], pa.Table]:
+    """All tags once, with their rows in the same order."""
+    tags = [tag for piece in found for tag in piece.tags]
+    if not tags:
+        return (), TAGS_SCHEMA.empty_table()
+    first = {tag.web_id: n for n, tag in reversed(list(enumerate(tags)))}
+    chosen = np.sort(np.fromiter(first.values(), np.int64, len(first)))
+    rows = pa.Table.from_batches([piece.rows for piece in found if piece.rows.num_rows])
+    return tuple(tags[n] for n in chosen), rows.take(pa.array(chosen))

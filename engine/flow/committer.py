@@ -1,0 +1,168 @@
+"""Takes decoded answers off the channel and lands them, rows and watermarks together.
+
+One at a time: a batch of rows is staged while it grows, and committed when it is large or old
+enough. Blocking work runs on the one writer thread it is given. Invariant: a watermark moves only in
+the commit that holds the rows it speaks of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pyarrow as pa
+
+from writers import Landing, LandingBatch, Move
+
+from ..clock import monotonic
+from ..plan.planner import Advance, Failure
+from ..telemetry.events import Committed, Emit
+from .channel import Channel
+
+__all__ = ["Committer", "Delivery", "join"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Rows that go to the table, and what becomes true once they are there."""
+
+    rows: pa.RecordBatch
+    advances: tuple[Advance, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A commit in the making."""
+
+    batch: LandingBatch
+    since: float
+    rows: int = 0
+    stage_secs: float = 0.0
+    moves: dict[str, Move] = field(default_factory=dict)
+
+
+def join(moves: dict[str, Move], advances: Iterable[Advance], failures: Iterable[Failure]) -> None:
+    """Fold what several answers say of a tag into one move, in the order they came."""
+    for a in advances:
+        web_id = a.tag.web_id
+        before = moves.get(web_id)
+        if before is None or before.low == before.high:
+            moves[web_id] = Move(web_id, a.low, a.high, a.last_event, a.rows)
+            continue
+        events = [e for e in (before.last_event, a.last_event) if e is not None]
+        moves[web_id] = Move(
+            web_id,
+            min(before.low, a.low),
+            max(before.high, a.high),
+            max(events) if events else None,
+            before.rows + a.rows,
+            before.status,
+            before.last_error,
+        )
+    for f in failures:
+        web_id = f.tag.web_id
+        before = moves.get(web_id) or Move(web_id, f.high, f.high)
+        moves[web_id] = Move(
+            web_id, before.low, before.high, before.last_event, before.rows, "failed", str(f.error)[:500]
+        )
+
+
+class Committer:
+    """The sink of a run."""
+
+    def __init__(
+        self,
+        landing: Landing,
+        channel: Channel[Delivery],
+        *,
+        commit_rows: int,
+        commit_secs: float,
+        writer: Executor,
+        emit: Emit,
+    ) -> None:
+        self._landing = landing
+        self._channel = channel
+        self._commit_rows = commit_rows
+        self._commit_secs = commit_secs
+        self._writer = writer
+        self._emit = emit
+        self._pending: _Pending | None = None
+
+    async def run(self) -> None:
+        """Land everything until the channel is closed and empty.
+
+        Raises what the landing raises; then, or when cancelled, what is staged is removed again.
+        """
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self._remaining()):
+                        taken = await self._channel.get()
+                except TimeoutError:
+                    await self._commit()
+                    continue
+                if taken is None:
+                    break
+                delivery, room = taken
+                try:
+                    await self._stage(delivery)
+                finally:
+                    room.free()
+            await self._commit()
+        finally:
+            if self._pending is not None:
+                await self._thread(self._pending.batch.abort)
+
+    def _remaining(self) -> float | None:
+        """Seconds until the batch in the making is old enough; None while there is none."""
+        if self._pending is None:
+            return None
+        return max(0.0, self._pending.since + self._commit_secs - monotonic())
+
+    async def _stage(self, delivery: Delivery) -> None:
+        if self._pending is None:
+            self._pending = _Pending(await self._thread(self._landing.begin), monotonic())
+        pending = self._pending
+        join(pending.moves, delivery.advances, delivery.failures)
+        if delivery.rows.num_rows:
+            began = monotonic()
+            await self._thread(lambda: pending.batch.write(delivery.rows))
+            pending.stage_secs += monotonic() - began
+            pending.rows += delivery.rows.num_rows
+        if pending.rows >= self._commit_rows or self._remaining() == 0.0:
+            await self._commit()
+
+    async def _commit(self) -> None:
+        """Commit what is pending. Once begun it is seen through, even when the run is cancelled."""
+        pending = self._pending
+        if pending is None:
+            return
+        began = monotonic()
+        landing = asyncio.ensure_future(self._thread(lambda: pending.batch.commit(list(pending.moves.values()))))
+        try:
+            receipt = await asyncio.shield(landing)
+        except asyncio.CancelledError:
+            await asyncio.wait([landing])
+            self._pending = None
+            raise
+        self._pending = None
+        data = receipt.data
+        self._emit(
+            Committed(
+                rows=receipt.rows,
+                tags=len(pending.moves),
+                files=data.files if data else 0,
+                size_bytes=data.size_bytes if data else 0,
+                stage_secs=pending.stage_secs,
+                commit_secs=monotonic() - began,
+            )
+        )
+
+    async def _thread(self, call: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call)

@@ -1,0 +1,175 @@
+"""The way of the data, wired: plan -> fetchers -> channel -> committer. asyncio; knows no dataset.
+
+Backpressure is the channel's; decisions are the plan's; exactness is the landing's. Here is only who
+runs when. Invariant: whatever ends the run, what was completely read is committed before it ends,
+unless the destination itself failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from config.errors import ExtractError, UnavailableError
+
+from ..model import Answer, Ask
+from ..plan.planner import Chunk, Failure, Plan
+from ..telemetry.events import Answered, Emit, RequestFailed, Stopping, TagFailed
+from .channel import Channel, Room
+from .committer import Committer, Delivery
+from .feed import Feed
+from .stop import Stop
+
+__all__ = ["Pipeline", "Source"]
+
+GRACE_SECS = 8.0
+_NO_ROWS = pa.RecordBatch.from_pylist([], schema=pa.schema([]))
+
+
+class Source(Protocol):
+    """How a dataset is asked for and decoded."""
+
+    def split(self, chunk: Chunk) -> list[Chunk]:
+        """The requests a chunk becomes."""
+
+    def expected_bytes(self, asks: Sequence[Ask]) -> int:
+        """Most memory the answer is likely to take, for the reservation."""
+
+    async def read(self, asks: Sequence[Ask]) -> Reply:
+        """Ask and decode. Raises `ExtractError` when the whole request failed."""
+
+
+class Reply(Protocol):
+    """A decoded answer and how long it took."""
+
+    @property
+    def answer(self) -> Answer: ...
+    @property
+    def fetch_secs(self) -> float: ...
+    @property
+    def decode_secs(self) -> float: ...
+
+
+class Pipeline:
+    """One run's reading."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        source: Source,
+        channel: Channel[Delivery],
+        committer: Committer,
+        *,
+        fetchers: int,
+        emit: Emit,
+        stop: Stop,
+    ) -> None:
+        self._feed = Feed(plan)
+        self._plan = plan
+        self._source = source
+        self._channel = channel
+        self._committer = committer
+        self._fetchers = fetchers
+        self._emit = emit
+        self._stop = stop
+        self._faults_in_a_row = 0
+
+    async def run(self) -> None:
+        """Read everything planned, or as much as the stop allows.
+
+        Raises the destination's `StopError`s; what stopped the source is `plan.stopped`.
+        """
+        async with asyncio.TaskGroup() as group:
+            fetchers = [group.create_task(self._fetch(), name=f"fetcher-{n}") for n in range(self._fetchers)]
+            watch = group.create_task(self._watch_stop(fetchers), name="watch-stop")
+            committer = group.create_task(self._committer.run(), name="committer")
+            await asyncio.wait(fetchers)
+            watch.cancel()
+            self._channel.close()
+            await asyncio.wait([committer])
+
+    async def _watch_stop(self, fetchers: list[asyncio.Task[None]]) -> None:
+        """When asked to stop: ask PI nothing new, let what is in flight finish, but not for long."""
+        await self._stop.wait()
+        self._emit(Stopping(self._stop.reason))
+        self._feed.stop()
+        await self._stop.wait_insisted(GRACE_SECS)
+        for fetcher in fetchers:
+            fetcher.cancel()
+
+    async def _fetch(self) -> None:
+        while (chunk := await self._feed.next()) is not None:
+            try:
+                for part in self._source.split(chunk):
+                    await self._read(part)
+                    if self._plan.stopped or self._stop.asked:
+                        break
+            finally:
+                self._feed.give_back(chunk)
+
+    async def _read(self, part: Chunk) -> None:
+        room = await self._channel.reserve(self._source.expected_bytes(part.asks))
+        try:
+            reply = await self._source.read(part.asks)
+        except ExtractError as error:
+            room.free()
+            self._fault(part, error)
+            return
+        except BaseException:
+            room.free()
+            raise
+        self._faults_in_a_row = 0
+        answer = reply.answer
+        settled = self._plan.settle(part, answer.outcomes)
+        rows = _kept(answer, settled.keep)
+        self._emit(
+            Answered(
+                tags=len(part.asks),
+                rows=rows.num_rows,
+                body_bytes=answer.body_bytes,
+                fetch_secs=reply.fetch_secs,
+                decode_secs=reply.decode_secs,
+                fraction_done=self._plan.fraction_done,
+            )
+        )
+        self._report(settled.failures)
+        room.resize(min(room.size_bytes, rows.nbytes))
+        self._channel.put(Delivery(rows, settled.advances, settled.failures), room)
+
+    def _fault(self, part: Chunk, error: ExtractError) -> None:
+        """A whole request failed. One that fails again and again is not some tag's fault: stop asking."""
+        self._faults_in_a_row += 1
+        self._emit(RequestFailed(len(part.asks), str(error)))
+        failures = self._plan.fault(part, error)
+        self._report(failures)
+        if failures:
+            # Their status goes to the checkpoint table with the next commit; it takes no room.
+            self._channel.put(Delivery(_NO_ROWS, (), failures), Room(self._channel, 0))
+        if self._faults_in_a_row >= max(12, 3 * self._fetchers):
+            self._feed.stop(
+                UnavailableError(
+                    f"gave up after {self._faults_in_a_row} failed requests in a row, the last: {error}",
+                    hint=error.hint or "Nothing is lost: run again when the source answers.",
+                )
+            )
+
+    def _report(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            self._emit(TagFailed(failure.tag.name, str(failure.error)))
+
+
+def _kept(answer: Answer, keep: Sequence[bool]) -> pa.RecordBatch:
+    """The rows of the outcomes to keep; nearly always all of them."""
+    if all(k or not o.rows for k, o in zip(keep, answer.outcomes, strict=True)):
+        return answer.rows
+    pieces, at = [], 0
+    for keeps, outcome in zip(keep, answer.outcomes, strict=True):
+        if keeps:
+            pieces.append(answer.rows.slice(at, outcome.rows))
+        at += outcome.rows
+    if not pieces:
+        return answer.rows.slice(0, 0)
+    return pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]

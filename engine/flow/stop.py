@@ -1,0 +1,59 @@
+"""Stopping well: a request to stop is a value, wherever it comes from. Signals are its usual source."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+__all__ = ["Stop", "on_signals"]
+
+
+class Stop:
+    """Asked once: finish what is in flight and commit. Asked twice: abandon what is in flight."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._asked = asyncio.Event()
+        self._insisted = asyncio.Event()
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    def ask(self, reason: str) -> None:
+        if self.asked:
+            self._insisted.set()
+            return
+        self.reason = reason
+        self._asked.set()
+
+    async def wait(self) -> None:
+        await self._asked.wait()
+
+    async def wait_insisted(self, grace_secs: float) -> None:
+        """Until asked a second time, or the grace period is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_secs):
+                await self._insisted.wait()
+
+
+@contextlib.contextmanager
+def on_signals(stop: Stop) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `stop.ask` for the duration; a no-op outside the main thread."""
+    loop = asyncio.get_running_loop()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        loop.add_signal_handler(number, stop.ask, signal.Signals(number).name)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

@@ -1,0 +1,77 @@
+"""Logging: to standard error, as text or as one JSON object a line. Names begin with `osipi`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import defaultdict
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from ..clock import monotonic
+from .events import Event, RequestFailed, TagFailed
+
+__all__ = ["EventLog", "set_up_logging"]
+
+LOG = logging.getLogger("osipi.run")
+REPEAT_SECS = 10.0
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _TextLines(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
+
+
+def set_up_logging(console: Console, *, level: str, as_json: bool) -> None:
+    """Send the product's log to the console (standard error). Foreign loggers keep their own level."""
+    handler: logging.Handler
+    if console.is_terminal and not as_json:
+        handler = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S", rich_tracebacks=False)
+    else:
+        handler = logging.StreamHandler(console.file)
+        handler.setFormatter(_JsonLines() if as_json else _TextLines())
+    logger = logging.getLogger("osipi")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+class EventLog:
+    """Warnings from events, repeats of a kind at most once in ten seconds."""
+
+    def __init__(self) -> None:
+        self._last: dict[type, float] = {}
+        self._held: dict[type, int] = defaultdict(int)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RequestFailed):
+            self._warn(event, "request for %d tags failed: %s", event.tags, event.reason)
+        elif isinstance(event, TagFailed):
+            self._warn(event, "tag %s is left out of this run: %s", event.tag, event.reason)
+
+    def _warn(self, event: Event, text: str, *values: object) -> None:
+        kind = type(event)
+        now = monotonic()
+        if now - self._last.get(kind, -REPEAT_SECS) < REPEAT_SECS:
+            self._held[kind] += 1
+            return
+        held = self._held.pop(kind, 0)
+        LOG.warning(text + "%s", *values, f" ({held} more like this)" if held else "")  # noqa: G003 - text is ours
+        self._last[kind] = now

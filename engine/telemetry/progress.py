@@ -1,0 +1,138 @@
+"""What a person sees while a run goes on: a live display on a terminal, else a log line now and then.
+
+Both read the same tally. Nothing here decides anything, and nothing is printed to standard output.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ..clock import monotonic
+from .events import Answered, Committed, Event, Finished, Planned, RequestFailed, Started, Stopping, TagsFound
+
+__all__ = ["Display", "LiveProgress", "LogProgress", "display_for"]
+
+LOG = logging.getLogger("osipi.run")
+LOG_EVERY_SECS = 5.0
+
+
+class Display(Protocol):
+    """A subscriber to events that must be closed."""
+
+    def __call__(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def display_for(console: Console) -> Display:
+    """Live where somebody can watch, lines elsewhere."""
+    return LiveProgress(console) if console.is_terminal else LogProgress()
+
+
+class _Rates:
+    """Rows so far and per second."""
+
+    def __init__(self) -> None:
+        self.read = self.written = self.failed = 0
+        self._since = monotonic()
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Planned):
+            self._since = monotonic()
+        elif isinstance(event, Answered):
+            self.read += event.rows
+        elif isinstance(event, Committed):
+            self.written += event.rows
+        elif isinstance(event, RequestFailed):
+            self.failed += 1
+
+    def __str__(self) -> str:
+        per_second = self.read / max(1e-6, monotonic() - self._since)
+        failed = f", {self.failed} requests failed" if self.failed else ""
+        return f"{self.read:,} events read ({per_second:,.0f}/s), {self.written:,} committed{failed}"
+
+
+class LiveProgress:
+    """A bar over the planned tag-time, with rates, on the console it is given."""
+
+    def __init__(self, console: Console) -> None:
+        self._rates = _Rates()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("connecting", total=None, detail="")
+        self._progress.start()
+
+    def __call__(self, event: Event) -> None:
+        self._rates.take(event)
+        match event:
+            case Started():
+                self._update(description=f"reaching {event.source}")
+            case TagsFound():
+                self._update(description=f"{event.tags:,} tags found, reading watermarks")
+            case Planned():
+                self._update(description=f"{event.tags:,} tags", total=1.0)
+            case Answered():
+                self._update(completed=event.fraction_done, detail=str(self._rates))
+            case Committed():
+                self._update(detail=str(self._rates))
+            case Stopping():
+                self._update(description=f"stopping ({event.reason})")
+            case _:
+                pass
+
+    def _update(self, **fields: object) -> None:
+        self._progress.update(self._task, **fields)  # type: ignore[arg-type]  # rich types each field apart
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class LogProgress:
+    """One line every few seconds, for logs of jobs."""
+
+    def __init__(self, *, every_secs: float = LOG_EVERY_SECS) -> None:
+        self._rates = _Rates()
+        self._every_secs = every_secs
+        self._last = monotonic()
+
+    def __call__(self, event: Event) -> None:
+        self._rates.take(event)
+        match event:
+            case Started():
+                LOG.info(
+                    "run %s of %s (shard %s): %s -> %s",
+                    event.run_id, event.pipeline, event.shard, event.source, event.target,
+                )  # fmt: skip
+            case TagsFound():
+                LOG.info("%d tags found, %d not, in %.1f s", event.tags, event.unresolved, event.seconds)
+            case Planned():
+                LOG.info(
+                    "%d tags to read, %d up to date, about %d events",
+                    event.tags,
+                    event.tags_done,
+                    event.expected_values,
+                )
+            case Answered() if monotonic() - self._last >= self._every_secs:
+                self._last = monotonic()
+                LOG.info("%.1f %% done: %s", 100 * event.fraction_done, self._rates)
+            case Stopping():
+                LOG.warning("stopping: %s; what is complete is committed", event.reason)
+            case Finished():
+                LOG.info("%s: %s", event.status, self._rates)
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Nothing is held."""

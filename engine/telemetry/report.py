@@ -1,0 +1,164 @@
+"""The report of a run: folded from its events, so counts reported are counts committed. Pure."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from config.errors import ExtractError
+
+from .events import (
+    Answered,
+    Committed,
+    Event,
+    Planned,
+    RequestFailed,
+    Started,
+    Stopping,
+    TagFailed,
+    TagsFound,
+    TagsSynced,
+)
+
+__all__ = ["EXIT_INTERRUPTED", "RunReport", "Tally", "peak_rss_bytes"]
+
+EXIT_INTERRUPTED = 130
+# A report names this many failed tags; all of them are in the checkpoint table.
+MAX_FAILED_LISTED = 1000
+
+
+def peak_rss_bytes() -> int:
+    """Most memory this process ever had resident."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass(slots=True)
+class Tally:
+    """Adds events up. `seconds` are work, not wall time: stages overlap."""
+
+    started: Started | None = None
+    planned: Planned | None = None
+    tags_requested: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    synced: TagsSynced | None = None
+    stop_reason: str = ""
+    records_written: int = 0
+    commits: int = 0
+    files: int = 0
+    bytes_written: int = 0
+    watermarks_moved: int = 0
+    answers: int = 0
+    body_bytes: int = 0
+    requests_failed: int = 0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"discover": 0.0, "fetch": 0.0, "decode": 0.0, "stage": 0.0, "commit": 0.0}
+    )
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started():
+                self.started = event
+            case TagsFound():
+                self.tags_requested = event.tags + event.unresolved
+                self.seconds["discover"] += event.seconds
+            case TagsSynced():
+                self.synced = event
+            case Planned():
+                self.planned = event
+            case Answered():
+                self.answers += 1
+                self.body_bytes += event.body_bytes
+                self.seconds["fetch"] += event.fetch_secs
+                self.seconds["decode"] += event.decode_secs
+            case RequestFailed():
+                self.requests_failed += 1
+            case TagFailed():
+                self.failed[event.tag] = event.reason
+            case Stopping():
+                self.stop_reason = event.reason
+            case Committed():
+                self.commits += 1
+                self.records_written += event.rows
+                self.watermarks_moved += event.tags
+                self.files += event.files
+                self.bytes_written += event.size_bytes
+                self.seconds["stage"] += event.stage_secs
+                self.seconds["commit"] += event.commit_secs
+            case _:
+                pass
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run did, and what it left undone.
+
+    status: `succeeded`, `incomplete` (some tags failed or the source gave out), `interrupted`
+    (asked to stop), `failed` (the run could not go on). Undone tags have neither failed nor finished.
+    """
+
+    run_id: str
+    pipeline: str
+    shard: str
+    status: str
+    tags_requested: int
+    tags_extracted: int
+    tags_failed: tuple[tuple[str, str], ...]
+    tags_undone: int
+    records_written: int
+    watermarks_moved: int
+    commits: int
+    files_written: int
+    bytes_written: int
+    requests: int
+    retries: int
+    throttled: int
+    bytes_fetched: int
+    duration_seconds: float
+    seconds: dict[str, float]
+    peak_rss_bytes: int
+    until: str
+    tables: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    error: ExtractError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 something is left undone, 130 interrupted, else the code of the error."""
+        if self.error is not None:
+            return self.error.exit_code
+        return {"succeeded": 0, "interrupted": EXIT_INTERRUPTED}.get(self.status, 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        listed = self.tags_failed[:MAX_FAILED_LISTED]
+        return {
+            "run_id": self.run_id,
+            "pipeline": self.pipeline,
+            "shard": self.shard,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "tags_requested": self.tags_requested,
+            "tags_extracted": self.tags_extracted,
+            "tags_failed": [{"tag": tag, "reason": reason} for tag, reason in listed],
+            "tags_failed_count": len(self.tags_failed),
+            "tags_undone": self.tags_undone,
+            "records_written": self.records_written,
+            "watermarks_moved": self.watermarks_moved,
+            "commits": self.commits,
+            "files_written": self.files_written,
+            "bytes_written": self.bytes_written,
+            "requests": self.requests,
+            "retries": self.retries,
+            "throttled": self.throttled,
+            "bytes_fetched": self.bytes_fetched,
+            "duration_seconds": round(self.duration_seconds, 3),
+            "seconds": {stage: round(secs, 3) for stage, secs in self.seconds.items()},
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "until": self.until,
+            "tables": self.tables,
+            "warnings": list(self.warnings),
+            "error": None if self.error is None else {"message": self.error.message, "hint": self.error.hint},
+        }

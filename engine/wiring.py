@@ -1,0 +1,173 @@
+"""From a configuration to the parts of a run: the source, the tables, the limits, the plan.
+
+What a command needs without running (plan, tags, status, check) is here, too. Reads no file itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from config import Config, resolve_secrets, uses_simulator
+from config.errors import ConfigurationError
+from writers import Lakehouse, Names, Watermark, open_lakehouse
+from writers.checkpoint import decode, merge_stream
+from writers.tables import PI_WATERMARKS
+
+from .clock import wall_micros
+from .datasets.tags import Inventory
+from .model import Micros, Window
+from .net.auth import auth_from
+from .net.client import ClientSettings, PIClient
+from .plan.lanes import Limits, Reading
+from .plan.planner import Plan, readings_for
+from .plan.shards import Shard
+
+__all__ = [
+    "DATASET",
+    "Connection",
+    "connect",
+    "lakehouse_of",
+    "limits_of",
+    "plan_of",
+    "target_of",
+    "wanted_window",
+    "watermarks_of",
+]
+
+# The name of recorded values in the checkpoint table.
+DATASET = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A source that can be asked."""
+
+    client: PIClient
+    url: str
+
+
+@asynccontextmanager
+async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Connection]:  # noqa: B008 - a frozen value
+    """Log in to the PI Web API of the configuration, or start the embedded simulator and use that.
+
+    Secrets are looked up here, as late as possible. A shard takes its share of the rate.
+    """
+    async with AsyncExitStack() as stack:
+        config = await asyncio.to_thread(resolve_secrets, config)
+        pi = config.pi_web_api
+        url = pi.url or ""
+        if uses_simulator(config):
+            url = await stack.enter_async_context(_simulator(config))
+        settings = ClientSettings(
+            url=url,
+            auth=auth_from(pi.model_copy(update={"url": url})),
+            ca_bundle=str(pi.ca_bundle) if pi.ca_bundle else None,
+            verify_tls=pi.verify_tls,
+            timeout_secs=pi.timeout.total_seconds(),
+            max_requests_per_second=pi.max_requests_per_second / shard.count,
+            max_in_flight=max(1, pi.max_in_flight // shard.count),
+            retry_attempts=config.retry.max_attempts,
+            retry_initial_wait_secs=config.retry.initial_wait.total_seconds(),
+            retry_max_wait_secs=config.retry.max_wait.total_seconds(),
+        )
+        yield Connection(await stack.enter_async_context(PIClient(settings)), url)
+
+
+def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
+    """The simulator inside this process, as configured."""
+    from .simulator import FaultPlan, Simulator, SimulatorOptions
+
+    settings = config.development.simulator
+    assert settings is not None  # noqa: S101 - uses_simulator has said so
+    midnight = datetime.fromtimestamp(wall_micros() / 1e6, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    begin = midnight - timedelta(days=1 + settings.history.days)
+    options = SimulatorOptions(
+        tags=settings.tags,
+        seed=settings.seed,
+        begin=begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        faults=FaultPlan.load(settings.faults) if settings.faults else FaultPlan(),
+    )
+    return Simulator(options).serve()
+
+
+def lakehouse_of(config: Config) -> Lakehouse:
+    """Where the tables live. Raises `ConfigurationError` for a destination this version cannot write."""
+    if config.storage.root is None:
+        raise ConfigurationError(
+            "$.storage.root: not set; this version writes Delta tables to a folder or object store",
+            hint="Set storage.root, for example ./lakehouse, s3://bucket/path or /Volumes/main/bronze/pi.",
+        )
+    uc = config.unity_catalog
+    names = Names(
+        catalog=uc.catalog,
+        schema=uc.schema_name,
+        checkpoint_schema=uc.checkpoint_schema,
+        monitoring_schema=uc.monitoring_schema,
+        tables={
+            "pi_timeseries": uc.tables.timeseries,
+            "pi_tags": uc.tables.tags,
+            "pi_watermarks": uc.tables.watermarks,
+        },
+    )
+    options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
+    return open_lakehouse(config.storage.root, names=names, storage_options=options)
+
+
+def target_of(config: Config) -> str:
+    return f"{config.storage.root}/{config.unity_catalog.catalog}/{config.unity_catalog.schema_name}"
+
+
+def limits_of(config: Config) -> Limits:
+    return Limits(
+        tags_per_request=config.extraction.batch_size,
+        values_per_answer=config.performance.values_per_answer,
+        max_count_per_tag=config.extraction.max_count_per_tag,
+    )
+
+
+def watermarks_of(config: Config) -> dict[str, Watermark]:
+    """What is done, without changing anything; empty where there is no checkpoint table yet."""
+    table = lakehouse_of(config).table(PI_WATERMARKS)
+    if not table.exists():
+        return {}
+    rows = table.open().read(where={"pipeline": config.pipeline})
+    return decode(merge_stream(rows), DATASET)
+
+
+def wanted_window(config: Config, mark: Watermark | None, now: Micros) -> Window:
+    """Which window of a tag shall be done after this run. `now` is the server's clock.
+
+    Incremental: from its watermark on, or from start_date for a tag that has none. Full: from
+    start_date to end_date, whatever is done of it already.
+    """
+    extraction = config.extraction
+    until = now - int(extraction.lag.total_seconds() * 1e6)
+    if extraction.end_date is not None:
+        until = min(until, extraction.end_date.micros(now))
+    start = extraction.start_date.micros(now)
+    if extraction.mode == "incremental" and mark is not None:
+        start = mark.high
+    return Window(min(start, until), until)
+
+
+def plan_of(config: Config, inventory: Inventory, marks: Mapping[str, Watermark]) -> Plan:
+    """The plan of a run over these tags. Asks nobody."""
+    assumed_rate = 1 / (config.extraction.assumed_interval.total_seconds() * 1e6)
+
+    def readings() -> Iterator[Reading]:
+        for tag in inventory.tags:
+            mark = marks.get(tag.web_id)
+            done = None if mark is None else Window(mark.low, mark.high)
+            yield from readings_for(
+                tag,
+                wanted_window(config, mark, inventory.server_now),
+                done,
+                rows_done=mark.rows_total if mark else 0,
+                assumed_rate=assumed_rate,
+            )
+
+    return Plan(readings(), limits_of(config))
