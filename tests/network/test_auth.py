@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from config.errors import AuthenticationError, ConfigurationError, ExtractError
+from config.model_source import PiWebApi
 from engine.net.auth import Anonymous, Auth, Basic, Bearer, OAuth, OAuthSettings, auth_from
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.http import Request
@@ -44,6 +45,23 @@ async def test_basic_goes_out_with_the_first_request_in_utf8(user: str) -> None:
 @pytest.mark.parametrize("token", ["abc.DEF-123_~+/==", "abc.DEF-123_~+/==\n", "Bearer abc.DEF-123_~+/=="])
 async def test_a_token_goes_out_bare_however_it_was_pasted(token: str) -> None:
     assert await authorization(auth_from(fields(auth_type="bearer", token=token))) == "Bearer abc.DEF-123_~+/=="
+
+
+@pytest.mark.parametrize(
+    ("section", "shown"),
+    [
+        ({"auth_type": "basic", "username": "svc", "password": SECRET}, "basic, user svc"),
+        ({"auth_type": "bearer", "token": SECRET}, "bearer, static token"),
+        ({"auth_type": "oauth", "token": SECRET}, "bearer, static token"),
+        (
+            {"auth_type": "oauth", "oauth": {"client_id": "connector", "client_secret": SECRET, "discover": True}},
+            "oauth, client connector",
+        ),
+        ({"auth_type": "anonymous"}, "anonymous"),
+    ],
+)
+def test_the_section_of_the_configuration_fits(section: dict[str, Any], shown: str) -> None:
+    assert repr(auth_from(PiWebApi(url="https://pi.corp.example/piwebapi", **section))) == shown
 
 
 async def test_anonymous_sends_nothing() -> None:
