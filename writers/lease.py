@@ -94,6 +94,12 @@ class FileLease:
         found = self._read()
         if found is not None and not found.released and not _surely_dead(found):
             self._watch(found)
+        self._write_new()
+        # Of several that started at once, the one that wrote last goes on; the others see it here.
+        self._sleep(_SETTLE_SECS)
+        self._check_ours()
+
+    def _write_new(self) -> None:
         self._ours = LeaseRecord(
             run_id=self._run_id,
             host=socket.gethostname(),
@@ -104,9 +110,6 @@ class FileLease:
             started_at=self._now().isoformat(timespec="seconds").replace("+00:00", "Z"),
         )
         self._write(self._ours)
-        # Of several that started at once, the one that wrote last goes on; the others see it here.
-        self._sleep(_SETTLE_SECS)
-        self._check_ours()
 
     def renew(self) -> None:
         ours = self._check_ours()

@@ -1,0 +1,253 @@
+"""State that was lost is an error a person reads, never an empty start; and it can be rebuilt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from config.errors import FencedError, LostStateError, StorageError, UnknownCommitError
+from writers import (
+    PI_TIMESERIES,
+    PI_WATERMARKS,
+    CommitKey,
+    MemoryLakehouse,
+    Move,
+    Watermark,
+    open_lakehouse,
+    rebuild_watermarks,
+)
+from writers.checkpoint import encode
+from writers.landing import State, settle
+
+from .lake import Killed, Lake, event_rows, kill_at, land
+
+APP_ID = "osipi/p/recorded/0-of-1"
+
+
+@pytest.fixture
+def lake() -> Lake:
+    return Lake(MemoryLakehouse())
+
+
+def rebuild(lake: Lake, shard: str = "0-of-1"):
+    return rebuild_watermarks(
+        lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", shard=shard, run_id="rebuilder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "watermarks", "state"),
+    [
+        (None, None, State.SETTLED),
+        (None, 0, State.SETTLED),
+        (3, 3, State.SETTLED),
+        (1, None, State.ROLL_FORWARD),
+        (4, 3, State.ROLL_FORWARD),
+        (2, None, State.LOST),
+        (5, 3, State.LOST),
+        (2, 3, State.LOST),
+        (None, 1, State.LOST),
+    ],
+)
+def test_how_data_and_watermarks_stand(data, watermarks, state) -> None:
+    assert settle(data, watermarks) is state
+
+
+@pytest.mark.parametrize("commits", [1, 3])
+def test_a_dropped_checkpoint_table_is_noticed_and_rebuilt(lake: Lake, commits: int) -> None:
+    landing = lake.opened()
+    for n in range(commits):
+        land(landing, "a", 2 * n, 2 * n + 2)
+    lake.lakehouse.drop(PI_WATERMARKS)
+    with pytest.raises(LostStateError, match="checkpoint table is missing") as caught:
+        lake.opened()
+    assert "rebuild-watermarks" in caught.value.hint
+    assert not lake.lakehouse.table(PI_WATERMARKS).exists()  # looking leaves no empty table behind
+    report = rebuild(lake)
+    assert (report.tags, report.rows, report.low, report.high) == (1, 2 * commits, 0, 2 * commits - 1)
+    marks = lake.opened().open()
+    assert marks["a"] == Watermark("a", 0, 2 * commits, 2 * commits - 1, 2 * commits)
+    land(lake.opened(), "a", 2 * commits, 2 * commits + 3)
+    assert lake.events() == [("a", t) for t in range(2 * commits + 3)]
+
+
+def test_an_emptied_checkpoint_table_is_noticed(lake: Lake) -> None:
+    landing = lake.opened()
+    land(landing, "a", 0, 2)
+    land(landing, "a", 2, 4)
+    lake.lakehouse.drop(PI_WATERMARKS)
+    lake.lakehouse.table(PI_WATERMARKS).open()
+    with pytest.raises(LostStateError, match="data is at commit 2, the watermarks are at 0"):
+        lake.opened()
+
+
+def test_a_dropped_data_table_is_noticed_and_rebuilding_starts_over(lake: Lake) -> None:
+    land(lake.opened(), "a", 0, 2)
+    lake.lakehouse.drop(PI_TIMESERIES)
+    with pytest.raises(LostStateError, match="data is at commit 0, the watermarks are at 1"):
+        lake.opened()
+    assert rebuild(lake).tags == 0
+    assert lake.opened().open() == {}
+    land(lake.opened(), "a", 0, 2)
+    assert lake.events() == [("a", 0), ("a", 1)]
+
+
+def test_a_rebuild_that_dies_halfway_is_noticed_and_repeated(lake: Lake, monkeypatch) -> None:
+    land(lake.opened(), "a", 0, 2)
+    lake.lakehouse.drop(PI_TIMESERIES)
+    table = type(lake.lakehouse.table(PI_TIMESERIES))
+    commit = table.commit
+
+    def dies_at_the_data(self, key, files, **options):
+        if self.spec is PI_TIMESERIES:
+            raise Killed
+        return commit(self, key, files, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "commit", dies_at_the_data)
+        with pytest.raises(Killed):
+            rebuild(lake)
+    with pytest.raises(LostStateError):
+        lake.opened()
+    rebuild(lake)
+    assert lake.opened().open() == {}
+
+
+def test_rebuilding_keeps_other_datasets_and_pipelines(lake: Lake) -> None:
+    land(lake.opened(), "a", 0, 2)
+    table = lake.lakehouse.table(PI_WATERMARKS).open()
+    stage = table.stage()
+    for pipeline, dataset in (("p", "frames"), ("q", "recorded")):
+        stage.write(encode([Watermark("x", 1, 2)], pipeline=pipeline, dataset=dataset, sequence=1, updated_at=1))
+    table.commit(CommitKey("someone", 1), stage.close())
+    rebuild(lake)
+    rows = lake.lakehouse.table(PI_WATERMARKS).open().read(["pipeline", "dataset", "tag_webid"]).read_all()
+    found = sorted(tuple(row.values()) for row in rows.to_pylist())
+    assert found == [("p", "frames", "x"), ("p", "recorded", "a"), ("q", "recorded", "x")]
+
+
+def test_a_staged_watermark_file_that_vanished_is_lost_state(tmp_path: Path) -> None:
+    lake = Lake(open_lakehouse(tmp_path))
+    with pytest.raises(Killed):
+        land(lake.opened(on_step=kill_at("after_data_commit")), "a", 0, 2)
+    for file in tmp_path.rglob("pi_watermarks/**/part-*.parquet"):
+        file.unlink()
+    with pytest.raises(LostStateError, match="watermarks of commit 1 are gone") as caught:
+        lake.opened()
+    assert "rebuild-watermarks" in caught.value.hint
+    rebuild(lake)
+    assert lake.opened().open()["a"].high == 2
+
+
+def test_a_log_that_lost_the_commit_is_lost_state(tmp_path: Path) -> None:
+    lake = Lake(open_lakehouse(tmp_path))
+    with pytest.raises(Killed):
+        land(lake.opened(on_step=kill_at("after_data_commit")), "a", 0, 2)
+    data = lake.lakehouse.table(PI_TIMESERIES).open()
+    data._table.create_checkpoint()
+    for entry in (Path(data.uri) / "_delta_log").glob("*.json"):
+        entry.unlink()
+    with pytest.raises(LostStateError, match="no longer holds commit 1"):
+        lake.opened()
+
+
+def test_a_dead_shard_is_finished_by_its_neighbour(lake: Lake) -> None:
+    lease = lake.lakehouse.lease("p", "1-of-2", "dead")
+    lease.acquire()
+    with pytest.raises(Killed):
+        land(lake.opened("1-of-2", "dead", on_step=kill_at("after_data_commit")), "b", 0, 2)
+    # While it holds its lease it may be alive, between its two commits: it is left alone.
+    assert lake.opened("0-of-2").open() == {}
+    lease.release()
+    marks = lake.opened("0-of-2").open()
+    assert marks["b"].high == 2
+    assert lake.opened("1-of-2").open()["b"].high == 2
+
+
+def test_shards_of_another_division_are_refused_while_alive_and_finished_when_dead(lake: Lake) -> None:
+    lease = lake.lakehouse.lease("p", "1-of-2", "old-run")
+    lease.acquire()
+    with pytest.raises(Killed):
+        land(lake.opened("1-of-2", "old-run", on_step=kill_at("after_data_commit")), "b", 0, 2)
+    for _ in range(2):
+        with pytest.raises(FencedError, match="old-run"):
+            lake.opened("0-of-1")
+    lease.release()
+    landing = lake.opened("0-of-1")
+    assert landing.open()["b"].high == 2
+    land(landing, "b", 2, 4)
+    assert lake.events() == [("b", t) for t in range(4)]
+
+
+def test_rebuilding_covers_all_shards_and_refuses_while_one_is_at_work(lake: Lake) -> None:
+    for shard, tag in (("0-of-2", "a"), ("1-of-2", "b")):
+        lease = lake.lakehouse.lease("p", shard, f"run of {shard}")
+        lease.acquire()
+        landing = lake.opened(shard)
+        land(landing, tag, 0, 2)
+        land(landing, tag, 2, 4)
+        if shard == "0-of-2":
+            lease.release()
+    lake.lakehouse.drop(PI_WATERMARKS)
+    with pytest.raises(FencedError, match=r"1-of-2.*run of 1-of-2"):
+        rebuild(lake, "0-of-2")
+    lease.release()
+    assert rebuild(lake, "0-of-2").tags == 2
+    for shard in ("0-of-2", "1-of-2"):
+        assert {m.tag_webid: m.high for m in lake.opened(shard).open().values()} == {"a": 4, "b": 4}
+
+
+def test_an_unknown_outcome_is_settled_by_the_next_open(tmp_path: Path, monkeypatch) -> None:
+    from writers.delta import DeltaCommitTable
+
+    lake = Lake(open_lakehouse(tmp_path))
+    landing = lake.opened()
+    look = DeltaCommitTable._look
+
+    def cannot_look(self, base, token):
+        raise UnknownCommitError("the log cannot be read")
+
+    for table in ("data", "checkpoint"):
+        start = lake.opened().open()["a"].high if table == "checkpoint" else 0
+        landing.open()
+        with monkeypatch.context() as patch:
+            name = {"data": "pi_timeseries", "checkpoint": "pi_watermarks"}[table]
+            patch.setattr(
+                DeltaCommitTable,
+                "_look",
+                lambda self, base, token, name=name: (cannot_look if self.spec.name == name else look)(
+                    self, base, token
+                ),
+            )
+            with pytest.raises(UnknownCommitError):
+                land(landing, "a", start, start + 2)
+        with pytest.raises(RuntimeError, match="open the landing"):
+            landing.begin()
+        assert landing.open()["a"].high == start + 2
+        assert lake.events() == [("a", t) for t in range(start + 2)]
+
+
+def test_a_failure_that_surely_did_not_land_cleans_up_and_the_run_may_go_on(tmp_path: Path, monkeypatch) -> None:
+    from writers.delta import DeltaCommitTable
+
+    lake = Lake(open_lakehouse(tmp_path))
+    landing = lake.opened()
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaCommitTable, "_send", lambda *_: OSError("No space left on device (os error 28)"))
+        with pytest.raises(StorageError, match="no room left"):
+            land(landing, "a", 0, 2)
+    assert list(tmp_path.rglob("part-*.parquet")) == []
+    land(landing, "a", 0, 2)
+    assert lake.events() == [("a", 0), ("a", 1)]
+
+
+def test_aborted_batches_leave_nothing(tmp_path: Path) -> None:
+    lake = Lake(open_lakehouse(tmp_path))
+    landing = lake.opened()
+    batch = landing.begin()
+    batch.write(event_rows("a", [1, 2]))
+    assert batch.rows == 2
+    batch.abort()
+    landing.begin().commit([Move("a", 0, 1)])
+    assert lake.events() == []

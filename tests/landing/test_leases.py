@@ -1,0 +1,138 @@
+"""One run of a pipeline and shard at a time, and a dead one never stands in the way for long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.errors import FencedError
+from writers.lease import FileLease, lease_name, shards_with_lease
+from writers.storage import Place
+
+
+class Sleep:
+    """Counts the seconds, and lets the world go on meanwhile."""
+
+    def __init__(self, meanwhile=lambda: None) -> None:
+        self.secs = 0.0
+        self.meanwhile = meanwhile
+
+    def __call__(self, secs: float) -> None:
+        self.secs += secs
+        self.meanwhile()
+
+
+def lease(tmp_path: Path, run_id: str, sleep=None, shard: str = "0-of-1") -> FileLease:
+    return FileLease(Place.parse(tmp_path), "p", shard, run_id, sleep=sleep or Sleep())
+
+
+def record(tmp_path: Path) -> dict:
+    return json.loads((tmp_path / "_osipi" / lease_name("p", "0-of-1")).read_text())
+
+
+def pretend(tmp_path: Path, **changes) -> None:
+    path = tmp_path / "_osipi" / lease_name("p", "0-of-1")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_live_holder_is_named(tmp_path: Path) -> None:
+    first = lease(tmp_path, "first")
+    first.acquire()
+    pretend(tmp_path, host="plant-7", pid=4711, machine="elsewhere")
+    sleep = Sleep(first.renew)
+    # (renewing writes what the holder knows of itself)
+    with pytest.raises(FencedError, match=r"run first on .* \(pid \d+\), since \d{4}-.*Z"):
+        lease(tmp_path, "second", sleep).acquire()
+    assert sleep.secs <= 1.0
+
+
+def test_a_silent_holder_on_another_machine_is_succeeded_within_seconds(tmp_path: Path) -> None:
+    lease(tmp_path, "first").acquire()
+    pretend(tmp_path, machine="elsewhere")
+    sleep = Sleep()
+    second = lease(tmp_path, "second", sleep)
+    second.acquire()
+    assert 4.0 <= sleep.secs < 5.0
+    assert record(tmp_path)["run_id"] == "second"
+    second.renew()
+    assert record(tmp_path)["beat"] == 1
+
+
+def test_a_dead_process_of_this_machine_is_succeeded_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys; from writers.lease import FileLease; from writers.storage import Place;"
+        "FileLease(Place.parse(sys.argv[1]), 'p', '0-of-1', 'gone', sleep=lambda s: None).acquire()"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
+    assert record(tmp_path)["run_id"] == "gone"
+    sleep = Sleep()
+    second = lease(tmp_path, "second", sleep)
+    assert second.holder() is None
+    second.acquire()
+    assert sleep.secs < 1.0
+
+
+def test_a_pid_that_is_used_again_is_not_the_old_holder(tmp_path: Path) -> None:
+    lease(tmp_path, "first").acquire()
+    assert "first" in (lease(tmp_path, "x").holder() or "")
+    pretend(tmp_path, born="1")
+    assert lease(tmp_path, "x").holder() is None
+
+
+def test_of_two_that_start_at_once_one_goes_on(tmp_path: Path) -> None:
+    second = lease(tmp_path, "second")
+    first = lease(tmp_path, "first", Sleep(second._write_new))
+    with pytest.raises(FencedError, match="run second"):
+        first.acquire()
+    second.renew()
+
+
+def test_who_lost_its_lease_learns_it_and_does_not_release_the_others(tmp_path: Path) -> None:
+    first, second = lease(tmp_path, "first"), lease(tmp_path, "second")
+    first.acquire()
+    second.acquire()  # first was silent
+    with pytest.raises(FencedError, match="run second"):
+        first.renew()
+    first.release()
+    assert record(tmp_path)["run_id"] == "second"
+    assert record(tmp_path)["released"] is False
+    second.release()
+    assert second.holder() is None
+
+
+def test_a_released_lease_is_taken_without_waiting(tmp_path: Path) -> None:
+    first = lease(tmp_path, "first")
+    first.acquire()
+    first.release()
+    sleep = Sleep()
+    lease(tmp_path, "second", sleep).acquire()
+    assert sleep.secs < 1.0
+
+
+def test_a_damaged_lease_file_stops_nobody(tmp_path: Path) -> None:
+    lease(tmp_path, "first").acquire()
+    (tmp_path / "_osipi" / lease_name("p", "0-of-1")).write_text("{")
+    second = lease(tmp_path, "second")
+    assert second.holder() is None
+    second.acquire()
+    assert record(tmp_path)["run_id"] == "second"
+
+
+def test_shards_are_listed_by_pipeline(tmp_path: Path) -> None:
+    place = Place.parse(tmp_path)
+    assert shards_with_lease(place, "p") == ()
+    for pipeline, shard in (
+        ("p", "0-of-2"),
+        ("p", "1-of-2"),
+        ("p-0-of-3", "0-of-1"),
+        ("p/x", "0-of-1"),
+        ("p_x", "2-of-3"),
+    ):
+        FileLease(place, pipeline, shard, "r", sleep=Sleep()).acquire()
+    assert shards_with_lease(place, "p") == ("0-of-2", "1-of-2")
+    assert shards_with_lease(place, "p/x") == ("0-of-1",)
+    assert shards_with_lease(place, "p_x") == ("2-of-3",)
