@@ -1,0 +1,101 @@
+"""The decoder that is slow and obviously correct: the standard library's JSON, one event at a time. Pure.
+
+Not used in production. It says what `decode` (and any accelerator after it) must produce, and tests
+compare the two on every answer they can think of. Invariant: no arrays, no tricks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby, pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from engine.model import Answer, Ask, Micros, Outcome
+
+from .decode import ROWS_SCHEMA, keys_of
+from .problems import tag_error
+from .streams import OUT_OF_ORDER, Part, missing, undecodable
+from .strict import SubResponse, open_loosely
+from .times import TICKS_PER_MICRO
+from .tolerant import PlainEvent, read_stream
+from .values import KINDS
+from .wire import Shape
+
+__all__ = ["decode"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> Answer:
+    """Decode an answer; a `Decoder`."""
+    answered = open_loosely(body, shape)
+    read = [_read(answered.get(key), ask) for key, ask in zip(keys_of(asks, shape), asks, strict=True)]
+    ambiguous = (
+        shape is Shape.STREAMSET
+        and len(asks) > 1
+        and (
+            any(web_id not in {ask.tag.web_id for ask in asks} for web_id in answered)
+            or sum(part.answered for part, _ in read) == asks[0].max_count
+        )
+    )
+    rows: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
+    for ask, (part, events) in zip(asks, read, strict=True):
+        until = _until(ask, part, events, ambiguous=ambiguous)
+        kept = [event for event in events if ask.start <= _micros(event) < until]
+        rows += _rows(ask, part, kept, ingested_at)
+        last = _micros(kept[-1]) if kept else None
+        outcomes.append(Outcome(ask, len(kept), until, last, part.error, recheck=ambiguous and part.error is None))
+    return Answer(pa.RecordBatch.from_pylist(rows, schema=ROWS_SCHEMA), tuple(outcomes), len(body))
+
+
+def _read(sub: SubResponse | None, ask: Ask) -> tuple[Part, list[PlainEvent]]:
+    if sub is None:
+        return missing(ask), []
+    if not 200 <= sub.Status < 300:
+        return Part(error=tag_error(sub.Status, sub.Content, ask.tag, sub.Headers)), []
+    part, events = read_stream(sub.Content, ask)
+    if any(later.ticks < earlier.ticks for earlier, later in pairwise(events)):
+        part.refuse(undecodable(ask, OUT_OF_ORDER))
+    return part, events
+
+
+def _until(ask: Ask, part: Part, events: list[PlainEvent], *, ambiguous: bool) -> Micros:
+    until = ask.end
+    if part.error is not None:
+        until = ask.start if part.stop is None else part.stop
+    elif part.answered >= ask.max_count or ambiguous:
+        until = _micros(events[-1]) if events else ask.start
+    if until < ask.start:
+        return ask.start
+    return min(until, ask.end)
+
+
+def _rows(ask: Ask, part: Part, events: list[PlainEvent], ingested_at: Micros) -> Iterator[dict[str, Any]]:
+    for micros, sharing in groupby(events, _micros):
+        when = _EPOCH + timedelta(microseconds=micros)
+        for sequence, event in enumerate(sharing):
+            yield {
+                "tag_webid": ask.tag.web_id,
+                "tag_name": ask.tag.name,
+                "timestamp": when,
+                "sequence": sequence,
+                "value": event.value.value,
+                "value_string": event.value.text,
+                "state_code": event.value.code,
+                "value_kind": KINDS[event.value.kind],
+                "good": event.good,
+                "questionable": event.questionable,
+                "substituted": event.substituted,
+                "annotated": event.annotated,
+                "units": part.units or ask.tag.units,
+                "ingestion_timestamp": _EPOCH + timedelta(microseconds=ingested_at),
+                "partition_date": when.date(),
+            }
+
+
+def _micros(event: PlainEvent) -> Micros:
+    return event.ticks // TICKS_PER_MICRO

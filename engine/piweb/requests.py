@@ -1,0 +1,211 @@
+"""What we ask PI Web API, as plain requests. Pure; headers and the base URL are the network's business.
+
+Times go out as ISO 8601 with `Z`, for text without a zone is read in the server's own. `recorded`
+includes both ends of its range and our windows do not include theirs, so the end sent is one tick
+earlier. Invariant: every path is percent-encoded in full, so that no character of a tag's name can
+change the meaning of a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from config.errors import SplitError
+from engine.model import Ask
+
+from .http import Request
+from .times import iso_text, last_tick_text
+from .webid import form_of
+
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_PATH_CHARS",
+    "MAX_POINTS_PER_PAGE",
+    "batch",
+    "data_servers",
+    "home",
+    "point_by_path",
+    "points_by_path",
+    "points_by_web_id",
+    "points_page",
+    "stream",
+    "streamset",
+    "streamset_capacity",
+    "system",
+]
+
+# Windows' HTTP layer takes 16 KiB of request line and headers together, and a Kerberos ticket may
+# fill much of that.
+MAX_PATH_CHARS = 8_000
+# MaxRequestContentLength as installed.
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+# maxCount of a page of points as installed servers take it.
+MAX_POINTS_PER_PAGE = 1_000
+
+_EVENT_FIELDS = ("Timestamp", "Value", "Good", "Questionable", "Substituted", "Annotated", "Errors", "WebException")
+_STREAM_FIELDS = (*(f"Items.{name}" for name in _EVENT_FIELDS), "UnitsAbbreviation", "Errors", "WebException")
+_STREAMSET_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _STREAM_FIELDS))
+_POINT_FIELDS = (
+    "WebId",
+    "Name",
+    "Path",
+    "Descriptor",
+    "PointClass",
+    "PointType",
+    "DigitalSetName",
+    "EngineeringUnits",
+    "Span",
+    "Zero",
+    "Step",
+    "Future",
+)
+_PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS))
+_MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
+
+
+def batch(asks: Sequence[Ask], base_url: str) -> Request:
+    """One POST that carries a GET for each ask, under the keys "0", "1", ...
+
+    Raises `SplitError` if it would be longer than a server takes.
+    """
+    base_url = base_url.rstrip("/")
+    body = msgspec.json.encode(
+        {str(n): {"Method": "GET", "Resource": base_url + stream(ask).path} for n, ask in enumerate(asks)}
+    )
+    if len(body) > MAX_BATCH_BYTES:
+        raise SplitError(f"a batch of {len(asks)} tags is {len(body)} bytes long", hint="lower extraction.batch_size")
+    return Request("POST", "/batch", body)
+
+
+def stream(ask: Ask) -> Request:
+    """The recorded values of one tag."""
+    path = f"/streams/{_encode(ask.tag.web_id)}/recorded"
+    return _get(path, *_window(ask), ("selectedFields", ";".join(_STREAM_FIELDS)))
+
+
+def streamset(asks: Sequence[Ask]) -> Request:
+    """The recorded values of several tags, in one window and with one count.
+
+    Raises `ValueError` if the asks cannot share a request; `streamset_capacity` says how many can.
+    """
+    if not asks or streamset_capacity(asks) < len(asks):
+        msg = "these asks do not fit into one streamset"
+        raise ValueError(msg)
+    return _get("/streamsets/recorded", *_streamset_head(asks[0]), *(("webId", ask.tag.web_id) for ask in asks))
+
+
+def streamset_capacity(asks: Sequence[Ask]) -> int:
+    """How many of the first asks one streamset can hold.
+
+    They share window, count and the form of their WebIDs (by which the answer is matched), name no
+    tag twice, and fit into a URL.
+    """
+    if not asks:
+        return 0
+    first, seen = asks[0], set[str]()
+    room = MAX_PATH_CHARS - len(_get("/streamsets/recorded", *_streamset_head(first)).path)
+    for ask in asks:
+        web_id = ask.tag.web_id
+        room -= len("&webId=") + len(_encode(web_id))
+        shares = (ask.start, ask.end, ask.max_count) == (first.start, first.end, first.max_count)
+        if not shares or form_of(web_id) != form_of(first.tag.web_id) or web_id in seen or room < 0:
+            break
+        seen.add(web_id)
+    # A WebID too long for the budget is still worth trying alone.
+    return max(1, len(seen))
+
+
+def home() -> Request:
+    """Reaches the server; every answer's Date header tells its clock."""
+    return Request("GET", "/")
+
+
+def system() -> Request:
+    """Product and version; needs a login, so it tells whether ours is good."""
+    return _get("/system", ("selectedFields", "ProductTitle;ProductVersion"))
+
+
+def data_servers() -> Request:
+    fields = "Items.WebId;Items.Name;Items.IsConnected;Items.ServerVersion;Items.ServerTime"
+    return _get("/dataservers", ("selectedFields", fields), ("webIdType", "IDOnly"))
+
+
+def points_page(
+    server_web_id: str, *, name_filter: str = "*", start_index: int = 0, max_count: int = MAX_POINTS_PER_PAGE
+) -> Request:
+    """One page of a server's points whose names match a filter with `*` and `?`."""
+    return _get(
+        f"/dataservers/{_encode(server_web_id)}/points",
+        ("nameFilter", name_filter),
+        ("startIndex", str(start_index)),
+        ("maxCount", str(max_count)),
+        ("selectedFields", ";".join(_PAGE_FIELDS)),
+        ("webIdType", "IDOnly"),
+    )
+
+
+def point_by_path(path: str) -> Request:
+    """One point, for servers that have no points/multiple."""
+    return _get("/points", ("path", path), ("selectedFields", ";".join(_POINT_FIELDS)), ("webIdType", "IDOnly"))
+
+
+def points_by_path(paths: Sequence[str]) -> Iterator[tuple[Request, Sequence[str]]]:
+    r"""Requests for the points at `\\SERVER\TAG`, each with the paths it asks for."""
+    return _points_multiple("path", paths)
+
+
+def points_by_web_id(web_ids: Sequence[str]) -> Iterator[tuple[Request, Sequence[str]]]:
+    """Requests for the points of WebIDs of any form, each with those it asks for."""
+    return _points_multiple("webId", web_ids)
+
+
+def _points_multiple(by: str, identifiers: Sequence[str]) -> Iterator[tuple[Request, Sequence[str]]]:
+    head = (
+        ("includeMode", "All"),
+        ("selectedFields", ";".join(_MULTIPLE_FIELDS)),
+        ("webIdType", "IDOnly"),
+    )
+    budget = MAX_PATH_CHARS - len(_get("/points/multiple", *head).path)
+    for chunk in _within(budget, identifiers, overhead=len(f"&{by}=")):
+        yield _get("/points/multiple", *head, *((by, identifier) for identifier in chunk)), chunk
+
+
+def _within(budget: int, texts: Sequence[str], *, overhead: int) -> Iterator[Sequence[str]]:
+    """Cut texts into runs that are, encoded, no longer than the budget; one alone always goes."""
+    first, used = 0, 0
+    for n, text in enumerate(texts):
+        cost = overhead + len(_encode(text))
+        if n > first and used + cost > budget:
+            yield texts[first:n]
+            first, used = n, 0
+        used += cost
+    if first < len(texts):
+        yield texts[first:]
+
+
+def _streamset_head(ask: Ask) -> list[tuple[str, str]]:
+    form = form_of(ask.tag.web_id)
+    # The answer repeats WebIDs in this form, and must be matched by them.
+    same_form = [("webIdType", form)] if form else []
+    return [*_window(ask), ("selectedFields", ";".join(_STREAMSET_FIELDS)), *same_form]
+
+
+def _window(ask: Ask) -> list[tuple[str, str]]:
+    return [
+        ("startTime", iso_text(ask.start)),
+        ("endTime", last_tick_text(ask.end)),
+        ("boundaryType", "Inside"),
+        ("maxCount", str(ask.max_count)),
+    ]
+
+
+def _get(path: str, *query: tuple[str, str]) -> Request:
+    return Request("GET", f"{path}?{'&'.join(f'{name}={_encode(value)}' for name, value in query)}")
+
+
+def _encode(text: str) -> str:
+    # Colons and commas mean nothing in a query, and times are easier to read with them.
+    return quote(text, safe=":,*")

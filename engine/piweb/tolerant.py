@@ -1,0 +1,117 @@
+"""Reads recorded values event by event, whatever servers make of them: slow, and rarely needed. Pure.
+
+This is where arrays, blobs, events with errors, half-written streams and non-standard JSON are
+understood; `decode` comes here for a stream that does not fit the strict shapes, and `reference` for
+every stream. Invariant: an event is either read in full or ends the tag's part with an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from config.errors import TagError
+from engine.model import Ask, AskError
+
+from .problems import sentence_of, tag_error
+from .streams import Part, undecodable
+from .times import TICKS_PER_MICRO, parse_ticks
+from .values import Landed, has_failed, land
+
+__all__ = ["PlainEvent", "read_stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlainEvent:
+    """One event: 100 ns ticks since the epoch, the landed value, and the four flags as sent."""
+
+    ticks: int
+    value: Landed
+    good: bool | None
+    questionable: bool | None
+    substituted: bool | None
+    annotated: bool | None
+
+
+def read_stream(content: Any, ask: Ask) -> tuple[Part, list[PlainEvent]]:
+    """Read the parsed JSON of one stream."""
+    if not isinstance(content, dict):
+        return Part(error=undecodable(ask, f"expected recorded values, found {sentence_of(content)!r}")), []
+    items = content.get("Items")
+    units = content.get("UnitsAbbreviation")
+    part = Part(answered=len(items) if isinstance(items, list) else 0, units=units if isinstance(units, str) else "")
+    try:
+        events = _read_events(items if isinstance(items, list) else [], ask, part)
+    except ValueError as error:
+        part.refuse(undecodable(ask, str(error)))
+        return part, []
+    part.count = len(events)
+    if broken := _stream_error(content, ask):
+        part.error = broken
+        if part.stop is None and events:
+            part.stop = events[-1].ticks // TICKS_PER_MICRO
+    return part, events
+
+
+def _read_events(items: list[Any], ask: Ask, part: Part) -> list[PlainEvent]:
+    """Read events up to the first that failed."""
+    events: list[PlainEvent] = []
+    for item in items:
+        if not isinstance(item, dict):
+            msg = "an event is not an object"
+            raise ValueError(msg)  # noqa: TRY004  (bad data, not a bad argument)
+        ticks = _ticks(item)
+        if has_failed(item):
+            part.stop = ticks // TICKS_PER_MICRO
+            part.error = _failed_event(item, ask)
+            break
+        events.append(_event(item, ticks, ask.tag.point_type))
+    return events
+
+
+def _stream_error(content: dict[str, Any], ask: Ask) -> AskError | None:
+    """What the stream says of itself: that writing it failed midway, or that it has no values."""
+    if failure := content.get("WebException"):
+        status = failure.get("StatusCode") if isinstance(failure, dict) else None
+        return tag_error(status if isinstance(status, int) and status >= 400 else 500, failure, ask.tag)
+    if content.get("Errors"):
+        return tag_error(200, content, ask.tag)
+    if not isinstance(content.get("Items"), list):
+        message = sentence_of(content)
+        return undecodable(ask, "the answer holds no list of events" + (message and f": {message}"))
+    return None
+
+
+def _ticks(item: dict[str, Any]) -> int:
+    text = item.get("Timestamp")
+    if not isinstance(text, str):
+        msg = "an event has no time"
+        raise ValueError(msg)  # noqa: TRY004  (bad data, not a bad argument)
+    return parse_ticks(text)
+
+
+def _failed_event(item: dict[str, Any], ask: Ask) -> TagError:
+    said = next(filter(None, map(sentence_of, map(item.get, ("Errors", "WebException", "Value")))), "no reason given")
+    return TagError(f"tag {ask.tag.name}: the value at {item['Timestamp'][:40]} failed: {said}")
+
+
+def _event(item: dict[str, Any], ticks: int, point_type: str) -> PlainEvent:
+    if "Value" not in item:
+        msg = "an event has no value"
+        raise ValueError(msg)
+    return PlainEvent(
+        ticks,
+        land(item["Value"], point_type),
+        _flag(item, "Good"),
+        _flag(item, "Questionable"),
+        _flag(item, "Substituted"),
+        _flag(item, "Annotated"),
+    )
+
+
+def _flag(item: dict[str, Any], name: str) -> bool | None:
+    flag = item.get(name)
+    if flag is None or isinstance(flag, bool):
+        return flag
+    msg = f"{name} is neither true nor false"
+    raise ValueError(msg)
