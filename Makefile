@@ -1,0 +1,56 @@
+# `make help` lists what there is. Everything runs in .venv, which `make setup` makes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check test test-scale bench tune figures schema lock wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## make .venv with everything checks and tests need
+
+.venv/installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c requirements.lock -e '.[dev]'
+	@touch $@
+
+run: setup ## bring 1,000 simulated tags into Delta tables under ./lakehouse
+	$(BIN)/python -m engine run
+
+check: setup ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/figures.py --check
+
+test: setup ## the default tests (under ten minutes)
+	$(BIN)/python -m pytest
+
+test-scale: setup ## 30,000 tags through the simulator, exact and within its memory
+	$(BIN)/python -m pytest -m scale
+
+bench: setup ## all benchmarks, results in benchmarks/results, figures in README
+	$(BIN)/python benchmarks/run.py all
+	$(BIN)/python benchmarks/figures.py
+
+tune: setup ## find good settings against the simulator, with a chart
+	$(BIN)/python benchmarks/tune.py
+
+figures: setup ## write the figures of README from benchmarks/results
+	$(BIN)/python benchmarks/figures.py
+
+schema: setup ## write config/schema.json from the model
+	$(BIN)/python -m engine config schema > config/schema.json
+
+lock: setup ## pin what development and CI install
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --all-extras pyproject.toml -o requirements.lock
+
+wheel: setup ## build the wheel into dist
+	$(BIN)/pip install -q build
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what was built or written here
+	rm -rf .venv dist build lakehouse .pytest_cache .mypy_cache .ruff_cache .hypothesis
