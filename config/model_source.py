@@ -67,7 +67,7 @@ class PiWebApi(Section):
     oauth: OAuth = Field(default_factory=OAuth)
     """Client credentials, where tokens are to be fetched and renewed."""
     ca_bundle: File | None = None
-    """PEM file with the certificate authorities to trust instead of the system's."""
+    """PEM file with certificate authorities to trust besides the system's."""
     verify_tls: bool = True
     """Check the server's certificate. Turn off only to find out what is wrong with it."""
     timeout: PositiveDuration = timedelta(seconds=60)
