@@ -1,0 +1,32 @@
+"""A simulated PI Web API: a second, independent reading of the protocol that imports nothing of ours.
+
+    async with Simulator(SimulatorOptions(tags=1000)).serve() as url:
+        ...
+
+The same options give the same events, always; `events` computes what a tag holds without asking
+the server. Faults and edits of history come as a `FaultPlan` or through the running `Simulator`.
+"""
+
+from __future__ import annotations
+
+from .faults import FaultPlan, FaultPlanError
+from .options import Basic, Bearer, SimulatorOptions
+from .points import Point
+from .server import Simulator
+from .signals import events, point
+from .values import Event, State, Value
+
+__all__ = [
+    "Basic",
+    "Bearer",
+    "Event",
+    "FaultPlan",
+    "FaultPlanError",
+    "Point",
+    "Simulator",
+    "SimulatorOptions",
+    "State",
+    "Value",
+    "events",
+    "point",
+]

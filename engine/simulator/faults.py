@@ -1,0 +1,184 @@
+"""What the simulated server does wrong, as data: switches, rules, tags in trouble, edits of history.
+
+Imports nothing of ours. A plan is read once and never changes; unknown keys and wrong types are
+refused with the place they stand at, so that a test never passes because its fault was misspelt.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+import yaml
+
+__all__ = ["Do", "Edit", "FaultPlan", "FaultPlanError", "Match", "Rule", "Stuck", "Switches", "TagFault"]
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Secs: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Status: TypeAlias = Annotated[int, msgspec.Meta(ge=200, le=599)]
+Instant: TypeAlias = str | datetime
+
+
+class FaultPlanError(ValueError):
+    """A fault plan that cannot be understood, in one sentence."""
+
+
+class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Behaviour that differs between servers or is not known for sure; first choice is the default."""
+
+    streamset_max_count: Literal["per_stream", "total"] = "per_stream"
+    check_product: bool = False
+    bad_web_id: Literal[400, 404, "per_stream"] = 400
+    csrf_status: Literal[403, 400] = 403
+    nan: Literal["bare", "string", "null"] = "bare"
+    batch: bool = True
+    batch_items_counted: bool = True
+    batch_max_items: Count | None = None
+    batch_parallel: Count = 4
+    points_search: bool = True
+    rate_limit: Count | None = None
+    rate_limit_secs: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    retry_after: Index | None = None
+    unauthorized_body: Literal["empty", "html", "message"] = "empty"
+    recorded_shows_snapshot: bool = True
+    summary_count: Literal["all", "good"] = "all"
+    mid_stream_failure: Literal["truncate", "web_exception"] = "truncate"
+    gzip: bool = True
+    url_max_bytes: Count = 16384
+    segment_max_chars: Count = 260
+    max_items: Count = 150_000
+    max_body_bytes: Count = 4_194_304
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which requests a rule is about. `route` and `tag` are wildcards; all that is given must hold.
+
+    Matching requests are counted from 1: `nth` only that one, `first` up to it, `after` from the
+    next one on, `every` each n-th. `probability` throws seeded dice. A rule for `outer` looks at
+    what arrives over the network, for `sub` at the parts of a batch.
+    """
+
+    route: str = "*"
+    tag: str | None = None
+    method: str | None = None
+    scope: Literal["any", "outer", "sub"] = "any"
+    nth: Count | None = None
+    first: Count | None = None
+    after: Index | None = None
+    every: Count | None = None
+    probability: Share | None = None
+
+
+class Do(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to them. Several may be combined; a status replaces the answer."""
+
+    status: Status | None = None
+    body: str | dict[str, Any] | None = None
+    html: bool = False
+    retry_after: Index | None = None
+    delay_secs: Secs = 0.0
+    truncate_bytes: Index | None = None
+    fail_midway: bool = False
+    web_exception: bool = False
+    value_error: Index | None = None
+    hang: bool = False
+    drop_connection: bool = False
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first rule that matches a request applies; the others do not count it."""
+
+    do: Do
+    match: Match = Match()
+
+
+class Stuck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Many events within one microsecond; with `same_tick` all at one timestamp."""
+
+    at: Instant
+    events: Count
+    same_tick: bool = False
+
+
+class TagFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Tags in trouble. `compress_every` n: every n-th event vanishes once a newer one exists."""
+
+    tag: str
+    gone: bool = False
+    forbidden: Literal[403, 500] | None = None
+    slow_secs: Secs = 0.0
+    stuck: Stuck | None = None
+    compress_every: Annotated[int, msgspec.Meta(ge=2)] | None = None
+
+
+class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A change of history, by tag name. `hide` keeps `[at, until)` back; `delete` removes it.
+
+    Without `until` the event at `at` is meant. `visible_at` is when the change comes to light (for
+    `hide`: when the events arrive); before that the server answers as if nothing had happened.
+    """
+
+    tag: str
+    action: Literal["insert", "replace", "delete", "hide"]
+    at: Instant
+    until: Instant | None = None
+    value: Any = None
+    good: bool = True
+    visible_at: Instant | None = None
+
+
+class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it. An empty plan is a server on its best day."""
+
+    switches: Switches = Switches()
+    rules: tuple[Rule, ...] = ()
+    tags: tuple[TagFault, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> FaultPlan:
+        """Read a plan from a YAML file.
+
+        Raises:
+            FaultPlanError: not readable, not YAML, or not a plan.
+        """
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise FaultPlanError(f"cannot read the fault plan {path}: {error}") from error
+        except yaml.YAMLError as error:
+            raise FaultPlanError(f"the fault plan {path} is not YAML: {' '.join(str(error).split())}") from error
+        try:
+            return cls.from_dict(content or {})
+        except FaultPlanError as error:
+            raise FaultPlanError(f"{error} (in {path})") from error
+
+    @classmethod
+    def from_dict(cls, content: Any) -> FaultPlan:
+        """Understand a plan given as plain dictionaries and lists.
+
+        Raises:
+            FaultPlanError: an unknown key, a wrong type or an impossible value.
+        """
+        try:
+            return msgspec.convert(content, cls)
+        except msgspec.ValidationError as error:
+            raise FaultPlanError(f"fault plan: {error}{_guess(str(error))}") from error
+
+
+def _guess(problem: str) -> str:
+    """The known key an unknown one most resembles."""
+    unknown = re.search(r"unknown field `(.+?)`", problem)
+    known = {
+        name
+        for part in (FaultPlan, Switches, Rule, Match, Do, TagFault, Stuck, Edit)
+        for name in part.__struct_fields__
+    }
+    close = difflib.get_close_matches(unknown[1], sorted(known), 1) if unknown else []
+    return f" - did you mean `{close[0]}`?" if close else ""

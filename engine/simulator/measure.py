@@ -1,0 +1,92 @@
+"""How fast the simulator answers, measured over a real loopback socket with a client that does nothing.
+
+The client is a thread that asks for batches and throws the bytes away; reported is the processor
+time of the serving thread, so the figure holds on a machine that is busy with other things.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .options import SimulatorOptions
+from .server import Simulator
+from .times import DAY, SECOND, iso, ticks_of
+
+__all__ = ["Speed", "measure", "run"]
+
+_SLIM = "&selectedFields=Items.Timestamp;Items.Value;Items.Good;Items.Questionable;Items.Substituted;Items.Annotated"
+_NOW = "2024-03-05T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Values, bytes and seconds of one measurement."""
+
+    name: str
+    values: int
+    sent_bytes: int
+    cpu_secs: float
+    wall_secs: float
+
+    def __str__(self) -> str:
+        each = self.sent_bytes / max(1, self.values)
+        per_cpu, per_wall = self.values / self.cpu_secs / 1e6, self.values / self.wall_secs / 1e6
+        return f"{self.name:34} {per_cpu:6.2f} M values/s of one core {per_wall:6.2f} M values/s of wall time {each:6.1f} B each"
+
+
+def _bodies(simulator: Simulator, per_tag: int, fields: str, count: int) -> list[bytes]:
+    """Batches of 100 tags each, all about different windows and tags."""
+    start = ticks_of(_NOW) - 300 * DAY
+    span = per_tag * 60 * SECOND
+    bodies = []
+    for turn in range(count):
+        first, last = start + turn * span, start + (turn + 1) * span - 1
+        tags = [(turn * 100 + number) % simulator.options.tags for number in range(100)]
+        query = f"startTime={iso(first)}&endTime={iso(last)}&maxCount=10000{fields}"
+        parts = {
+            str(tag): {"Method": "GET", "Resource": f"streams/{simulator.web_id(tag)}/recorded?{query}"} for tag in tags
+        }
+        bodies.append(json.dumps(parts).encode())
+    return bodies
+
+
+def _drain(url: str, bodies: list[bytes], headers: dict[str, str]) -> int:
+    """Ask and throw away; gives the bytes received."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port)
+    received = 0
+    buffer = bytearray(1 << 20)
+    for body in bodies:
+        connection.request("POST", f"{address.path}/batch", body, {"X-Requested-With": "measure", **headers})
+        answer = connection.getresponse()
+        while size := answer.readinto(buffer):
+            received += size
+    connection.close()
+    return received
+
+
+async def run(name: str, per_tag: int, fields: str, count: int, headers: dict[str, str]) -> Speed:
+    simulator = Simulator(SimulatorOptions(tags=30_000, now=ticks_of(_NOW) / SECOND))
+    bodies = _bodies(simulator, per_tag, fields, count)
+    async with simulator.serve() as url:
+        await asyncio.to_thread(_drain, url, bodies[:20], headers)  # tables are made once
+        before = simulator.stats["values"]
+        cpu, wall = time.thread_time(), time.perf_counter()
+        received = await asyncio.to_thread(_drain, url, bodies, headers)
+        cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
+    return Speed(name, simulator.stats["values"] - before, received, cpu, wall)
+
+
+def measure() -> None:
+    for name, per_tag, count in (("dense, 100 tags x 1000 events", 1000, 60), ("small, 100 tags x 5 events", 5, 400)):
+        for detail, fields, headers in (
+            ("full", "", {}),
+            ("slim", _SLIM, {}),
+            ("slim gzip", _SLIM, {"Accept-Encoding": "gzip"}),
+        ):
+            print(asyncio.run(run(f"{name}, {detail}", per_tag, fields, count, headers)))  # noqa: T201 - a report

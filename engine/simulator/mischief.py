@@ -1,0 +1,127 @@
+"""The fault plan at work: which rule applies to a question, and what it makes of the answer.
+
+The only state is how often each rule matched and its seeded dice, so that a plan plays the same
+way every time the same questions come in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from .call import Call
+from .faults import Do, FaultPlan, Match
+from .points import name_of
+from .replies import HTML, JSON, Accident, Reply, html, json_bytes
+from .site import Site
+from .wildcards import wildcard
+
+__all__ = ["Mischief"]
+
+_PHRASES = {
+    403: {"Message": "Authorization has been denied for this request."},
+    429: {"Message": "Rate limit was reached."},
+}
+_FAILED_VALUE = {"FieldName": "Value", "Message": ["Data was not available for attribute."]}
+
+
+class Mischief:
+    """The rules of a plan, with their counters."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        plan: FaultPlan = site.options.faults
+        self._rules = plan.rules
+        self._seen = [0] * len(plan.rules)
+        self._dice = [Random(f"{site.options.seed}/{number}") for number in range(len(plan.rules))]
+        self.applied = [0] * len(plan.rules)
+
+    def __repr__(self) -> str:
+        return f"Mischief(seen={self._seen}, applied={self.applied})"
+
+    def strike(self, call: Call, reply: Reply) -> Reply:
+        """The answer after the faults that concern it."""
+        names = [name_of(self._site.options, index) for index in call.touched]
+        faults = [fault for index in call.touched if (fault := self._site.history.fault(index))]
+        slow = max((fault.slow_secs for fault in faults), default=0.0)
+        if slow:
+            reply.accident = Accident(delay_secs=slow)
+        elif reply.accident:  # a batch brings the delay of its parts
+            slow = reply.accident.delay_secs
+        for number, rule in enumerate(self._rules):
+            if self._matches(number, rule.match, call, names):
+                self.applied[number] += 1
+                return self._apply(rule.do, rule.match.tag, reply, names, slow)
+        return reply
+
+    def _matches(self, number: int, match: Match, call: Call, names: Sequence[str]) -> bool:
+        if match.scope not in {"any", call.scope} or not wildcard(match.route)(call.route):
+            return False
+        if match.method is not None and match.method.upper() != call.method:
+            return False
+        if match.tag is not None and not any(map(wildcard(match.tag), names)):
+            return False
+        self._seen[number] += 1
+        seen = self._seen[number]
+        limits = (
+            match.nth is None or seen == match.nth,
+            match.first is None or seen <= match.first,
+            match.after is None or seen > match.after,
+            match.every is None or seen % match.every == 0,
+            match.probability is None or self._dice[number].random() < match.probability,
+        )
+        return all(limits)
+
+    def _apply(self, do: Do, tag: str | None, reply: Reply, names: Sequence[str], slow: float) -> Reply:
+        midway = self._site.switches.mid_stream_failure if do.fail_midway else ""
+        if do.status is not None or do.body is not None or do.html:
+            reply = _replaced(do)
+        if do.value_error is not None or do.web_exception or midway == "web_exception":
+            reply = _rewritten(do, tag, reply, names, web_exception=do.web_exception or midway == "web_exception")
+        if do.retry_after is not None:
+            reply.headers = {**reply.headers, "Retry-After": str(do.retry_after)}
+        cut_at = do.truncate_bytes
+        if midway == "truncate":
+            cut_at = sum(map(len, reply.chunks)) // 2
+        reply.accident = Accident(slow + do.delay_secs, cut_at, do.hang, do.drop_connection)
+        return reply
+
+
+def _replaced(do: Do) -> Reply:
+    status = do.status or 200
+    if isinstance(do.body, dict):
+        return Reply(status, [json_bytes(do.body)])
+    if isinstance(do.body, str):
+        return Reply(status, [do.body.encode()], HTML if do.html else JSON)
+    if do.html or status in {502, 503, 504}:
+        return html(status, "Service Unavailable", "The service is unavailable.")
+    phrase: dict[str, Any] = _PHRASES.get(status, {"Errors": ["The request could not be completed."]})
+    return Reply(status, [json_bytes(phrase)])
+
+
+def _rewritten(do: Do, tag: str | None, reply: Reply, names: Sequence[str], *, web_exception: bool) -> Reply:
+    """The same answer with an error inside a value, or broken off with a WebException at its end."""
+    body = json.loads(reply.body())
+    if do.value_error is not None:
+        for stream in _streams(body, tag, names):
+            items = stream.get("Items")
+            events = items if isinstance(items, list) else [stream.get("Value", stream)]
+            if events and isinstance(events[0], dict):
+                failed = events[min(do.value_error, len(events) - 1)]
+                failed |= {"Value": None, "Good": False, "Errors": [_FAILED_VALUE]}
+    if web_exception:
+        if isinstance(body.get("Items"), list):
+            del body["Items"][-(-len(body["Items"]) // 2) :]
+        body["WebException"] = {"Errors": ["Error occurred during writing of the output stream."], "StatusCode": 500}
+    return Reply(reply.status, [json_bytes(body)], reply.content_type, reply.headers)
+
+
+def _streams(body: dict[str, Any], tag: str | None, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The streams of an answer that the rule is about: the body itself, or members of a set, in the order asked."""
+    items = body.get("Items")
+    if not isinstance(items, list) or len(items) != len(names) or "Timestamp" in items[0]:
+        return [body]
+    match = wildcard(tag or "*")
+    return [item for item, name in zip(items, names, strict=True) if match(name)]

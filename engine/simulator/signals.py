@@ -1,0 +1,100 @@
+"""The closed form: which events a tag has, from (seed, tag, time) alone.
+
+Pure; no state, no I/O. Events of a tag are numbered from 0 at the beginning of history. A rhythm
+says when event `n` comes, the table of the tag's type says what it holds. Tests compute the table
+they expect from here; the server only ever renders it. Edits live in `history`, on top of this.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import lru_cache
+from math import lcm
+from typing import NamedTuple
+
+from .options import SimulatorOptions
+from .points import Point, course, point
+from .times import MINUTE
+from .values import Event, State, Table, Value, table
+
+__all__ = ["Event", "Point", "Rhythm", "Signal", "State", "Value", "events", "point", "rhythm", "signal"]
+
+# Where five events lie in five intervals, in (thousandths of an interval, extra ticks).
+_SLOTS: dict[str, tuple[tuple[int, int], ...]] = {
+    "steady": ((0, 0),),
+    "jittered": ((0, 0), (900, 0), (2100, 0), (2950, 0), (4020, 0)),
+    "doubled": ((0, 0), (1000, 0), (1000, 0), (3000, 0), (4000, 0)),
+    "crowded": ((0, 0), (1000, 0), (1000, 1), (1000, 2), (4000, 0)),
+}
+# Longer cycles than this are not unrolled to whole minutes; such tags are rendered one by one.
+_MAX_SLOTS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """A cycle that repeats for ever and where in it events lie, ascending, equal ones allowed."""
+
+    cycle: int
+    slots: tuple[int, ...]
+
+    def when(self, number: int) -> int:
+        cycles, slot = divmod(number, len(self.slots))
+        return cycles * self.cycle + self.slots[slot]
+
+
+@lru_cache(maxsize=64)
+def rhythm(interval_ticks: int, shape: str) -> Rhythm:
+    """Rhythm of a tag, unrolled to whole minutes where that stays small."""
+    slots = tuple(interval_ticks * thousandths // 1000 + ticks for thousandths, ticks in _SLOTS[shape])
+    cycle = interval_ticks * len(slots)
+    repeats = lcm(cycle, MINUTE) // cycle
+    if repeats * len(slots) <= _MAX_SLOTS:
+        return Rhythm(cycle * repeats, tuple(cycle * turn + slot for turn in range(repeats) for slot in slots))
+    return Rhythm(cycle, slots)
+
+
+class Signal(NamedTuple):
+    """All events of a tag, by number. `start` is the first cycle's start, also split at its minute."""
+
+    start: int
+    start_minute: int
+    start_rest: int
+    rhythm: Rhythm
+    table: Table
+    offset: int
+
+    def before(self, ticks: int) -> int:
+        """How many events lie before an instant: the number of the first one at or after it."""
+        cycles, rest = divmod(ticks - self.start, self.rhythm.cycle)
+        slots = self.rhythm.slots
+        return max(0, cycles * len(slots) + bisect_left(slots, rest))
+
+    def until(self, ticks: int) -> int:
+        """How many events lie at or before an instant: one more than the number of the last."""
+        return self.before(ticks + 1)
+
+    def event(self, number: int) -> Event:
+        return self.table.event((self.offset + number) % len(self.table), self.start + self.rhythm.when(number))
+
+
+def signal(options: SimulatorOptions, index: int) -> Signal:
+    """The events of a tag, worked out in a few microseconds."""
+    found = course(options, index)
+    start = options.begin_ticks + found.phase_ticks
+    return Signal(
+        start,
+        start // MINUTE,
+        start % MINUTE,
+        rhythm(found.interval_ticks, found.shape),
+        table(found.type, found.digital_set, options.seed, options.bad),
+        found.offset,
+    )
+
+
+def events(options: SimulatorOptions, index: int, start_ticks: int, end_ticks: int) -> list[Event]:
+    """Every event of a tag in `[start_ticks, end_ticks)`, as recorded before anybody edited history."""
+    if not 0 <= index < options.tags:
+        raise IndexError(f"tag {index} of {options.tags}")
+    found = signal(options, index)
+    return [found.event(number) for number in range(found.before(start_ticks), found.before(end_ticks))]

@@ -1,0 +1,102 @@
+"""WebID 2.0: what the opaque ids are made of. Pure.
+
+`{kind}1{marker}{binary}{path}`: kind F has both parts, I the binary part, P the path; L and D are
+ids local to an instance. The marker says what it names (`DS` server, `DP` point, `MSD` a digital
+state set, `MVD` one of its states). GUIDs are little-endian as .NET lays them out.
+"""
+
+from __future__ import annotations
+
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from dataclasses import dataclass
+from uuid import UUID
+
+from .replies import Refusal, refused
+
+__all__ = ["KINDS", "SERVER_ID", "WebId", "decode", "encode", "kind_of", "point_index_fast"]
+
+SERVER_ID = UUID("5e3c0a71-2b44-4f6e-9d10-0c7be1a2f301")
+KINDS = {"full": "F", "idonly": "I", "pathonly": "P", "localidonly": "L", "defaultidonly": "D"}
+_MARKERS = ("DS", "DP", "MSD", "MVD")
+_GUID_CHARS, _INT_CHARS = 22, 6
+
+
+def _b64(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+_SERVER_TEXT = _b64(SERVER_ID.bytes_le)
+_POINT_PREFIX = f"I1DP{_SERVER_TEXT}"
+
+
+@dataclass(frozen=True, slots=True)
+class WebId:
+    """What an id names: numbers (point id; set; set and state) or, for PathOnly, a path."""
+
+    marker: str
+    numbers: tuple[int, ...] = ()
+    path: str | None = None
+
+
+def kind_of(web_id_type: str | None) -> str:
+    """The kind letter for a `webIdType` parameter; Full unless told. Raises a 400."""
+    if not web_id_type:
+        return "F"
+    kind = KINDS.get(web_id_type.lower())
+    if kind is None:
+        raise refused(400, f"The specified WebIdType '{web_id_type}' is not valid.")
+    return kind
+
+
+def encode(kind: str, marker: str, numbers: tuple[int, ...], path: str) -> str:
+    """Build an id. `path` as the API shows it, with its leading backslashes."""
+    binary = "" if kind in "PLD" else _SERVER_TEXT
+    if kind != "P":
+        binary += "".join(_b64(struct.pack("<i", number)) for number in numbers)
+    text = _b64(path.removeprefix("\\\\").upper().encode()) if kind in "FP" else ""
+    return f"{kind}1{marker}{binary}{text}"
+
+
+def point_index_fast(web_id: str) -> int | None:
+    """Point id of an IDOnly WebID of a point here, or None where it takes a closer look."""
+    number = web_id[26:]
+    plain = len(number) == _INT_CHARS and number.isascii() and number.isalnum()
+    if not plain or not web_id.startswith(_POINT_PREFIX):
+        return None
+    return int.from_bytes(a2b_base64(number + "=="), "little", signed=True)
+
+
+def decode(web_id: str) -> WebId:
+    """Read any kind of id. Raises a 400 for text that is none, a 404 for one of another server."""
+    kind, rest = web_id[:1], web_id[2:]
+    marker = next((marker for marker in _MARKERS if rest.startswith(marker)), "")
+    if kind not in KINDS.values() or web_id[1:2] != "1" or not marker:
+        raise _malformed(web_id)
+    rest = rest[len(marker) :]
+    if kind == "P":
+        return WebId(marker, path="\\\\" + _decoded(rest, web_id).decode(errors="replace"))
+    if kind in "FI":
+        if _decoded(rest[:_GUID_CHARS], web_id) != SERVER_ID.bytes_le:
+            raise refused(404, "PI Data Archive not found.")
+        rest = rest[_GUID_CHARS:]
+    numbers = []
+    for _ in range({"DS": 0, "DP": 1, "MSD": 1, "MVD": 2}[marker]):
+        numbers.append(int.from_bytes(_decoded(rest[:_INT_CHARS], web_id).ljust(4, b"\0"), "little", signed=True))
+        if len(rest) < _INT_CHARS:
+            raise _malformed(web_id)
+        rest = rest[_INT_CHARS:]
+    return WebId(marker, tuple(numbers))
+
+
+def _decoded(text: str, web_id: str) -> bytes:
+    try:
+        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (Base64Error, ValueError) as error:
+        raise _malformed(web_id) from error
+
+
+def _malformed(web_id: str) -> Refusal:
+    return refused(400, f"The specified WebId '{web_id}' is not in a valid format.")
