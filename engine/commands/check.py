@@ -1,0 +1,68 @@
+"""`check`: is everything in place for a run? Each finding on a line, with what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import configured, examples
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .findings import Finding
+
+__all__ = ["check"]
+
+_NAME_WIDTH = 14
+
+
+@click.command(epilog=examples("python -m engine check -c plant.yaml"))
+@configured
+def check(path: str | None, overrides: tuple[str, ...]) -> int:
+    """Check everything a run needs.
+
+    Packages, configuration, secrets, the PI Web API, login, batches, tags, tables, permission to write,
+    other runs: each is a line, with what to do about it. Reads no values and leaves nothing behind. The
+    exit code is that of the first failure.
+    """
+    import asyncio
+
+    from .findings import look_at_everything
+    from .options import loaded
+    from .terminal import program, results
+
+    config = loaded(path, overrides).config
+    console = results()
+    failures: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        _print(console, finding)
+        if finding.fine is False:
+            failures.append(finding)
+
+    asyncio.run(look_at_everything(config, tell))
+    if failures:
+        console.print(f"{len(failures)} of these must be put right first.", style="bold", soft_wrap=True)
+        return failures[0].exit_code
+    where = ("-c", path) if path else ()
+    console.print(f"All is well: {program(('run', *where))}", style="bold", soft_wrap=True)
+    return 0
+
+
+def _print(console: Console, finding: Finding) -> None:
+    from rich.text import Text
+
+    from .terminal import marks, plain
+
+    mark, style = {
+        True: (marks(console)[0], "bold green"),
+        False: (marks(console)[1], "bold red"),
+        None: (marks(console)[2], "dim"),
+    }[finding.fine]
+    line = Text.assemble((mark, style), " ", (f"{finding.name:{_NAME_WIDTH}}", "bold"), plain(finding.text))
+    console.print(line, soft_wrap=True)
+    if finding.hint:
+        indent = " " * (len(mark) + 1 + _NAME_WIDTH)
+        console.print(Text.assemble(indent, ("what to do: ", "cyan"), plain(finding.hint)), soft_wrap=True)

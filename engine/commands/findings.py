@@ -1,0 +1,217 @@
+"""What `check` looks at, in the order in which a run would need it. Each look ends as one `Finding`.
+
+Nothing is changed at the source or the destination. Invariant: a look that fails says what to do,
+and does not keep those that do not depend on it from being taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from config import Config, check_runnable, resolve_secrets, uses_simulator
+from config.errors import (
+    AccessDeniedError,
+    AuthenticationError,
+    ConfigurationError,
+    ExtractError,
+    FencedError,
+    TagError,
+)
+from writers import DATASETS, Lakehouse
+from writers.probe import probe_writing
+
+from ..datasets.recorded import choose_mode
+from ..datasets.tags import find_tags
+from ..ownership import DISTRIBUTION, HOME, claimed
+from ..piweb.http import Request
+from ..piweb.problems import error_for
+from ..wiring import Connection, connect, lakehouse_of
+from .terminal import count
+
+__all__ = ["Finding", "Tell", "look_at_everything"]
+
+_TAGS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look found. `fine` is None where it could not be taken."""
+
+    name: str
+    fine: bool | None
+    text: str
+    hint: str = ""
+    exit_code: int = 0
+
+
+Tell: TypeAlias = Callable[[Finding], None]
+Look: TypeAlias = tuple[str, Callable[[], Awaitable[str]]]
+
+
+async def look_at_everything(config: Config, tell: Tell) -> None:
+    """Take every look, telling each finding as soon as it is there."""
+    await _in_turn((("packages", _packages),), tell)
+    await _in_turn((("configuration", lambda: _configuration(config)),), tell)
+    await _source(config, tell)
+    await _destination(config, tell)
+
+
+async def _in_turn(looks: Sequence[Look], tell: Tell) -> bool:
+    """Take looks of which each needs the one before. Says whether all went well."""
+    for number, (name, look) in enumerate(looks):
+        try:
+            text = await look()
+        except ExtractError as error:
+            tell(Finding(name, False, error.message, error.hint, error.exit_code))
+            _skip([later for later, _ in looks[number + 1 :]], tell)
+            return False
+        tell(Finding(name, True, text))
+    return True
+
+
+def _skip(names: Sequence[str], tell: Tell) -> None:
+    for name in names:
+        tell(Finding(name, None, "not tried"))
+
+
+async def _packages() -> str:
+    stranger = await asyncio.to_thread(claimed)
+    if stranger is not None:
+        raise ConfigurationError(stranger.sentence, hint=stranger.hint)
+    return f"config, engine and writers are those of {DISTRIBUTION}, in {HOME}"
+
+
+async def _configuration(config: Config) -> str:
+    check_runnable(config)
+    return f"a run of pipeline {config.pipeline} can start with it"
+
+
+async def _source(config: Config, tell: Tell) -> None:
+    looks = ("secrets", "PI Web API", "login", "requests", "tags")
+
+    async def secrets() -> str:
+        await asyncio.to_thread(resolve_secrets, config)
+        return "all found"
+
+    if not await _in_turn((("secrets", secrets),), tell):
+        _skip(looks[1:], tell)
+        return
+    # Whoever waits for an answer does not want to see it tried five times.
+    once = config.model_copy(update={"retry": config.retry.model_copy(update={"max_attempts": 1})})
+    try:
+        async with connect(once) as source:
+            await _in_turn(
+                (
+                    ("PI Web API", lambda: _reach(source, simulated=uses_simulator(config))),
+                    ("login", lambda: _log_in(source, config.pi_web_api.auth_type)),
+                    ("requests", lambda: _mode(source, config)),
+                    ("tags", lambda: _tags(source, config)),
+                ),
+                tell,
+            )
+    except ExtractError as error:
+        tell(Finding("PI Web API", False, error.message, error.hint, error.exit_code))
+        _skip(looks[2:], tell)
+
+
+async def _reach(source: Connection, *, simulated: bool) -> str:
+    """Any answer will do, a refusal of our credentials included: that is for the next look."""
+    what = f"the simulator in this process, {source.url}" if simulated else source.url
+    try:
+        response = await source.client.send(Request("GET", "/"))
+    except (AuthenticationError, AccessDeniedError):
+        return f"{what} answers"
+    return f"{what} answers in {1000 * response.elapsed_secs:.0f} ms"
+
+
+async def _log_in(source: Connection, auth_type: str) -> str:
+    response = await source.client.send(Request("GET", "/system?selectedFields=ProductTitle;ProductVersion"))
+    error = error_for(response, "GET /system")
+    if error is not None:
+        raise error
+    product = _fields(response.body)
+    version = " ".join(product[key] for key in ("ProductTitle", "ProductVersion") if key in product)
+    who = await source.client.send(Request("GET", "/system/userinfo?selectedFields=Name"))
+    name = _fields(who.body).get("Name", "") if who.status == 200 else ""
+    return f"accepted ({auth_type})" + (f" as {name}" if name else "") + (f", by {version}" if version else "")
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """The text fields of an object; none of anything else."""
+    try:
+        content = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return {}
+    return {k: v for k, v in content.items() if isinstance(v, str)} if isinstance(content, dict) else {}
+
+
+async def _mode(source: Connection, config: Config) -> str:
+    wanted = config.extraction.request_mode
+    mode = await choose_mode(source.client, source.url, wanted)
+    return f"as {mode.value}" + (f" (extraction.request_mode: {wanted})" if wanted != mode.value else "")
+
+
+async def _tags(source: Connection, config: Config) -> str:
+    inventory = await find_tags(source.client, config.extraction)
+    if not inventory.tags and not inventory.unresolved:
+        raise ConfigurationError(
+            "the configuration selects no tag at all", hint="Look at extraction.tags and tag_name_filter."
+        )
+    if inventory.unresolved:
+        failures = "; ".join(f"{tag}: {reason}" for tag, reason in inventory.unresolved[:_TAGS_SHOWN])
+        raise TagError(
+            f"{count(len(inventory.unresolved))} of {count(len(inventory.tags) + len(inventory.unresolved), 'tag')} "
+            f"cannot be found: {failures}",
+            hint="Correct or remove them in extraction.tags (`tags` lists all); a run reads the others, and ends with 1.",
+        )
+    return f"{count(len(inventory.tags), 'tag')} found"
+
+
+async def _destination(config: Config, tell: Tell) -> None:
+    lakehouse: Lakehouse | None = None
+
+    async def open_lakehouse() -> str:
+        nonlocal lakehouse
+        lakehouse = lakehouse_of(config)
+        return await asyncio.to_thread(_tables, lakehouse)
+
+    await _in_turn((("tables", open_lakehouse),), tell)
+    if lakehouse is None:
+        _skip(("writing", "lease"), tell)
+        return
+    there: Lakehouse = lakehouse
+    await _in_turn((("writing", lambda: asyncio.to_thread(_writing, config, there)),), tell)
+    await _in_turn((("lease", lambda: asyncio.to_thread(_lease, config, there)),), tell)
+
+
+def _tables(lakehouse: Lakehouse) -> str:
+    """Those that exist must be of a shape we can write; opening one that exists changes nothing."""
+    tables = [lakehouse.table(spec) for spec in DATASETS]
+    existing = [table.open() for table in tables if table.exists()]
+    new = len(tables) - len(existing)
+    parts = [f"{len(existing)} exist and fit" if existing else "", f"{new} will be created" if new else ""]
+    return f"{', '.join(part for part in parts if part)}, at {tables[0].uri.rpartition('/')[0]}"
+
+
+def _writing(config: Config, lakehouse: Lakehouse) -> str:
+    options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
+    homes = {spec.home: lakehouse.table(spec).uri.rpartition("/")[0] for spec in DATASETS}
+    for uri in homes.values():
+        probe_writing(uri, options)
+    return f"a file was written to, and removed from, {count(len(homes), 'schema')}"
+
+
+def _lease(config: Config, lakehouse: Lakehouse) -> str:
+    for shard in lakehouse.shards_seen(config.pipeline):
+        holder = lakehouse.lease(config.pipeline, shard, "check").holder()
+        if holder is not None:
+            raise FencedError(
+                f"another run is at work on pipeline {config.pipeline}, shard {shard}: {holder}",
+                hint="Wait until it has finished, or stop it.",
+            )
+    return "nobody else is at work on this pipeline"

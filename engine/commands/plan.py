@@ -1,0 +1,170 @@
+"""`plan`: what a run would ask, before it asks. Reads the tag list and the watermarks, changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import as_json, configured, examples
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from config import Config
+    from writers import Watermark
+
+    from ..datasets.tags import Inventory
+    from ..plan.shards import Shard
+
+__all__ = ["Outlook", "outlook", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a run would do. `seconds` is how long the requests take at the configured pace, at least.
+
+    The number of values is measured for tags that were read before, and assumed for the others.
+    """
+
+    pipeline: str
+    shard: str
+    tags: int
+    tags_unresolved: int
+    tags_to_read: int
+    tags_measured: int
+    tags_assumed: int
+    assumed_interval_seconds: float
+    start: str | None
+    end: str
+    discovery_requests: int
+    reading_requests: int
+    values: int
+    requests_per_second: float
+    seconds: float
+
+    @property
+    def requests(self) -> int:
+        return self.discovery_requests + self.reading_requests
+
+
+@click.command(
+    epilog=examples(
+        "python -m engine plan -c plant.yaml",
+        "python -m engine plan -c plant.yaml --set extraction.start_date=now-30d --json",
+    )
+)
+@configured
+@click.option("--shard", metavar="I/N", help="Plan for the share I (from 0) of N, for example 0/4.")
+@as_json
+def plan(path: str | None, overrides: tuple[str, ...], shard: str | None, json_wanted: bool) -> int:
+    """Say what a run would ask.
+
+    In requests, values and time, and what that is based on. Asks the PI Web API for nothing but the
+    list of tags; writes nothing.
+    """
+    import asyncio
+
+    from config import check_runnable
+
+    from ..plan.shards import Shard
+    from .options import loaded
+    from .terminal import print_json, results
+
+    config = loaded(path, overrides).config
+    check_runnable(config)
+    part = Shard.parse(shard) if shard else Shard()
+    found = asyncio.run(_looked(config, part))
+    if json_wanted:
+        print_json({**asdict(found), "requests": found.requests})
+    else:
+        _print(results(), found)
+    return 0
+
+
+async def _looked(config: Config, shard: Shard) -> Outlook:
+    import asyncio
+
+    from ..datasets.tags import find_tags
+    from ..wiring import connect, watermarks_of
+
+    marks = await asyncio.to_thread(watermarks_of, config)
+    async with connect(config, shard) as source:
+        inventory = (await find_tags(source.client, config.extraction)).share(shard)
+        return outlook(config, shard, inventory, marks, discovery=source.client.statistics().requests)
+
+
+def outlook(
+    config: Config, shard: Shard, inventory: Inventory, marks: dict[str, Watermark], *, discovery: int
+) -> Outlook:
+    """Walk the plan of a run over these tags. Asks nobody."""
+    from ..datasets.recorded import Mode, split
+    from ..piweb.times import iso_text
+    from ..plan.forecast import forecast
+    from ..wiring import plan_of, wanted_window
+
+    wanted = config.extraction.request_mode
+    # Whether batches work a run finds out with one request; until then they are taken to.
+    probes = wanted in {"auto", Mode.BATCH.value}
+    mode = Mode.BATCH if wanted == "auto" else Mode(wanted)
+    work = plan_of(config, inventory, marks)
+    to_read, start = work.tags_unfinished, work.earliest
+    measured = sum(1 for tag in inventory.tags if _is_measured(marks.get(tag.web_id)))
+    walked = forecast(work, lambda chunk: split(chunk, mode))
+    pace = config.pi_web_api.max_requests_per_second / shard.count
+    requests = discovery + probes + walked.requests
+    return Outlook(
+        pipeline=config.pipeline,
+        shard=str(shard),
+        tags=len(inventory.tags),
+        tags_unresolved=len(inventory.unresolved),
+        tags_to_read=to_read,
+        tags_measured=measured,
+        tags_assumed=len(inventory.tags) - measured,
+        assumed_interval_seconds=config.extraction.assumed_interval.total_seconds(),
+        start=None if start is None else iso_text(start),
+        end=iso_text(wanted_window(config, None, inventory.server_now).end),
+        discovery_requests=discovery + probes,
+        reading_requests=walked.requests,
+        values=walked.values,
+        requests_per_second=pace,
+        seconds=requests / pace,
+    )
+
+
+def _is_measured(mark: Watermark | None) -> bool:
+    return mark is not None and mark.high > mark.low
+
+
+def _print(console: Console, found: Outlook) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from .terminal import count, lasting
+
+    upto = found.tags - found.tags_to_read
+    unresolved = f"; {count(found.tags_unresolved)} more cannot be found" if found.tags_unresolved else ""
+    measured = f"measured in earlier runs for {count(found.tags_measured, 'tag')}"
+    assumed = (
+        f"assumed (one every {lasting(found.assumed_interval_seconds)}, extraction.assumed_interval) "
+        f"for {count(found.tags_assumed, 'tag')}"
+    )
+    basis = [text for text, n in ((measured, found.tags_measured), (assumed, found.tags_assumed)) if n]
+    rows = {
+        "tags": f"{count(found.tags_to_read)} to read, {count(upto)} up to date{unresolved}",
+        "time": f"{found.start or found.end} to {found.end}",
+        "requests": f"{count(found.requests)}: {count(found.discovery_requests)} to find the tags, "
+        f"{count(found.reading_requests)} to read them",
+        "values": f"about {count(found.values)}",
+        "duration": f"at least {lasting(found.seconds)}, at {found.requests_per_second:g} requests per second",
+        "basis": "values per tag " + ", ".join(basis) if basis else "no tags",
+    }
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in rows.items():
+        grid.add_row(name, text)
+    shard = "" if found.shard == "0-of-1" else f", shard {found.shard}"
+    console.print(Text(f"The next run of pipeline {found.pipeline}{shard} would ask:", style="bold"))
+    console.print(grid)

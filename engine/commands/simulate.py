@@ -1,0 +1,37 @@
+"""`simulate`: a PI Web API to try everything against, in this process."""
+
+from __future__ import annotations
+
+import click
+
+from .options import examples
+
+__all__ = ["simulate"]
+
+
+@click.command(
+    epilog=examples(
+        "python -m engine simulate --tags 30000 --port 8443",
+        "python -m engine run --set pi_web_api.url=http://127.0.0.1:8443/piwebapi",
+    )
+)
+@click.option("--tags", type=click.IntRange(min=0), default=1000, show_default=True, help="How many tags.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Port to listen on; 0: a free one.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another plant.")
+@click.option("--begin", metavar="TIME", help="Midnight UTC at which history begins, e.g. 2024-01-01T00:00:00Z.")
+@click.option("--now", metavar="TIME", help="Instant at which the server's clock stands still.")
+@click.option("--interval", metavar="TIME", help="Typical time between two events of a tag, e.g. 60s.")
+@click.option("--profile", type=click.Choice(["uniform", "mixed"]), help="Rates: all alike, or 1 Hz to one a day.")
+@click.option("--faults", metavar="FILE", help="What the server does wrong, as a YAML file.")
+@click.option("--basic", metavar="USER:ENV", help="Ask for this user and the password in the variable ENV.")
+@click.option("--bearer", metavar="ENV", help="Ask for the bearer token in the variable ENV.")
+def simulate(**given: str | int | None) -> int:
+    """Run a simulated PI Web API.
+
+    Until Ctrl-C. The first line of output says where it listens.
+    """
+    from ..simulator.__main__ import main
+
+    arguments = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+    return main(arguments)

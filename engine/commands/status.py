@@ -1,0 +1,153 @@
+"""`status`: how far a pipeline is, how fresh, and what is wrong with it. Reads tables; asks no PI."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import as_json, configured, examples
+
+if TYPE_CHECKING:
+    from config import Config
+
+    from ..model import Micros
+    from .standing import LastRun, Standing
+
+__all__ = ["Status", "status"]
+
+_RUNS = 5
+_COMMITS_READ = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that is told.
+
+    `names` are those of the tags in trouble; `holders` say who works on which shard; `open_ended`: the
+    configuration sets no end, so freshness matters.
+    """
+
+    pipeline: str
+    now: Micros
+    standing: Standing
+    runs: tuple[LastRun, ...]
+    names: dict[str, str]
+    holders: dict[str, str]
+    open_ended: bool = True
+
+
+@click.command(
+    epilog=examples(
+        "python -m engine status -c plant.yaml",
+        "python -m engine status -c plant.yaml --json",
+    )
+)
+@configured
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Most tags in trouble to list."
+)
+@as_json
+def status(path: str | None, overrides: tuple[str, ...], limit: int, json_wanted: bool) -> int:
+    """Show how far a pipeline is, and how fresh.
+
+    Watermarks, freshness, tags in trouble, the last runs, and who is at work. Reads the tables alone:
+    the PI Web API is not asked. Freshness is measured against the clock of this machine.
+    """
+    from ..clock import wall_micros
+    from .options import loaded
+    from .status_view import print_status
+    from .terminal import print_json, results
+
+    found = look(loaded(path, overrides).config, wall_micros())
+    if json_wanted:
+        print_json(_as_dict(found))
+    else:
+        print_status(results(), found, limit)
+    return 0
+
+
+def look(config: Config, now: Micros) -> Status:
+    """Read what the tables say of the pipeline. Creates nothing where nothing is yet."""
+    from writers.tables import PI_TIMESERIES, PI_WATERMARKS
+
+    from ..wiring import lakehouse_of, watermarks_of
+    from .standing import last_runs, standing
+
+    lakehouse = lakehouse_of(config)
+    if not lakehouse.table(PI_WATERMARKS).exists():
+        return Status(config.pipeline, now, standing({}, now), (), {}, {})
+    found = standing(watermarks_of(config), now)
+    data, marks = (_commits(config, lakehouse.table(spec).uri) for spec in (PI_TIMESERIES, PI_WATERMARKS))
+    shards = lakehouse.shards_seen(config.pipeline)
+    holders = {shard: lakehouse.lease(config.pipeline, shard, "status").holder() for shard in shards}
+    return Status(
+        config.pipeline,
+        now,
+        found,
+        last_runs(config.pipeline, data, marks, limit=_RUNS),
+        _names(config, found),
+        {shard: holder for shard, holder in holders.items() if holder is not None},
+        open_ended=config.extraction.end_date is None,
+    )
+
+
+def _commits(config: Config, uri: str) -> list[Any]:
+    from writers.history import newest_commits
+
+    options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
+    return list(newest_commits(uri, options, limit=_COMMITS_READ))
+
+
+def _names(config: Config, found: Standing) -> dict[str, str]:
+    """Names of the tags that will be spoken of, where pi_tags knows them."""
+    from writers.tables import PI_TAGS
+
+    from ..wiring import lakehouse_of
+
+    wanted = {mark.tag_webid for mark in (*found.troubled, *found.behind)}
+    table = lakehouse_of(config).table(PI_TAGS)
+    if not wanted or not table.exists():
+        return {}
+    names: dict[str, str] = {}
+    for batch in table.open().read(["tag_webid", "name"]):
+        pairs = zip(batch["tag_webid"].to_pylist(), batch["name"].to_pylist(), strict=True)
+        names.update({web_id: name for web_id, name in pairs if web_id in wanted and name})
+    return names
+
+
+def _as_dict(found: Status) -> dict[str, Any]:
+    from ..piweb.times import iso_text
+
+    state = found.standing
+
+    def times(ends: tuple[Micros, Micros] | None) -> dict[str, str] | None:
+        return None if ends is None else {"min": iso_text(ends[0]), "max": iso_text(ends[1])}
+
+    return {
+        "pipeline": found.pipeline,
+        "at": iso_text(found.now),
+        "tags": state.tags,
+        "tags_unread": state.unread,
+        "rows_total": state.rows,
+        "low": times(state.low),
+        "high": times(state.high),
+        "freshness_seconds": None if state.freshness is None else asdict(state.freshness),
+        "troubled": [
+            {
+                "tag_webid": mark.tag_webid,
+                "name": found.names.get(mark.tag_webid),
+                "status": mark.status,
+                "reason": mark.last_error,
+                "high": iso_text(mark.high) if mark.high > mark.low else None,
+            }
+            for mark in state.troubled
+        ],
+        "behind": [
+            {"tag_webid": mark.tag_webid, "name": found.names.get(mark.tag_webid), "high": iso_text(mark.high)}
+            for mark in state.behind
+        ],
+        "runs": [{**asdict(run), "ended_at": iso_text(run.ended_at)} for run in found.runs],
+        "at_work": found.holders,
+    }

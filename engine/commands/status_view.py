@@ -1,0 +1,115 @@
+"""How `status` looks: well or not at a glance, then the numbers, then the tags in trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from writers import Watermark
+
+from .standing import Freshness, Standing
+from .status import Status
+from .terminal import ago, count, lasting, marks, plain, program, stamp
+
+__all__ = ["headline", "print_status"]
+
+_BAR = 40
+# A pipeline whose present is a day old is not at work, however seldom it is meant to be.
+_STALE_SECS = 86_400
+
+
+def print_status(console: Console, found: Status, limit: int) -> None:
+    """Print the whole of it; of tags in trouble at most `limit`."""
+    state = found.standing
+    well, text = headline(found)
+    mark = marks(console)[0 if well else 1]
+    console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold yellow"), (text, "bold")))
+    if state.tags:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, fact in _facts(state):
+            grid.add_row(name, fact)
+        console.print(grid)
+    if state.freshness is not None:
+        _print_histogram(console, state.freshness)
+    _print_tags(console, "In trouble", state.troubled, found, limit)
+    _print_tags(console, "More than 1 h behind the freshest tag", state.behind, found, limit)
+    _print_runs(console, found)
+
+
+def headline(found: Status) -> tuple[bool, str]:
+    """Whether all is well, and the one sentence to know."""
+    state, name = found.standing, f"pipeline {found.pipeline}"
+    if not state.tags:
+        return False, f"{name}: nothing has been read yet; `{program(('run',))}` begins"
+    if state.troubled:
+        return False, f"{name}: {count(len(state.troubled))} of {count(state.tags, 'tag')} in trouble"
+    if state.behind:
+        return False, f"{name}: {count(len(state.behind))} of {count(state.tags, 'tag')} fell behind"
+    if state.high is None:
+        return False, f"{name}: nothing of {count(state.tags, 'tag')} has been read yet"
+    upto = f"{stamp(state.high[0])}, {ago((found.now - state.high[0]) / 1e6)}"
+    if found.open_ended and state.freshness is not None and state.freshness.p50 > _STALE_SECS:
+        return False, f"{name}: nothing newer than {upto}; do runs still take place?"
+    return True, f"{name}: all of {count(state.tags, 'tag')} read up to {upto}"
+
+
+def _facts(state: Standing) -> Iterator[tuple[str, str]]:
+    unread = f", of {count(state.unread)} nothing is read yet" if state.unread else ""
+    yield "tags", f"{count(state.tags)}: {count(state.tags - len(state.troubled))} ok{unread}"
+    yield "events", count(state.rows)
+    if state.low is not None and state.high is not None:
+        yield "read from", _range(*state.low)
+        yield "read up to", _range(*state.high)
+    if state.freshness is not None:
+        fresh = state.freshness
+        yield "freshness", f"half {lasting(fresh.p50)}, 95 % {lasting(fresh.p95)}, worst {lasting(fresh.worst)}"
+
+
+def _range(first: int, last: int) -> str:
+    return stamp(first) if stamp(first) == stamp(last) else f"{stamp(first)} (earliest) to {stamp(last)} (latest)"
+
+
+def _print_histogram(console: Console, fresh: Freshness) -> None:
+    filled = [n for n, (_, tags) in enumerate(fresh.histogram) if tags]
+    rows = fresh.histogram[: filled[-1] + 1]
+    most = max(tags for _, tags in rows)
+    bar = "#" if console.options.ascii_only else "█"
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right")
+    grid.add_column(no_wrap=True)
+    for name, tags in rows:
+        length = -(-_BAR * tags // most)
+        grid.add_row(f"  {name}", Text.assemble((bar * length, "cyan"), f" {count(tags)}" if tags else ""))
+    console.print(grid)
+
+
+def _print_tags(console: Console, title: str, tags: tuple[Watermark, ...], found: Status, limit: int) -> None:
+    if not tags:
+        return
+    left = f", {count(limit)} shown" if len(tags) > limit else ""
+    console.print(Text(f"{title} ({count(len(tags))}{left})", style="bold yellow"))
+    for mark in tags[:limit]:
+        name = found.names.get(mark.tag_webid, mark.tag_webid)
+        upto = f"read up to {stamp(mark.high)}" if mark.high > mark.low else "never read"
+        why = f": {mark.status}, {mark.last_error or 'no reason known'}" if mark.status != "ok" else ""
+        console.print(Text(f"  {plain(name)} ({upto}){plain(why)}"))
+
+
+def _print_runs(console: Console, found: Status) -> None:
+    if found.runs:
+        console.print(Text("Last runs", style="bold"))
+    sharded = any(run.shard != "0-of-1" for run in found.runs)
+    for run in found.runs:
+        shard = f", shard {run.shard}" if sharded else ""
+        when = f"{stamp(run.ended_at)} ({ago((found.now - run.ended_at) / 1e6)})"
+        events = f"{count(run.events, 'event')}{' or more' if run.or_more else ''}"
+        console.print(Text(f"  {when}  run {run.run_id}{shard}: {events}"))
+    for shard, holder in found.holders.items():
+        console.print(Text(f"At work on shard {shard}: {holder}", style="bold cyan"))
+    if found.standing.tags and not found.holders:
+        console.print(Text("Nobody is at work on it now.", style="dim"))

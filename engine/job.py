@@ -1,0 +1,100 @@
+"""One run as a call that blocks: with a display, a log, signals, and an event loop of its own.
+
+For whoever has a configuration and no event loop to spare: the command line, a notebook, a wheel
+task. Prints nothing to standard output. Invariant: an interruption is never lost; one that comes
+before anything is read ends the run at once, a later one lets it commit what is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from rich.console import Console
+
+from config import Config, check_runnable
+
+from .app import run
+from .flow.stop import Stop, on_signals
+from .plan.shards import Shard
+from .telemetry.events import Emit, Event, Planned
+from .telemetry.log import EventLog
+from .telemetry.progress import display_for
+from .telemetry.report import RunReport
+from .wiring import lakehouse_of
+
+__all__ = ["run_job"]
+
+R = TypeVar("R")
+
+
+def run_job(
+    config: Config, *, shard: Shard | None = None, console: Console | None = None, warnings: tuple[str, ...] = ()
+) -> RunReport:
+    """Run to the end and report; `warnings` are passed on into the report.
+
+    Raises `StopError` where there is nothing to report, and `KeyboardInterrupt` when interrupted
+    before there was.
+    """
+    check_runnable(config)
+    lakehouse_of(config)  # a destination that cannot be is said before PI is asked for anything
+    display = display_for(console or Console(stderr=True))
+    log = EventLog()
+
+    def emit(event: Event) -> None:
+        display(event)
+        log(event)
+
+    try:
+        report = _in_loop(lambda stop: _interruptible(config, shard or Shard(), emit, stop))
+    finally:
+        display.close()
+    if report is None:
+        raise KeyboardInterrupt
+    return replace(report, warnings=warnings)
+
+
+async def _interruptible(config: Config, shard: Shard, emit: Emit, stop: Stop) -> RunReport | None:
+    """The run, or None if it was asked to stop before it had a plan; after that the run itself listens."""
+    planned = False
+
+    def noting(event: Event) -> None:
+        nonlocal planned
+        planned = planned or isinstance(event, Planned)
+        emit(event)
+
+    with on_signals(stop):
+        work = asyncio.ensure_future(run(config, shard=shard, emit=noting, stop=stop))
+        asked = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((work, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not planned:
+            work.cancel()
+        await asyncio.wait((work,))
+        return None if work.cancelled() else work.result()
+
+
+def _in_loop(start: Callable[[Stop], Awaitable[R]]) -> R:
+    """Wait for what `start` gives, in a thread of its own where a loop already runs here, as in a notebook."""
+    begun: Future[tuple[asyncio.AbstractEventLoop, Stop]] = Future()
+
+    async def main() -> R:
+        stop = Stop()
+        begun.set_result((asyncio.get_running_loop(), stop))
+        return await start(stop)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main())
+    with ThreadPoolExecutor(1, thread_name_prefix="osipi-run") as pool:
+        done = pool.submit(asyncio.run, main())
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            loop, stop = begun.result()
+            loop.call_soon_threadsafe(stop.ask, "interrupted")
+            return done.result()
