@@ -96,8 +96,14 @@ _SIGNS: tuple[tuple[re.Pattern[str], type[ExtractError], str, str], ...] = tuple
             "Move that file, or choose another storage.root.",
         ),
         (
+            r"max catalog version|catalog-managed table",
+            SchemaDriftError,
+            "The table at {place} uses the table feature catalogManaged: Unity Catalog decides its commits.",
+            "Reach it through the catalog, not by its path, or write to another table.",
+        ),
+        (
             (
-                r"unsupported.{0,40}feature|feature.{0,80}not supported|unsupported (reader|writer|table)|max catalog version"
+                r"unsupported.{0,40}feature|feature.{0,80}not supported|unsupported (reader|writer|table)"
                 r"|(reader|writer) (features?|version).{0,40}unsupported|unknown.{0,20}table feature"
             ),
             SchemaDriftError,

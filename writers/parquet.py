@@ -12,8 +12,10 @@ import re
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,10 +31,11 @@ from .tables import TableSpec
 
 __all__ = ["ParquetStage", "split_by_partition"]
 
-_ROW_GROUP_ROWS = 1 << 20
-_PART_BYTES = 64 << 20  # a partition with so much waiting is written out
-_STAGE_BYTES = 192 << 20  # the fullest partition is written out when all together hold so much
+_ROW_GROUP_ROWS = 1 << 19
+_PART_BYTES = 48 << 20  # a partition with so much waiting is written out
+_STAGE_BYTES = 128 << 20  # the fullest partition is written out when all together hold so much
 _OPEN_FILES = 24
+_ENCODERS = 2
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -50,6 +53,8 @@ class ParquetStage:
         self._waiting: dict[str | None, _Waiting] = {}
         self._files: OrderedDict[str | None, _PartFile] = OrderedDict()  # least recently written first
         self._finished: list[StagedFile] = []
+        self._running: dict[str | None, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(max_workers=_ENCODERS, thread_name_prefix="osipi-parquet")
         self._rows = 0
 
     @property
@@ -69,38 +74,58 @@ class ParquetStage:
         self._rows += batch.num_rows
 
     def close(self) -> tuple[StagedFile, ...]:
-        for value in list(self._waiting):
-            self._flush(value)
-        while self._files:
-            self._finish(next(iter(self._files)))
+        for value in list({**self._waiting, **self._files}):
+            self._start(value, partial(self._complete, value, self._waiting.pop(value, None)))
+        while self._running:
+            self._join(next(iter(self._running)))
+        self._pool.shutdown()
         return tuple(self._finished)
 
     def abort(self) -> None:
+        wait(self._running.values())
+        self._pool.shutdown()
         for part in self._files.values():
             part.drop()
         for done in self._finished:
             self._place.remove(done.path)
-        self._waiting.clear()
-        self._files.clear()
-        self._finished.clear()
+        for held in (self._running, self._waiting, self._files, self._finished):
+            held.clear()
 
     def _flush(self, value: str | None) -> None:
-        rows = self._waiting.pop(value).table()
-        part = self._files.get(value)
-        if part is None:
-            while len(self._files) >= self._open_files:
-                self._finish(next(iter(self._files)))
-            with storage_errors(self._place.uri):
-                part = _PartFile(self._place, self._spec, self._schema, value)
-            self._files[value] = part
+        """Write out what waits for one partition, and keep its file open for more."""
+        while value not in self._files and len(self._files) >= self._open_files:
+            oldest = next(iter(self._files))
+            self._start(oldest, partial(self._complete, oldest, self._waiting.pop(oldest, None)))
+            self._join(oldest)
+        self._start(value, partial(self._append, value, self._waiting.pop(value)))
         self._files.move_to_end(value)
-        with storage_errors(self._place.uri):
-            part.write(rows)
 
-    def _finish(self, value: str | None) -> None:
-        # It stays listed until it is done: if finishing fails, `abort` still finds it.
-        with storage_errors(self._place.uri):
-            self._finished.append(self._files[value].finish())
+    def _start(self, value: str | None, work: Callable[[], None]) -> None:
+        """Encode behind the writer's back: Parquet leaves the interpreter lock alone. At most a few at once,
+        so that memory stays bounded; and one after the other for one file.
+        """
+        self._join(value)
+        while len(self._running) >= _ENCODERS:
+            self._join(next(iter(self._running)))
+        if value not in self._files:
+            with storage_errors(self._place.uri):
+                self._files[value] = _PartFile(self._place, self._spec, self._schema, value)
+        self._running[value] = self._pool.submit(work)
+
+    def _join(self, value: str | None) -> None:
+        running = self._running.pop(value, None)
+        if running is not None:
+            with storage_errors(self._place.uri):
+                running.result()
+
+    def _append(self, value: str | None, waiting: _Waiting | None) -> None:
+        if waiting is not None:
+            self._files[value].write(waiting.table())
+
+    def _complete(self, value: str | None, waiting: _Waiting | None) -> None:
+        self._append(value, waiting)
+        # It stays listed until it is done: if closing fails, `abort` still finds it.
+        self._finished.append(self._files[value].finish())
         del self._files[value]
 
 
@@ -160,9 +185,10 @@ class _PartFile:
         )
 
     def drop(self) -> None:
-        """Close and remove; the disk may be full, so closing may fail once more."""
-        with contextlib.suppress(*FOREIGN_ERRORS):
+        """Close and remove; the disk may be full, so closing may fail once more, and then has no footer."""
+        with contextlib.suppress(*FOREIGN_ERRORS, RuntimeError):
             self._writer.close()
+        self._writer.is_open = False  # else it tries again when it is collected
         with contextlib.suppress(*FOREIGN_ERRORS):
             self._sink.close()
         self._place.remove(self._path)
@@ -188,7 +214,10 @@ def split_by_partition(
     cuts = np.flatnonzero(np.diff(codes)) + 1
     if len(cuts) + 1 > len(np.unique(codes)):
         order = np.argsort(codes, kind="stable")  # stable: events of a tag keep the order they came in
-        batch, codes = batch.take(pa.array(order)), codes[order]
+        places, codes = pa.array(order), codes[order]
+        # By column: twice as fast as RecordBatch.take.
+        columns = [pc.take(column, places, boundscheck=False) for column in batch.columns]
+        batch = pa.RecordBatch.from_arrays(columns, schema=batch.schema)
         cuts = np.flatnonzero(np.diff(codes)) + 1
     starts = [0, *cuts.tolist()]
     for start, end in zip(starts, [*starts[1:], batch.num_rows], strict=True):

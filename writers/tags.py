@@ -50,7 +50,7 @@ def sync_tags(
     Raises `CommitConflictError` when other writers were quicker again and again.
     """
     table = lakehouse.table(PI_TAGS)
-    for attempt in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         table.open()
         merged, receipt = merge_tags(table.read().read_all(), seen, now=now, complete=complete)
         if merged is None:
@@ -58,11 +58,12 @@ def sync_tags(
         try:
             _replace(table, merged, on_step)
         except (CommitConflictError, FencedError):
-            if attempt == _ATTEMPTS - 1:
-                raise
-        else:
-            return receipt
-    raise AssertionError("the last attempt returns or raises")
+            continue
+        return receipt
+    raise CommitConflictError(
+        f"Other runs changed {table.uri} {_ATTEMPTS} times while tags were being written.",
+        hint="Run again; if it persists, let fewer shards start at the same moment.",
+    )
 
 
 def _replace(table: CommitTable, rows: pa.Table, on_step: Callable[[str], None]) -> None:
@@ -99,11 +100,12 @@ def merge_tags(current: pa.Table, seen: pa.Table, *, now: int, complete: bool) -
         differs = pc.or_(differs, _differs(before[name], seen[name]))
     is_changed = pc.and_(differs, pc.invert(is_new))
     today = pa.scalar(now // _DAY * _DAY, pa.int64()).cast(TIMESTAMP)
-    is_stale = pc.fill_null(pc.less(before["last_seen"], today), False)
+    is_stale = pc.less(before["last_seen"], today)
+    is_later = pc.fill_null(pc.greater(before["last_seen"], today), False)  # a clock went back
     at = pa.scalar(now, pa.int64()).cast(TIMESTAMP)
     own = {
         "first_seen": pc.coalesce(before["first_seen"], at),
-        "last_seen": pc.coalesce(pc.max_element_wise(before["last_seen"], today), today),
+        "last_seen": pc.if_else(is_later, before["last_seen"], today),
         "deleted_at": pa.nulls(seen.num_rows, TIMESTAMP),
     }
     found = pa.table([own.get(n, seen[n] if n in from_source else None) for n in PI_TAGS.schema.names], PI_TAGS.schema)

@@ -43,6 +43,7 @@ def test_a_run_that_dies_at_any_step_is_finished_by_the_next(step: str, kind: st
     assert lake.events() == promised(lake) == [("a", t) for t in range(9)]
 
 
+@settings(deadline=None)  # the first example imports much
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.integers(0, 4), st.sampled_from([None, *STEPS])), min_size=1, max_size=12
@@ -73,6 +74,7 @@ ACTIONS = st.lists(
 )
 
 
+@settings(deadline=None)  # the first example imports much
 @given(ACTIONS)
 @example([(0, "open", None), (1, "open", None), (0, "land", None), (1, "land", None), (0, "land", None)])
 @example([(0, "open", None), (1, "open", None), (0, "land", "after_data_commit"), (1, "land", None), (1, "land", None)])
