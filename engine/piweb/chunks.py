@@ -19,13 +19,16 @@ from .tolerant import PlainEvent
 from .values import land
 from .wire import Event
 
-__all__ = ["NO_TIME", "Chunk", "Doubles", "Int64s", "take_apart", "take_apart_plain"]
+__all__ = ["NO_FLAG", "NO_TIME", "Chunk", "Doubles", "Int64s", "take_apart", "take_apart_plain"]
 
 Int64s = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 # Stands for a time that cannot be read; no event lies there, in the year -27258.
 NO_TIME = int(np.iinfo(np.int64).min)
+
+# A flag the server did not send.
+NO_FLAG = 2
 
 _NANOS = pa.timestamp("ns", tz="UTC")
 _NANOS_PER_TICK = 100
@@ -41,7 +44,7 @@ class Chunk:
     numbers: Doubles
     odd_at: list[int]
     odd: list[Any]
-    flags: tuple[pa.Array, ...]  # good, questionable, substituted, annotated
+    flags: tuple[bytes, ...]  # good, questionable, substituted, annotated: 0, 1, or NO_FLAG
 
     def __len__(self) -> int:
         return len(self.ticks)
@@ -92,7 +95,10 @@ def _ticks_or_none(text: str) -> int:
 
 def _split_values(values: list[Any]) -> tuple[Doubles, list[int], list[Any]]:
     """Numbers as doubles; where the other values are, and what they are."""
-    odd_at = [i for i, kind in enumerate(map(type, values)) if kind is not float and kind is not int]
+    types = list(map(type, values))
+    odd_at: list[int] = []
+    if types.count(float) < len(types):
+        odd_at = [i for i, kind in enumerate(types) if kind is not float and kind is not int]
     odd = [values[i] for i in odd_at]
     for i in odd_at:
         values[i] = 0.0
@@ -108,8 +114,12 @@ def _split_values(values: list[Any]) -> tuple[Doubles, list[int], list[Any]]:
     return numbers, odd_at, odd
 
 
-def _flags(flags: list[bool | None]) -> pa.Array:
-    """One flag. Mostly they are all alike, and then counting is ten times as fast as converting."""
-    if flags and flags.count(flags[0]) == len(flags):
-        return pa.repeat(pa.scalar(flags[0], pa.bool_()), len(flags))
-    return pa.array(flags, pa.bool_())
+def _flags(flags: list[bool | None]) -> bytes:
+    # Mostly they are all alike, and then counting is ten times as fast as converting.
+    first = flags[0] if flags else None
+    if flags.count(first) == len(flags):
+        return bytes((NO_FLAG if first is None else first,)) * len(flags)
+    try:
+        return bytes(flags)  # type: ignore[arg-type]  # a bool is a small int; None is none
+    except TypeError:
+        return bytes(NO_FLAG if flag is None else flag for flag in flags)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .chunks import Chunk, Doubles, Int64s, take_apart
+from .chunks import NO_FLAG, Chunk, Doubles, Int64s, take_apart
 from .values import KINDS, NOT_NUMBERS, NUMERIC_POINT_TYPES, Kind, Landed, land, text_kind
 from .wire import Event, State
 
@@ -50,9 +50,7 @@ class Columns:
     def flags(self) -> list[pa.Array]:
         """Good, questionable, substituted, annotated."""
         self._settle()
-        if not self._chunks:
-            return [pa.nulls(0, pa.bool_())] * 4
-        return [pa.concat_arrays(flags) for flags in zip(*(chunk.flags for chunk in self._chunks), strict=True)]
+        return [_flag_column(b"".join(chunk.flags[n] for chunk in self._chunks)) for n in range(4)]
 
     def values(self, tag_of: Int64s, point_types: Sequence[str]) -> list[pa.Array]:
         """Columns value, value_string, state_code and value_kind.
@@ -74,6 +72,13 @@ class Columns:
         if self._waiting:
             self._chunks.append(take_apart(self._waiting))
             self._waiting = []
+
+
+def _flag_column(flags: bytes) -> pa.Array:
+    codes = np.frombuffer(flags, np.uint8)
+    if NO_FLAG in flags:
+        return pa.array(codes == 1, mask=codes == NO_FLAG)
+    return pa.array(codes.view(np.bool_))
 
 
 def _value_columns(

@@ -25,7 +25,7 @@ from config.errors import (
     ThrottledError,
     UnavailableError,
 )
-from engine.model import AskError, Micros, Tag
+from engine.model import AskError, Tag
 
 from .http import Response
 from .times import parse_http_date
@@ -65,13 +65,12 @@ _READ_ONLY = re.compile(r"writes? (are|is|have been|has been)?\s*(disabled|not a
 _NO_ROUTE = re.compile(r"no HTTP resource was found|no type was found that matches", re.IGNORECASE)
 
 
-def error_for(response: Response, what: str, *, tags: int = 0, now: Micros = 0) -> ExtractError | None:
+def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError | None:
     """The error a whole answer stands for, or None if it succeeded.
 
     `what` was asked, in words ("recorded values of Unit1.Flow"). `tags` it names: with one, a refusal
     is that tag's; with several, it may be one tag's alone, and `SplitError` tells to find out which;
-    with none (a batch answers for its tags one by one) it is everybody's. `now` is for dates in
-    Retry-After.
+    with none (a batch answers for its tags one by one) it is everybody's.
     """
     status = response.status
     text = excerpt_of(response.body)
@@ -80,7 +79,7 @@ def error_for(response: Response, what: str, *, tags: int = 0, now: Micros = 0) 
     said = f"{what}: the server answered {status}" + (f": {text}" if text else "")
     if status in {401, 407}:
         return _not_known(response, said)
-    if again := _retry_error(status, text, said, response.headers, now):
+    if again := _retry_error(status, text, said, response.headers):
         return again
     if split := _too_large(status, text, said):
         return split
@@ -96,7 +95,7 @@ def tag_error(status: int, content: Any, tag: Tag, headers: Any = None) -> AskEr
     text = sentence_of(content)
     said = f"tag {tag.name}: the server answered {status}" + (f": {text}" if text else "")
     lowered = {str(name).lower(): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
-    if retry := _retry_error(status, text, said, lowered, 0):
+    if retry := _retry_error(status, text, said, lowered):
         return retry
     return _too_large(status, text, said) or _refused_tag(status, text, said)
 
@@ -113,14 +112,17 @@ def is_csrf_refusal(response: Response) -> bool:
     return response.status in {400, 403} and bool(_CSRF.search(excerpt_of(response.body)))
 
 
-def retry_after_secs(headers: Mapping[str, str], now: Micros) -> float | None:
-    """Seconds the server asked us to wait, by number or by date; None if it did not."""
+def retry_after_secs(headers: Mapping[str, str]) -> float | None:
+    """Seconds the server asked us to wait; None if it did not, or not understandably.
+
+    A date is one of the server's clock, so it is measured against the answer's own Date.
+    """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
-        return max(0.0, (parse_http_date(text) - now) / 1_000_000)
-    except (ValueError, IndexError):
+        return max(0.0, (parse_http_date(text) - parse_http_date(headers.get("date", ""))) / 1_000_000)
+    except ValueError:
         return None
 
 
@@ -173,9 +175,9 @@ def _error_in_success(response: Response, what: str, text: str) -> ExtractError 
 
 
 def _retry_error(
-    status: int, text: str, said: str, headers: Mapping[str, str], now: Micros
+    status: int, text: str, said: str, headers: Mapping[str, str]
 ) -> ThrottledError | UnavailableError | None:
-    wait = retry_after_secs(headers, now)
+    wait = retry_after_secs(headers)
     if status == 429 or (status == 503 and wait is not None):
         return ThrottledError(said, hint="lower pi_web_api.max_requests_per_second", retry_after_secs=wait)
     if status == 500 and _NO_PERMISSION.search(text):

@@ -132,19 +132,22 @@ def parsed(text: Any) -> Any:
 
 
 def _open_whole(body: bytes, shape: Shape) -> Mapping[str, Any]:
+    subs: Mapping[str, Any]
     if shape is Shape.BATCH:
         subs = _BATCH.decode(body)
-        for sub in subs.values():
-            if 200 <= sub.Status < 300 and not (type(sub.Content) is Stream and sub.Content.is_whole()):
-                break
-        else:
-            return subs
+    elif shape is Shape.STREAMSET:
+        subs = _by_web_id(_STREAMSET.decode(body).Items)
     else:
-        streams = [_STREAM.decode(body)] if shape is Shape.STREAM else _STREAMSET.decode(body).Items
-        if all(stream.is_whole() for stream in streams):
-            return {"0": SubResponse(200, streams[0])} if shape is Shape.STREAM else _by_web_id(streams)
-    msg = "a stream holds more than values"
-    raise ValueError(msg)
+        subs = {"0": SubResponse(200, _STREAM.decode(body))}
+    if not all(_is_settled(sub) for sub in subs.values()):
+        msg = "a stream holds more than values"
+        raise ValueError(msg)
+    return subs
+
+
+def _is_settled(sub: Any) -> bool:
+    """Whether a sub-response holds nothing but values, or is an error as a whole."""
+    return not 200 <= sub.Status < 300 or (type(sub.Content) is Stream and sub.Content.is_whole())
 
 
 def _open_envelope(body: bytes, shape: Shape) -> Mapping[str, Any]:
