@@ -1,0 +1,77 @@
+"""Rows of live files, read with Arrow file by file. No log, no catalog.
+
+delta-rs cannot open a table whose commits a catalog decides, so these files are read here. Invariant:
+what a reader must honour and we do not (rows deleted by a deletion vector) is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from config.errors import SchemaDriftError
+
+from ..failures import storage_errors
+from ..storage import Place
+from .actions import Action
+
+__all__ = ["read_files", "scan_tags"]
+
+_BATCH_ROWS = 1 << 16
+
+
+def read_files(place: Place, files: Iterable[Action], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Stream the columns of `schema`. A column that a file does not have is its partition value, or null."""
+    for add in files:
+        with storage_errors(place.uri):
+            yield from _read_file(place, add, schema)
+
+
+def _read_file(place: Place, add: Action, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    if add.get("deletionVector"):
+        raise SchemaDriftError(
+            f"Rows of {place.uri} have been deleted with deletion vectors, which we do not read.",
+            hint="Run REORG TABLE <the table> APPLY (PURGE), then run again.",
+        )
+    with pq.ParquetFile(place.filesystem().open_input_file(unquote(add["path"]))) as file:
+        names = [name for name in schema.names if name in file.schema_arrow.names]
+        for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+            yield pa.RecordBatch.from_arrays([_column(batch, field, add) for field in schema], schema=schema)
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field, add: Action) -> pa.Array:
+    if field.name in batch.schema.names:
+        return batch.column(field.name).cast(field.type)
+    value = add["partitionValues"].get(field.name)
+    return pa.repeat(pa.scalar(value, pa.string()).cast(field.type), batch.num_rows)
+
+
+def scan_tags(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """First, last and count of each tag, in memory that follows the number of tags."""
+    summed: pa.Table | None = None
+    for batch in batches:
+        found = (
+            pa.Table.from_batches([batch])
+            .group_by("tag_webid", use_threads=False)
+            .aggregate([("timestamp", "min"), ("timestamp", "max"), ([], "count_all")])
+            .rename_columns(_SUMMED)
+        )
+        summed = found if summed is None else _sum_up([summed, found])
+    kind = pa.timestamp("us", tz="UTC")
+    wanted = pa.schema([("tag_webid", pa.string()), ("low", kind), ("high", kind), ("rows", pa.int64())])
+    return wanted.empty_table() if summed is None else summed.select(wanted.names).cast(wanted)
+
+
+_SUMMED = ["tag_webid", "low", "high", "rows"]
+
+
+def _sum_up(tables: Sequence[pa.Table]) -> pa.Table:
+    return (
+        pa.concat_tables(tables)
+        .group_by("tag_webid", use_threads=False)
+        .aggregate([("low", "min"), ("high", "max"), ("rows", "sum")])
+        .rename_columns(_SUMMED)
+    )
