@@ -17,6 +17,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from tests.unity.places import server_lakehouse, stand_in_lakehouse
 from writers import PI_TIMESERIES, Lakehouse, MemoryLakehouse, open_lakehouse
 from writers.tables import TIMESTAMP
 
@@ -94,20 +95,40 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         pass
 
 
-@pytest.fixture(params=["memory", "folder", "s3", "abfss"])
-def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
+# Kind of table and storage, on the stand-in for a catalog server and (marked) on the real one.
+UNITY = [f"{kind}-{storage}" for kind in ("managed", "external") for storage in ("folder", "s3")]
+KINDS = [
+    *("memory", "folder", "s3", "abfss"),
+    *(f"unity-{name}" for name in UNITY),
+    *(pytest.param(f"server-{name}", marks=pytest.mark.unity) for name in UNITY),
+]
+
+
+@pytest.fixture(params=KINDS)
+def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Destination]:
     kind = request.param
     if kind == "memory":
         memory = MemoryLakehouse()
-        return Destination(kind, lambda: memory)
-    if kind == "folder":
-        return Destination(kind, lambda: open_lakehouse(tmp_path / "lake"))
-    if kind == "s3":
+        yield Destination(kind, lambda: memory)
+    elif kind == "folder":
+        yield Destination(kind, lambda: open_lakehouse(tmp_path / "lake"))
+    elif kind == "s3":
         options, root = request.getfixturevalue("s3"), f"s3://lake/{uuid4().hex}"
-        return Destination(kind, lambda: open_lakehouse(root, storage_options=options))
-    options = request.getfixturevalue("azure")
-    root = _azure_container(options)
-    return Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+        yield Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+    elif kind == "abfss":
+        options = request.getfixturevalue("azure")
+        root = _azure_container(options)
+        yield Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+    else:
+        catalog, table_type, storage = kind.split("-")
+        options = request.getfixturevalue("s3") if storage == "s3" else None
+        if catalog == "server":
+            with server_lakehouse(table_type, tmp_path, options) as lakehouse:
+                yield Destination(kind, lakehouse)
+        else:
+            root = f"s3://lake/{uuid4().hex}" if options else str(tmp_path)
+            with stand_in_lakehouse(table_type, root, options) as lakehouse:
+                yield Destination(kind, lakehouse)
 
 
 def _azure_container(options: dict[str, str]) -> str:
