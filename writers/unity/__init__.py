@@ -6,7 +6,7 @@ as they do on paths; who decides a commit (storage or catalog) is nobody else's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from ..commit import Lakehouse
@@ -23,12 +23,14 @@ def open_unity(
     table_type: Literal["managed", "external"] = "managed",
     location: str | None = None,
     storage_options: Mapping[str, str] | None = None,
+    on_step: Callable[[str], None] = lambda _step: None,
 ) -> Lakehouse:
     """Open the tables of a catalog; asks it nothing yet.
 
     Without `host` and `token` the Databricks SDK finds out who we are (a job's identity, a profile, the
     environment). `table_type` and `location` are for tables that have to be created. `storage_options`
-    are what vended credentials do not say, such as AWS_REGION.
+    are what vended credentials do not say, such as AWS_REGION. `on_step` hears of each step of a commit
+    that the catalog decides: staged, ratified, copied, published.
 
     Raises `AuthenticationError` where the SDK finds no credentials.
     """
@@ -45,5 +47,6 @@ def open_unity(
         kind=table_type,
         location=location,
         storage_options=dict(storage_options or {}),
+        on_step=on_step,
     )
     return UnityLakehouse(catalog, names or Names())

@@ -224,7 +224,11 @@ class ManagedTable:
     ) -> None:
         """Publish and report. The commit stands, whatever happens here: the next one makes up for it."""
         with contextlib.suppress(ExtractError):
-            publish(self._api, self._name, self.place, ratified, known={proposal.file_name: content})
+            publish(
+                *(self._api, self._name, self.place, ratified),
+                known={proposal.file_name: content},
+                on_step=self._on_step,
+            )
             self._on_step("published")
             if proposal.version % _CHECKPOINT_EVERY == 0:
                 write_checkpoint(self.place, self._snapshot, self._now_ms())

@@ -7,7 +7,7 @@ bytes are the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from config.errors import LostStateError
 
@@ -21,7 +21,13 @@ __all__ = ["publish"]
 
 
 def publish(
-    api: DeltaApi, name: TableName, place: Place, table: LoadedTable, *, known: Mapping[str, bytes] | None = None
+    api: DeltaApi,
+    name: TableName,
+    place: Place,
+    table: LoadedTable,
+    *,
+    known: Mapping[str, bytes] | None = None,
+    on_step: Callable[[str], None] = lambda _step: None,
 ) -> int:
     """Publish every ratified commit of `table`; give the number of them. `known`: contents by file name."""
     last: int | None = None
@@ -36,5 +42,6 @@ def publish(
             place.write_small(published_path(version), content)
         last = version
     if last is not None:
+        on_step("copied")
         api.report_published(name, table.table_id, last)
     return len(table.unpublished)

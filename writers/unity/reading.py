@@ -7,7 +7,7 @@ what a reader must honour and we do not (rows deleted by a deletion vector) is r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,10 +36,24 @@ def _read_file(place: Place, add: Action, schema: pa.Schema) -> Iterator[pa.Reco
             f"Rows of {place.uri} have been deleted with deletion vectors, which we do not read.",
             hint="Run REORG TABLE <the table> APPLY (PURGE), then run again.",
         )
-    with pq.ParquetFile(place.filesystem().open_input_file(unquote(add["path"]))) as file:
+    with pq.ParquetFile(place.filesystem().open_input_file(_below(place, add["path"]))) as file:
         names = [name for name in schema.names if name in file.schema_arrow.names]
         for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
             yield pa.RecordBatch.from_arrays([_column(batch, field, add) for field in schema], schema=schema)
+
+
+def _below(place: Place, path: str) -> str:
+    """Turn the path of an action, relative or a whole URI, into one below the table's root."""
+    if ":" not in path.partition("/")[0] and not path.startswith("/"):
+        return unquote(path)
+    root = Place.parse(place.uri).uri.rstrip("/") + "/"
+    whole = unquote(urlsplit(path).path) if place.local else unquote(path)
+    if not whole.startswith(root):
+        raise SchemaDriftError(
+            f"The table at {place.uri} holds files of another place (a shallow clone), which we do not read.",
+            hint="Make a deep clone of the table.",
+        )
+    return whole.removeprefix(root)
 
 
 def _column(batch: pa.RecordBatch, field: pa.Field, add: Action) -> pa.Array:

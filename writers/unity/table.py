@@ -6,7 +6,7 @@ Invariant: a table that is there is used as the kind it is; the configured kind 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -39,6 +39,7 @@ class Catalog:
     kind: str = "managed"  # of tables that we create
     location: str | None = None  # of external tables that we create
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    on_step: Callable[[str], None] = lambda _step: None
 
 
 class CatalogTable:
@@ -120,7 +121,7 @@ class CatalogTable:
     def _found(self, entry: TableEntry) -> CommitTable:
         catalog = self._catalog
         if entry.kind == "MANAGED" and entry.file_format == "DELTA":
-            return ManagedTable(catalog.delta, self._name, self._spec, catalog.storage_options)
+            return ManagedTable(catalog.delta, self._name, self._spec, catalog.storage_options, on_step=catalog.on_step)
         if entry.kind == "EXTERNAL" and entry.file_format == "DELTA":
             return DeltaCommitTable(self._place_of(entry), self._spec)
         what = f"a {entry.kind.lower().replace('_', ' ')}" if entry.kind not in _TABLES else entry.file_format
