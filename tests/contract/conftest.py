@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +11,12 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from tests.servers import s3, serve
 from tests.unity.places import server_lakehouse, stand_in_lakehouse
 from writers import PI_TIMESERIES, Lakehouse, MemoryLakehouse, open_lakehouse
 from writers.tables import TIMESTAMP
+
+__all__ = ["azure", "destination", "rows", "s3"]
 
 
 @dataclass(frozen=True)
@@ -28,51 +25,6 @@ class Destination:
 
     name: str
     lakehouse: Callable[[], Lakehouse]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _serve(command: list[str], url: str) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            except urllib.error.HTTPError:
-                break  # it answers
-            except OSError:
-                assert process.poll() is None, "the server ended"
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[dict[str, str]]:
-    port = _free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    moto = Path(sys.executable).with_name("moto_server")
-    serving = _serve([str(moto), "-H", "127.0.0.1", "-p", str(port)], f"{endpoint}/moto-api/")
-    next(serving)
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT")).close()
-    yield {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "not-a-real-one",
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
-    for _ in serving:
-        pass
 
 
 def _azurite() -> str | None:
@@ -88,7 +40,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("azurite")
     # The emulator account of delta-rs has a fixed address.
     flags = ["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
-    serving = _serve([command, *flags], "http://127.0.0.1:10000/")
+    serving = serve([command, *flags], "http://127.0.0.1:10000/")
     next(serving)
     yield {"azure_storage_use_emulator": "true"}
     for _ in serving:

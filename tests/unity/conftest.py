@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import s3
 from tests.unity.stand_in import TOKEN, StandIn
 from writers import Lakehouse
 from writers.unity import open_unity
+
+__all__ = ["catalog", "opened", "s3"]
 
 
 @pytest.fixture

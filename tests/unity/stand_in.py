@@ -12,12 +12,15 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
-TOKEN = "a-token-for-tests"
+from tests.unity.face import TOKEN, Face, RefusalError
+
+__all__ = ["TOKEN", "StandIn", "Table"]
+
 MOST_UNPUBLISHED = 10
 FEATURES = ("catalogManaged", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck")
 PROPERTIES = {
@@ -33,13 +36,6 @@ PROTOCOL = {
     "reader-features": list(FEATURES),
     "writer-features": [*FEATURES, "inCommitTimestamp"],
 }
-
-
-class Refusal(Exception):
-    def __init__(self, status: int, kind: str, message: str = "") -> None:
-        super().__init__(message or kind)
-        self.status = status
-        self.kind = kind
 
 
 @dataclass
@@ -79,10 +75,10 @@ class StandIn:
     lock: threading.RLock = field(default_factory=threading.RLock)
     host: str = ""
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> Self:
         stand_in = self
 
-        class Handler(_Handler):
+        class Handler(Face):
             catalog = stand_in
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -122,13 +118,13 @@ class StandIn:
 
     def get_schema(self, full: str) -> dict[str, Any]:
         if full not in self.schemas:
-            raise Refusal(404, "SCHEMA_NOT_FOUND")
+            raise RefusalError(404, "SCHEMA_NOT_FOUND")
         return {"full_name": full}
 
     def create_schema(self, body: dict[str, Any]) -> dict[str, Any]:
         full = f"{body['catalog_name']}.{body['name']}"
         if full in self.schemas:
-            raise Refusal(409, "SCHEMA_ALREADY_EXISTS")
+            raise RefusalError(409, "SCHEMA_ALREADY_EXISTS")
         self.schemas.add(full)
         return {"full_name": full}
 
@@ -147,13 +143,13 @@ class StandIn:
         full = ".".join(body[k] for k in ("catalog_name", "schema_name", "name"))
         self.get_schema(full.rpartition(".")[0])
         if full in self.tables:
-            raise Refusal(409, "TABLE_ALREADY_EXISTS")
+            raise RefusalError(409, "TABLE_ALREADY_EXISTS")
         if body["table_type"] != "EXTERNAL":
-            raise Refusal(400, "INVALID_ARGUMENT", "managed tables go through staging tables")
+            raise RefusalError(400, "INVALID_ARGUMENT", "managed tables go through staging tables")
         for column in body["columns"]:
             missing = {"name", "type_text", "type_name", "type_json", "position", "nullable"} - column.keys()
             if missing:
-                raise Refusal(400, "INVALID_ARGUMENT", f"columns lack {missing}")
+                raise RefusalError(400, "INVALID_ARGUMENT", f"columns lack {missing}")
         self.tables[full] = Table(str(uuid.uuid4()), "EXTERNAL", body["storage_location"], body["columns"])
         return self.get_table(full)
 
@@ -176,7 +172,7 @@ class StandIn:
         self.get_schema(schema)
         full = f"{schema}.{body['name']}"
         if full in self.tables:
-            raise Refusal(409, "AlreadyExistsException")
+            raise RefusalError(409, "AlreadyExistsException")
         table_id = str(uuid.uuid4())
         self.staged[table_id] = (full, f"{self.storage_root}/__unitystorage/tables/{table_id}")
         return {
@@ -193,16 +189,16 @@ class StandIn:
     def create_managed(self, schema: str, body: dict[str, Any]) -> dict[str, Any]:
         full = f"{schema}.{body['name']}"
         if full in self.tables:
-            raise Refusal(409, "AlreadyExistsException")
+            raise RefusalError(409, "AlreadyExistsException")
         table_id = body["properties"].get("io.unitycatalog.tableId", "")
         if self.staged.get(table_id) != (full, body["location"]):
-            raise Refusal(404, "NoSuchTableException", "no such staging table")
+            raise RefusalError(404, "NoSuchTableException", "no such staging table")
         for key, value in self.required_properties.items():
             if body["properties"].get(key) != value:
-                raise Refusal(400, "InvalidParameterValueException", f"required property {key}")
+                raise RefusalError(400, "InvalidParameterValueException", f"required property {key}")
         for kind in ("reader-features", "writer-features"):
             if not set(self.required_protocol[kind]) <= set(body["protocol"][kind]):
-                raise Refusal(400, "InvalidParameterValueException", kind)
+                raise RefusalError(400, "InvalidParameterValueException", kind)
         _check_struct(body["columns"])
         table = Table(table_id, body["table-type"], body["location"], body["columns"], dict(body["properties"]))
         table.partition_by = body.get("partition-columns", [])
@@ -210,7 +206,7 @@ class StandIn:
             table.properties[f"delta.feature.{feature}"] = "supported"
         first = self.content(table, "_delta_log/00000000000000000000.json")
         if first is None:
-            raise Refusal(400, "InvalidParameterValueException", "there is no first commit")
+            raise RefusalError(400, "InvalidParameterValueException", "there is no first commit")
         _check_first(first, body)
         del self.staged[table_id]
         self.tables[full] = table
@@ -219,7 +215,7 @@ class StandIn:
     def load(self, full: str) -> dict[str, Any]:
         table = self._table(full)
         if table.file_format != "DELTA":
-            raise Refusal(400, "UnsupportedTableFormatException")
+            raise RefusalError(400, "UnsupportedTableFormatException")
         return {
             "metadata": {
                 "etag": f"e{table.latest}",
@@ -242,7 +238,7 @@ class StandIn:
     def update(self, full: str, body: dict[str, Any]) -> dict[str, Any]:
         table = self._table(full)
         if {"type": "assert-table-uuid", "uuid": table.id} not in body["requirements"]:
-            raise Refusal(409, "UpdateRequirementConflictException")
+            raise RefusalError(409, "UpdateRequirementConflictException")
         with table.lock:
             for update in body["updates"]:
                 if update["action"] == "add-commit":
@@ -250,24 +246,24 @@ class StandIn:
                 elif update["action"] == "set-latest-backfilled-version":
                     self._published(table, update["latest-published-version"])
                 else:
-                    raise Refusal(400, "BadRequestException", update["action"])
+                    raise RefusalError(400, "BadRequestException", update["action"])
             return self.load(full)
 
     def _add(self, table: Table, commit: dict[str, Any]) -> None:
         version, name = commit["version"], commit["file-name"]
         if min(version, commit["timestamp"], commit["file-size"], commit["file-modification-timestamp"]) <= 0:
-            raise Refusal(400, "InvalidParameterValueException")
+            raise RefusalError(400, "InvalidParameterValueException")
         content = self.content(table, f"_delta_log/_staged_commits/{name}")
         if content is None or len(content) != commit["file-size"]:
-            raise Refusal(400, "InvalidParameterValueException", f"{name} is not there, or of another size")
+            raise RefusalError(400, "InvalidParameterValueException", f"{name} is not there, or of another size")
         if version <= table.latest:
             if table.ratified.get(version) == name:
                 return
-            raise Refusal(409, "CommitVersionConflictException")
+            raise RefusalError(409, "CommitVersionConflictException")
         if version > table.latest + 1:
-            raise Refusal(400, "InvalidParameterValueException", "a gap")
+            raise RefusalError(400, "InvalidParameterValueException", "a gap")
         if len(table.commits) >= MOST_UNPUBLISHED:
-            raise Refusal(429, "ResourceExhaustedException")
+            raise RefusalError(429, "ResourceExhaustedException")
         self._check_commit(table, commit, content)
         table.commits[version] = commit
         table.ratified[version] = name
@@ -285,11 +281,11 @@ class StandIn:
 
     def _published(self, table: Table, version: int) -> None:
         if version > table.latest:
-            raise Refusal(400, "InvalidParameterValueException")
+            raise RefusalError(400, "InvalidParameterValueException")
         for done in [v for v in table.commits if v <= version]:
             copy = self.content(table, f"_delta_log/{done:020}.json")
             if copy != self.content(table, f"_delta_log/_staged_commits/{table.ratified[done]}"):
-                raise Refusal(400, "InvalidParameterValueException", f"{done} is not published")
+                raise RefusalError(400, "InvalidParameterValueException", f"{done} is not published")
             del table.commits[done]
 
     def credentials(self, full: str) -> dict[str, Any]:
@@ -303,9 +299,7 @@ class StandIn:
                 "s3.secret-access-key": "a-vended-secret",
                 "s3.session-token": "a-session",
             }
-        return [
-            {"prefix": location, "operation": "READ_WRITE", "expiration-time-ms": self._expiry(), "config": config}
-        ]
+        return [{"prefix": location, "operation": "READ_WRITE", "expiration-time-ms": self._expiry(), "config": config}]
 
     def report(self, full: str, body: dict[str, Any]) -> dict[str, Any]:
         assert body["table-id"] == self._table(full).id
@@ -317,8 +311,25 @@ class StandIn:
 
     def _table(self, full: str) -> Table:
         if full not in self.tables:
-            raise Refusal(404, "NoSuchTableException")
+            raise RefusalError(404, "NoSuchTableException")
         return self.tables[full]
+
+    def loses_request(self, kind: str) -> bool:
+        with self.lock:
+            self.asked.append(kind)
+            if kind in self.forbidden:
+                raise RefusalError(403, "PERMISSION_DENIED", f"no permission to {kind}")
+            if kind in self.drop:
+                self.drop.remove(kind)
+                return True
+            return False
+
+    def loses_answer(self, kind: str) -> bool:
+        with self.lock:
+            if kind in self.lose:
+                self.lose.remove(kind)
+                return True
+            return False
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> tuple[str, Any]:
         """Route a request: its kind, and what answers it."""
@@ -348,7 +359,7 @@ class StandIn:
                 return "credentials", lambda: self.credentials(f"{c}.{s}.{t}")
             case ["POST", "delta", "v1", "catalogs", c, "schemas", s, "tables", t, "metrics"]:
                 return "metrics", lambda: self.report(f"{c}.{s}.{t}", body)
-        raise Refusal(404, "ENDPOINT_NOT_FOUND", f"{method} {path}")
+        raise RefusalError(404, "ENDPOINT_NOT_FOUND", f"{method} {path}")
 
 
 def _check_struct(columns: dict[str, Any]) -> None:
@@ -366,59 +377,3 @@ def _check_first(content: bytes, body: dict[str, Any]) -> None:
     assert set(protocol["writerFeatures"]) == set(body["protocol"]["writer-features"])
     assert metadata["configuration"] == body["properties"]
     assert metadata["partitionColumns"] == body["partition-columns"]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    catalog: StandIn
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_GET(self) -> None:
-        self._serve("GET")
-
-    def do_POST(self) -> None:
-        self._serve("POST")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _serve(self, method: str) -> None:
-        there = urlsplit(self.path)
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
-        query = {key: values[0] for key, values in parse_qs(there.query).items()}
-        catalog, kind = self.catalog, ""
-        try:
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                raise Refusal(401, "UNAUTHENTICATED")
-            kind, answer = catalog.answer(method, there.path, query, body)
-            with catalog.lock:
-                catalog.asked.append(kind)
-                if kind in catalog.forbidden:
-                    raise Refusal(403, "PERMISSION_DENIED", f"no permission to {kind}")
-                if kind in catalog.drop:
-                    catalog.drop.remove(kind)
-                    self.close_connection = True
-                    return
-            status, content = 200, answer() if kind.startswith(("add-", "set-", "load")) else self._locked(answer)
-        except Refusal as refusal:
-            status = refusal.status
-            if there.path.startswith("/api/2.1/unity-catalog/delta/"):
-                content = {"error": {"type": refusal.kind, "code": status, "message": str(refusal)}}
-            else:
-                content = {"error_code": refusal.kind, "message": str(refusal)}
-        except (AssertionError, KeyError) as error:
-            status, content = 400, {"error": {"type": "BadRequestException", "code": 400, "message": repr(error)}}
-        with catalog.lock:
-            if kind in catalog.lose:
-                catalog.lose.remove(kind)
-                self.close_connection = True
-                return
-        payload = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def _locked(self, answer: Any) -> Any:
-        with self.catalog.lock:
-            return answer()

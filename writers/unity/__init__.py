@@ -6,6 +6,7 @@ as they do on paths; who decides a commit (storage or catalog) is nobody else's 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -24,6 +25,7 @@ def open_unity(
     location: str | None = None,
     storage_options: Mapping[str, str] | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
+    clock: Callable[[], float] = time.time,
 ) -> Lakehouse:
     """Open the tables of a catalog; asks it nothing yet.
 
@@ -48,5 +50,6 @@ def open_unity(
         location=location,
         storage_options=dict(storage_options or {}),
         on_step=on_step,
+        clock=clock,
     )
     return UnityLakehouse(catalog, names or Names())

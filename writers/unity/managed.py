@@ -61,16 +61,16 @@ class ManagedTable:
         spec: TableSpec,
         options: Mapping[str, str],
         *,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], float] = time.time,
         on_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self._api = api
         self._name = name
         self._spec = spec
         self._options = options
-        self._now_ms = now_ms
+        self._clock = clock
         self._on_step = on_step
-        self._vended = Vended(lambda: api.credentials(name))
+        self._vended = Vended(lambda: api.credentials(name), clock=clock)
         self._place: Place | None = None
         self._table_id = ""
         self._snapshot = Snapshot()
@@ -257,6 +257,9 @@ class ManagedTable:
                     f"Another writer has changed {self._name} in the meantime.",
                     hint="Nothing of this commit was written; the next run continues from the last one.",
                 )
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
 
     def _fence(self, key: CommitKey) -> None:
         last = self.last_sequence(key.app_id)

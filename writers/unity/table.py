@@ -40,6 +40,7 @@ class Catalog:
     location: str | None = None  # of external tables that we create
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     on_step: Callable[[str], None] = lambda _step: None
+    clock: Callable[[], float] = time.time  # seconds since 1970
 
 
 class CatalogTable:
@@ -121,7 +122,11 @@ class CatalogTable:
     def _found(self, entry: TableEntry) -> CommitTable:
         catalog = self._catalog
         if entry.kind == "MANAGED" and entry.file_format == "DELTA":
-            return ManagedTable(catalog.delta, self._name, self._spec, catalog.storage_options, on_step=catalog.on_step)
+            return ManagedTable(
+                *(catalog.delta, self._name, self._spec, catalog.storage_options),
+                clock=catalog.clock,
+                on_step=catalog.on_step,
+            )
         if entry.kind == "EXTERNAL" and entry.file_format == "DELTA":
             return DeltaCommitTable(self._place_of(entry), self._spec)
         what = f"a {entry.kind.lower().replace('_', ' ')}" if entry.kind not in _TABLES else entry.file_format
@@ -136,7 +141,7 @@ class CatalogTable:
         if catalog.kind == "external":
             create_external(catalog.client, self._name, self._spec, self._new_location(), catalog.storage_options)
         else:
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = int(catalog.clock() * 1000)
             create_managed(catalog.delta, self._name, self._spec, catalog.storage_options, now_ms=now_ms)
         entry = catalog.client.find_table(self._name)
         if entry is None:
@@ -154,9 +159,9 @@ class CatalogTable:
     def _place_of(self, entry: TableEntry) -> Place:
         catalog = self._catalog
         if entry.kind == "MANAGED":
-            vended = Vended(lambda: catalog.delta.credentials(self._name))
+            vended = Vended(lambda: catalog.delta.credentials(self._name), clock=catalog.clock)
         else:
-            vended = Vended(lambda: catalog.client.table_credentials(entry))
+            vended = Vended(lambda: catalog.client.table_credentials(entry), clock=catalog.clock)
         place = Place.parse(entry.location, catalog.storage_options)
         return Place(place.uri, place.storage_options, None if place.local else vended.options)
 
