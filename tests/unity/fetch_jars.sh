@@ -1,25 +1,45 @@
 #!/usr/bin/env bash
-# Fetches the open-source Unity Catalog server from Maven Central, once, into a folder that
-# tests/unity/server.py looks into. Says why, and fails, where it cannot be had.
-set -euo pipefail
-version=${UNITYCATALOG_VERSION:-0.6.0}
-into=${UNITY_JARS:-${XDG_CACHE_HOME:-$HOME/.cache}/osipi/unitycatalog-server-$version}
-[ -e "$into/complete" ] && exit 0
-command -v mvn >/dev/null || { echo "mvn is not installed (apt-get install maven)" >&2; exit 1; }
-command -v java >/dev/null || { echo "java is not installed (17 or newer)" >&2; exit 1; }
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cat >"$work/pom.xml" <<POM
+# Fetches from Maven Central, once, into the folders that tests/unity/jars.py looks into:
+#   unitycatalog-server  the open-source Unity Catalog server
+#   delta-kernel         an engine that is not ours, with its own client of the catalog
+# Says what cannot be had, goes on with the rest, and fails at the end.
+set -uo pipefail
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/osipi
+failed=0
+
+fetch() { # folder, then group:artifact:version ...
+  local into=$cache/$1 work dependencies=""
+  shift
+  [ -e "$into/complete" ] && return
+  for coordinates in "$@"; do
+    IFS=: read -r group artifact version <<<"$coordinates"
+    dependencies+="<dependency><groupId>$group</groupId><artifactId>$artifact</artifactId>"
+    dependencies+="<version>$version</version></dependency>"
+  done
+  work=$(mktemp -d)
+  cat >"$work/pom.xml" <<POM
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
-  <groupId>osipi</groupId><artifactId>unity-jars</artifactId><version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>io.unitycatalog</groupId><artifactId>unitycatalog-server</artifactId><version>$version</version>
-    </dependency>
-  </dependencies>
+  <groupId>osipi</groupId><artifactId>jars</artifactId><version>1</version>
+  <dependencies>$dependencies</dependencies>
 </project>
 POM
-mkdir -p "$into"
-mvn -q -B -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$into"
-touch "$into/complete"
+  mkdir -p "$into"
+  if mvn -q -B -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$into"; then
+    touch "$into/complete"
+  else
+    echo "fetch_jars: cannot fetch $*" >&2
+    failed=1
+  fi
+  rm -rf "$work"
+}
+
+for tool in java mvn; do
+  command -v "$tool" >/dev/null || { echo "fetch_jars: $tool is not installed (Java 17 or newer, Maven)" >&2; exit 1; }
+done
+fetch unitycatalog-server-0.6.0 io.unitycatalog:unitycatalog-server:0.6.0
+# (The last two are needed by the catalog client, whose own list of dependencies does not say so.)
+fetch delta-kernel-4.4.0 io.delta:delta-kernel-api:4.4.0 io.delta:delta-kernel-defaults:4.4.0 \
+  io.delta:delta-kernel-unitycatalog:4.4.0 \
+  com.fasterxml.jackson.datatype:jackson-datatype-jsr310:2.13.5 org.openapitools:jackson-databind-nullable:0.2.6
+exit "$failed"

@@ -7,8 +7,6 @@ with CI=true they fail.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -21,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.unity.jars import jars
 
 VERSION = "0.6.0"
 MAIN = "io.unitycatalog.server.UnityCatalogServer"
@@ -50,24 +50,10 @@ class Server:
             return found
 
 
-def jars() -> Path:
-    """Find the jars, or end the test with the reason why there are none."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    found = Path(os.environ.get("UNITY_JARS") or cache / "osipi" / f"unitycatalog-server-{VERSION}")
-    reason = None
-    if shutil.which("java") is None:
-        reason = "java is not installed"
-    elif not (found / "complete").exists():
-        reason = f"no jars of the Unity Catalog server in {found} (make unity-jars)"
-    if reason is not None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    return found
-
-
 @contextmanager
 def serving(folder: Path, properties: Mapping[str, str]) -> Iterator[Server]:
     """Run a server in `folder` until the block ends."""
-    classpath = str(jars() / "*")
+    classpath = str(jars(f"unitycatalog-server-{VERSION}") / "*")
     conf = folder / "etc" / "conf"
     conf.mkdir(parents=True)
     lines = {"server.env": "test", "server.authorization": "disable", **properties}
