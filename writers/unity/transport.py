@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
-from databricks.sdk.config import Config
 
 from config.errors import AuthenticationError, UnavailableError
 
@@ -103,13 +102,15 @@ class Transport:
         return session
 
 
-def connect(host: str | None = None, token: str | None = None, **sleep: Callable[[float], None]) -> Transport:
+def connect(host: str | None = None, token: str | None = None) -> Transport:
     """Authenticate with a token, or as the SDK finds out by itself (job identity, profile, environment).
 
     Raises `AuthenticationError` where there is nothing to authenticate with.
     """
     if host is not None and token is not None:
-        return Transport(host, lambda: {"Authorization": f"Bearer {token}"}, **sleep)
+        return Transport(host, lambda: {"Authorization": f"Bearer {token}"})
+    from databricks.sdk.config import Config
+
     try:
         config = Config(host=host, token=token, retry_timeout_seconds=30)
         found = str(config.host or "")
@@ -118,7 +119,7 @@ def connect(host: str | None = None, token: str | None = None, **sleep: Callable
             f"The Databricks SDK finds no credentials for Unity Catalog: {_first_line(error)}.",
             hint="Inside a job nothing is needed; elsewhere set DATABRICKS_HOST and DATABRICKS_TOKEN, or a profile.",
         ) from None
-    return Transport(found, config.authenticate, **sleep)
+    return Transport(found, config.authenticate)
 
 
 def _pause(attempt: int, asked: float | None) -> float:
