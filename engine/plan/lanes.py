@@ -72,11 +72,14 @@ class Lane:
     readings: list[Reading] = field(default_factory=list)
 
     @property
-    def priority(self) -> tuple[bool, Micros, int]:
-        """Live data before backfill; then the oldest gap first, backfill from the newest."""
+    def priority(self) -> tuple[bool, bool, Micros, int]:
+        """Tags that failed last, so that they hold up nobody. Live data before backfill; then the oldest
+        gap first, backfill from the newest.
+        """
         first = self.readings[0]
+        failing = any(r.attempts for r in self.readings)
         edge = -max(r.end for r in self.readings) if first.backward else min(r.start for r in self.readings)
-        return (first.backward, edge, self.number)
+        return (failing, first.backward, edge, self.number)
 
     def asks(self, limits: Limits) -> tuple[tuple[Reading, ...], tuple[Ask, ...]]:
         """What to ask next: the rest of the current slice, or the next slice of everything left."""

@@ -91,7 +91,7 @@ class Plan:
 
     def __init__(self, readings: Iterable[Reading], limits: Limits) -> None:
         self.limits = limits
-        self._heap: list[tuple[tuple[bool, Micros, int], Lane]] = []
+        self._heap: list[tuple[tuple[bool, bool, Micros, int], Lane]] = []
         self._lanes_made = 0
         self._away = 0
         self._stopped: ExtractError | None = None
@@ -186,6 +186,8 @@ class Plan:
         elif decision is Decision.AGAIN:
             for reading in chunk.readings:
                 reading.attempts += 1
+            # In a lane of their own, they do not hold up those they travelled with.
+            self._move_out(chunk.lane, chunk.readings)
         else:
             return tuple(self._give_up(chunk.lane, r, error) for r in chunk.readings)
         return ()
@@ -212,7 +214,7 @@ class Plan:
         return Advance(reading.tag, reading.low, reading.high, outcome.rows, outcome.last_event)
 
     def _follow_up(self, lane: Lane, reading: Reading, outcome: Outcome) -> Failure | None:
-        """What an outcome asks for next: nothing, another page, more at once, a retry, or giving up."""
+        """What an outcome asks for next: nothing, another page, more at once, to be alone, a retry, or giving up."""
         ask = outcome.ask
         if outcome.error is not None:
             decision = decide(outcome.error, tags=1, max_count=ask.max_count, attempts=reading.attempts)
@@ -227,6 +229,9 @@ class Plan:
                 return self._give_up(lane, reading, outcome.error)
             return None
         if outcome.until == ask.end:
+            return None
+        if outcome.recheck:  # perhaps not cut at all: alone it will be told
+            self._move_out(lane, (reading,))
             return None
         if reading.backward and outcome.until > ask.start:
             # Pages go forward but `low` moves down, so a slice must fit one page: this one's rows are
