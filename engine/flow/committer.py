@@ -126,6 +126,8 @@ class Committer:
         return max(0.0, self._pending.since + self._commit_secs - monotonic())
 
     async def _stage(self, delivery: Delivery) -> None:
+        if not (delivery.rows.num_rows or delivery.advances or delivery.failures):
+            return  # an answer that only said to ask differently: there is nothing to commit
         if self._pending is None:
             self._pending = _Pending(await self._thread(self._landing.begin), monotonic())
         pending = self._pending
