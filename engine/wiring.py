@@ -79,17 +79,23 @@ async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Conne
 
 def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
     """The simulator inside this process, as configured."""
-    from .simulator import FaultPlan, Simulator, SimulatorOptions
+    from .simulator import FaultPlan, FaultPlanError, Simulator, SimulatorOptions
 
     settings = config.development.simulator
     assert settings is not None  # noqa: S101 - uses_simulator has said so
+    try:
+        faults = FaultPlan.load(settings.faults) if settings.faults else FaultPlan()
+    except FaultPlanError as error:
+        raise ConfigurationError(
+            f"$.development.simulator.faults: {error}", hint="Correct the plan, or leave it out."
+        ) from error
     midnight = datetime.fromtimestamp(wall_micros() / 1e6, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     begin = midnight - timedelta(days=1 + settings.history.days)
     options = SimulatorOptions(
         tags=settings.tags,
         seed=settings.seed,
         begin=begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        faults=FaultPlan.load(settings.faults) if settings.faults else FaultPlan(),
+        faults=faults,
     )
     return Simulator(options).serve()
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -64,8 +63,7 @@ def _print_failures(console: Console, report: RunReport) -> None:
     shown = report.tags_failed[:FAILED_SHOWN]
     console.print(Text(f"Failed tags ({len(shown)} of {count(len(report.tags_failed))})", style="bold yellow"))
     for tag, reason in shown:
-        console.print(Padding(Text(plain(f"{tag}: {reason}")), (0, 0, 0, 2)))
-    console.print()
+        console.print(Text(f"  {plain(tag)}: {plain(reason)}"), soft_wrap=True)
 
 
 def _print_tables(console: Console, report: RunReport, config: Config, repeat: Sequence[str]) -> None:
