@@ -80,9 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     permission, 4 tables or another run, 70 a bug of ours, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    stranger = shadowed()
-    if stranger is not None:
-        tell_error(stranger.sentence, stranger.hint)
+    misfit = shadowed()
+    if misfit is not None:
+        tell_error(misfit.sentence, misfit.hint)
         return EXIT_USAGE
     try:
         code = commands.main(arguments, prog_name=name(), standalone_mode=False)

@@ -85,9 +85,9 @@ def _skip(names: Sequence[str], tell: Tell) -> None:
 
 
 async def _packages() -> str:
-    stranger = await asyncio.to_thread(claimed)
-    if stranger is not None:
-        raise ConfigurationError(stranger.sentence, hint=stranger.hint)
+    misfit = await asyncio.to_thread(claimed)
+    if misfit is not None:
+        raise ConfigurationError(misfit.sentence, hint=misfit.hint)
     return f"config, engine and writers are those of {DISTRIBUTION}, in {HOME}"
 
 

@@ -12,7 +12,7 @@ from writers import Watermark
 
 from .standing import Freshness, Standing
 from .status import Status
-from .terminal import ago, count, lasting, marks, plain, stamp
+from .terminal import ago, count, lasting, marks, plain, reason, stamp
 
 __all__ = ["headline", "print_status"]
 
@@ -96,8 +96,8 @@ def _print_tags(console: Console, title: str, tags: tuple[Watermark, ...], found
     for mark in tags[:limit]:
         name = found.names.get(mark.tag_webid, mark.tag_webid)
         upto = f"read up to {stamp(mark.high)}" if mark.high > mark.low else "never read"
-        why = f": {mark.status}, {mark.last_error or 'no reason known'}" if mark.status != "ok" else ""
-        console.print(Text(f"  {plain(name)} ({upto}){plain(why)}"), soft_wrap=True)
+        why = f": {mark.status}, {reason(name, mark.last_error or 'no reason known')}" if mark.status != "ok" else ""
+        console.print(Text(f"  {plain(name)} ({upto}){why}"), soft_wrap=True)
 
 
 def _print_runs(console: Console, found: Status) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ..ownership import HOME
+from ..ownership import HOME, missing
 
 __all__ = ["EXIT_BUG", "EXIT_INTERRUPTED", "Verdict", "verdict_on"]
 
@@ -52,6 +52,8 @@ def verdict_on(error: BaseException) -> Verdict:
             return Verdict(error.code if isinstance(error.code, int) else 1)
         case BrokenPipeError():
             return Verdict(1)
+        case ModuleNotFoundError() if (found := missing(error)) is not None:
+            return Verdict(EXIT_USAGE, found.sentence, found.hint)
         case _:
             return _of_the_product(error)
 

@@ -178,6 +178,18 @@ def test_show_prints_what_can_be_loaded_again_and_no_secret(called: Called, here
     )
 
 
+def test_only_overrides_that_cannot_hold_a_secret_are_repeated():
+    given = (
+        "storage.root=/x",
+        "pi_web_api.password=hunter2",
+        "storage.options.key=hunter2",
+        "unity_catalog.catalog=dev",
+    )
+    assert options.same_place("plant.yaml", given) == (
+        "-c", "plant.yaml", "--set", "storage.root=/x", "--set", "unity_catalog.catalog=dev",
+    )  # fmt: skip
+
+
 def test_schema_is_the_one_that_ships(called: Called):
     assert called("config", "schema").out == (REPOSITORY / "config" / "schema.json").read_text()
 
@@ -209,9 +221,24 @@ def test_packages_are_ours_here_and_another_distribution_that_claims_one_is_name
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: config\nVersion: 1.0\n")
     (info / "top_level.txt").write_text("config\n")
     monkeypatch.syspath_prepend(tmp_path)
-    stranger = claimed()
-    assert stranger is not None
-    assert stranger.sentence == "the distribution config also installs a package `config`"
+    misfit = claimed()
+    assert misfit is not None
+    assert misfit.sentence == "the distribution config also installs a package `config`"
+
+
+def test_a_python_without_our_dependencies_is_told_so(here: Path):
+    """`-S` takes the installed packages away, click among them."""
+    command = [sys.executable, "-S", "-m", "engine", "run"]
+    done = subprocess.run(command, check=False, cwd=here, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    error, hint = done.stderr.splitlines()
+    assert error == f"error: the package `click` is missing in this Python, {sys.executable}"
+    assert hint.startswith("hint: Use the Python that osipi-connector is installed in")
+
+
+def test_a_module_that_is_missing_is_a_bug_only_if_it_is_ours():
+    assert verdict_on(ModuleNotFoundError(name="pyarrow.lib")).exit_code == 2
+    assert verdict_on(ModuleNotFoundError(name="engine.nonsense")).exit_code == 70
 
 
 async def test_a_job_runs_where_a_loop_is_running_already(here: Path, site: str):

@@ -118,11 +118,12 @@ def test_status_names_the_tags_in_trouble(called: Called, here: Path):
     assert ran.code == 1
     shown = called("status", "-c", "plant.yaml").out
     assert shown.splitlines()[0].endswith("pipeline plant: 1 of 5 tags in trouble")
-    said = "tag Unit0000.Level.000001: the server answered 403: Access to the requested resource is denied."
+    said = "the server answered 403: Access to the requested resource is denied."
+    assert f"  Unit0000.Level.000001: {said}\n" in ran.out
     assert f"  Unit0000.Level.000001 (never read): failed, {said}\n" in shown
     state = called("status", "-c", "plant.yaml", "--json").json
     assert [(tag["name"], tag["status"], tag["reason"]) for tag in state["troubled"]] == [
-        ("Unit0000.Level.000001", "failed", said)
+        ("Unit0000.Level.000001", "failed", f"tag Unit0000.Level.000001: {said}")
     ]
     assert (state["tags"], state["tags_unread"]) == (5, 1)
 
