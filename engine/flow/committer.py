@@ -158,7 +158,7 @@ class Committer:
         self._emit(
             Committed(
                 rows=receipt.rows,
-                tags=len(pending.moves),
+                tags=sum(move.low < move.high for move in pending.moves.values()),
                 files=data.files if data else 0,
                 size_bytes=data.size_bytes if data else 0,
                 stage_secs=pending.stage_secs,
