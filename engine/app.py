@@ -7,6 +7,7 @@ nothing itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from config import Config, check_runnable
-from config.errors import ExtractError
+from config.errors import ExtractError, StorageError
 from writers import Lakehouse, Landing, Lease, sync_tags
 from writers.tables import DATASETS, PI_TIMESERIES
 
@@ -35,6 +36,7 @@ from .wiring import DATASET, Connection, connect, lakehouse_of, plan_of, target_
 
 __all__ = ["run"]
 
+LOG = logging.getLogger("osipi.run")
 R = TypeVar("R")
 
 
@@ -82,7 +84,7 @@ class _Run:
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = (await find_tags(source.client, config.extraction)).share(shard)
                 self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
-                lakehouse = lakehouse_of(config)
+                lakehouse = await asyncio.to_thread(lakehouse_of, config)
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
                 await asyncio.to_thread(lease.acquire)
                 try:
@@ -209,10 +211,17 @@ class _Run:
 
 
 async def _keep(lease: Lease) -> None:
-    """Renew the lease until cancelled. Raises `FencedError` when another run has taken it."""
+    """Renew the lease until cancelled. Raises `FencedError` when another run has taken it.
+
+    A store that does not take the renewal now may take it in a second. Should a rival start meanwhile,
+    the next commit is fenced: the lease is a courtesy, not the guard.
+    """
     while True:
         await asyncio.sleep(lease.renew_secs)
-        await asyncio.to_thread(lease.renew)
+        try:
+            await asyncio.to_thread(lease.renew)
+        except StorageError as error:
+            LOG.warning("the lease was not renewed: %s", error)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -10,7 +10,7 @@ __all__ = ["monotonic", "wall_micros"]
 
 
 def wall_micros() -> Micros:
-    """This machine's idea of now. Windows never use it: they follow the server's clock."""
+    """Now by this machine. Windows never use it: they follow the clock of the server."""
     return time.time_ns() // 1000
 
 

@@ -110,10 +110,13 @@ def merge_tags(current: pa.Table, seen: pa.Table, *, now: int, complete: bool) -
     }
     found = pa.table([own.get(n, seen[n] if n in from_source else None) for n in PI_TAGS.schema.names], PI_TAGS.schema)
     unseen = current.filter(pc.invert(pc.is_in(current["tag_webid"], value_set=seen["tag_webid"].combine_chunks())))
-    gone = pc.sum(pc.is_null(unseen["deleted_at"])).as_py() or 0 if complete else 0
+    # A crawl is complete for the servers it saw; the table may hold points of others, too.
+    here = pc.is_in(unseen["data_server"], value_set=seen["data_server"].combine_chunks())
+    is_gone = pc.and_(here, pc.is_null(unseen["deleted_at"]))
+    gone = _count(is_gone) if complete else 0
     if gone:
         place = unseen.schema.get_field_index("deleted_at")
-        unseen = unseen.set_column(place, "deleted_at", pc.coalesce(unseen["deleted_at"], at))
+        unseen = unseen.set_column(place, "deleted_at", pc.if_else(is_gone, at, unseen["deleted_at"]))
     receipt = TagsReceipt(_count(is_new), _count(is_changed), gone)
     if receipt == TagsReceipt(0, 0, 0) and not _count(is_stale):
         return None, receipt

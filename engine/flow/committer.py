@@ -126,6 +126,8 @@ class Committer:
         return max(0.0, self._pending.since + self._commit_secs - monotonic())
 
     async def _stage(self, delivery: Delivery) -> None:
+        if not (delivery.rows.num_rows or delivery.advances or delivery.failures):
+            return  # an answer that only said to ask differently: there is nothing to commit
         if self._pending is None:
             self._pending = _Pending(await self._thread(self._landing.begin), monotonic())
         pending = self._pending
@@ -156,7 +158,7 @@ class Committer:
         self._emit(
             Committed(
                 rows=receipt.rows,
-                tags=len(pending.moves),
+                tags=sum(move.low < move.high for move in pending.moves.values()),
                 files=data.files if data else 0,
                 size_bytes=data.size_bytes if data else 0,
                 stage_secs=pending.stage_secs,

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from .chunks import NO_FLAG, Chunk, Doubles, Int64s, take_apart
-from .values import KINDS, NOT_NUMBERS, NUMERIC_POINT_TYPES, Kind, Landed, land, text_kind
+from .values import BARE_NUMBERS, KINDS, NOT_NUMBERS, NUMERIC_POINT_TYPES, Kind, Landed, land, text_kind
 from .wire import Event, State
 
 __all__ = ["Columns"]
@@ -121,7 +121,8 @@ class _Values:
         kinds = np.array([text_kind(point_type) for point_type in point_types], np.int32)
         self._kinds[where] = kinds[tag_of[where]]
         self._put_texts(where, texts)
-        if not NUMERIC_POINT_TYPES.isdisjoint(point_types) and not NOT_NUMBERS.keys().isdisjoint(texts):
+        spelled = not NUMERIC_POINT_TYPES.isdisjoint(point_types) and not NOT_NUMBERS.keys().isdisjoint(texts)
+        if spelled or not BARE_NUMBERS.keys().isdisjoint(texts):
             for i, text in zip(where.tolist(), texts, strict=True):
                 self.put(i, land(text, point_types[tag_of[i]]))
 

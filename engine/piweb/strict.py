@@ -12,6 +12,7 @@ Invariant: what comes out says the same, whichever way it came.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,6 +85,8 @@ class _RawStreamset(Struct):
     Items: list[Raw]
 
 
+_BARE_NUMBER = re.compile(rb'("Value"\s*:\s*)(NaN|-?Infinity)(?=\s*[,}])')
+_MARKED_NUMBER = re.compile(rb'"\\u0000(NaN|-?Infinity)"')
 _STREAM = msgspec.json.Decoder(Stream)
 _BATCH = msgspec.json.Decoder(dict[str, _StrictSubResponse])
 _STREAMSET = msgspec.json.Decoder(_StrictStreamset)
@@ -96,12 +99,31 @@ def open_answer(body: bytes, shape: Shape) -> Mapping[str, Any]:
 
     Raises `UnavailableError` for a body that is no complete JSON.
     """
-    for open_it in (_open_whole, _open_envelope):
+    try:
+        return _open_whole(body, shape)
+    except _NOT_STRICT:
+        marked = _mark_bare_numbers(body)
+    for open_it in (_open_whole, _open_envelope) if marked is not body else (_open_envelope,):
         try:
-            return open_it(body, shape)
+            return open_it(marked, shape)
         except _NOT_STRICT:
             continue
     return open_loosely(body, shape)
+
+
+def _mark_bare_numbers(body: bytes) -> bytes:
+    """Quote values sent as bare NaN or Infinity, so that one of them does not cost all the others.
+
+    A quote inside of a JSON string is escaped, so the pattern matches nothing in there.
+    """
+    if b"NaN" not in body and b"Infinity" not in body:
+        return body
+    marked = _BARE_NUMBER.sub(rb'\1"\\u0000\2"', body)
+    return body if marked == body else marked
+
+
+def _unmarked(raw: Raw) -> bytes:
+    return _MARKED_NUMBER.sub(rb"\1", bytes(raw))
 
 
 def open_loosely(body: bytes, shape: Shape) -> dict[str, SubResponse]:
@@ -165,8 +187,8 @@ def _stream(raw: Raw) -> Any:
     try:
         stream = _STREAM.decode(raw)
     except _NOT_STRICT:
-        return parsed(raw)
-    return stream if stream.is_whole() else parsed(raw)
+        return parsed(_unmarked(raw))
+    return stream if stream.is_whole() else parsed(_unmarked(raw))
 
 
 def _by_web_id(streams: Sequence[Any]) -> dict[str, SubResponse]:

@@ -12,6 +12,7 @@ import math
 from typing import Any, NamedTuple
 
 __all__ = [
+    "BARE_NUMBERS",
     "KINDS",
     "NOT_NUMBERS",
     "NUMERIC_POINT_TYPES",
@@ -38,6 +39,8 @@ NUMERIC_POINT_TYPES = frozenset(
 )
 # How a server may spell them in a string, for want of a JSON number.
 NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# What `strict` makes of one that is sent bare, which JSON does not know. No server sends such a string.
+BARE_NUMBERS = {f"\0{name}": number for name, number in NOT_NUMBERS.items()}
 
 _INT32 = range(-(2**31), 2**31)
 # Python itself refuses to read longer ones unasked; no double holds them either way.
@@ -125,6 +128,8 @@ def _land_int(value: int) -> Landed:
 
 
 def _land_text(text: str, point_type: str) -> Landed:
+    if text in BARE_NUMBERS:
+        return Landed(BARE_NUMBERS[text], None, None, Kind.NUMBER)
     if point_type in NUMERIC_POINT_TYPES and text in NOT_NUMBERS:
         return Landed(NOT_NUMBERS[text], None, None, Kind.NUMBER)
     return Landed(None, well_formed(text), None, text_kind(point_type))

@@ -46,6 +46,8 @@ class Reading:
     high: Micros
     mark: Micros | None = None  # where the current slice stops; None between slices
     max_count: int = 0  # 0: the lane's share; otherwise what a stuck tag was raised, or a heavy one cut, to
+    full: int = 0  # a page of so many did not get past one microsecond; 0: none was
+    refused: int = 0  # smallest count the server would not give here; 0: it gave what was asked
     stride: Micros = 0  # backward only: longest slice that is likely to fit one page; 0: unknown
     attempts: int = 0
 
@@ -72,11 +74,14 @@ class Lane:
     readings: list[Reading] = field(default_factory=list)
 
     @property
-    def priority(self) -> tuple[bool, Micros, int]:
-        """Live data before backfill; then the oldest gap first, backfill from the newest."""
+    def priority(self) -> tuple[bool, bool, Micros, int]:
+        """Tags that failed last, so that they hold up nobody. Live data before backfill; then the oldest
+        gap first, backfill from the newest.
+        """
         first = self.readings[0]
+        failing = any(r.attempts for r in self.readings)
         edge = -max(r.end for r in self.readings) if first.backward else min(r.start for r in self.readings)
-        return (first.backward, edge, self.number)
+        return (failing, first.backward, edge, self.number)
 
     def asks(self, limits: Limits) -> tuple[tuple[Reading, ...], tuple[Ask, ...]]:
         """What to ask next: the rest of the current slice, or the next slice of everything left."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import yaml
+
+from .replies import Refusal
+from .times import parse_time
 
 __all__ = ["Do", "Edit", "FaultPlan", "FaultPlanError", "Match", "Rule", "Stuck", "Switches", "TagFault"]
 
@@ -22,7 +24,18 @@ Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Secs: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Status: TypeAlias = Annotated[int, msgspec.Meta(ge=200, le=599)]
-Instant: TypeAlias = str | datetime
+# ISO 8601 text: a datetime would lose the seventh digit.
+Instant: TypeAlias = str
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose instants stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    sign: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
+    for sign, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class FaultPlanError(ValueError):
@@ -105,6 +118,9 @@ class Stuck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     events: Count
     same_tick: bool = False
 
+    def __post_init__(self) -> None:
+        _require_instants(self.at)
+
 
 class TagFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tags in trouble. `compress_every` n: every n-th event vanishes once a newer one exists."""
@@ -132,6 +148,9 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     good: bool = True
     visible_at: Instant | None = None
 
+    def __post_init__(self) -> None:
+        _require_instants(self.at, self.until, self.visible_at)
+
 
 class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it. An empty plan is a server on its best day."""
@@ -149,7 +168,7 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             FaultPlanError: not readable, not YAML, or not a plan.
         """
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
         except (OSError, UnicodeDecodeError) as error:
             raise FaultPlanError(f"cannot read the fault plan {path}: {error}") from error
         except yaml.YAMLError as error:
@@ -170,6 +189,16 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return msgspec.convert(content, cls)
         except msgspec.ValidationError as error:
             raise FaultPlanError(f"fault plan: {error}{_guess(str(error))}") from error
+
+
+def _require_instants(*texts: str | None) -> None:
+    for text in texts:
+        try:
+            known = text is None or parse_time(text).fixed is not None
+        except Refusal:
+            known = False
+        if not known:
+            raise ValueError(f"{text!r} is not an instant such as 2024-03-05T10:00:00Z")
 
 
 def _guess(problem: str) -> str:

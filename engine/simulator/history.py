@@ -16,7 +16,7 @@ from .options import SimulatorOptions
 from .points import find, name_of
 from .signals import Signal, signal
 from .times import DAY, MICROSECOND, ticks_of
-from .values import Event
+from .values import Event, State
 from .wildcards import wildcard
 
 __all__ = ["FOREVER", "Change", "History"]
@@ -176,7 +176,10 @@ def _change(edit: Edit) -> Change:
     start = ticks_of(edit.at)
     event = None
     if edit.action in {"insert", "replace"}:
-        event = Event(start, edit.value, good=edit.good, substituted=edit.action == "replace")
+        value = edit.value
+        if isinstance(value, dict):
+            value = State(str(value["Name"]), int(value["Value"]), bool(value.get("IsSystem")))
+        event = Event(start, value, good=edit.good, substituted=edit.action == "replace")
     return Change(
         action=edit.action,
         start=start,

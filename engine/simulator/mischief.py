@@ -106,9 +106,7 @@ def _rewritten(do: Do, tag: str | None, reply: Reply, names: Sequence[str], *, w
     body = json.loads(reply.body())
     if do.value_error is not None:
         for stream in _streams(body, tag, names):
-            items = stream.get("Items")
-            events = items if isinstance(items, list) else [stream.get("Value", stream)]
-            if events and isinstance(events[0], dict):
+            if events := _events(stream):
                 failed = events[min(do.value_error, len(events) - 1)]
                 failed |= {"Value": None, "Good": False, "Errors": [_FAILED_VALUE]}
     if web_exception:
@@ -121,7 +119,14 @@ def _rewritten(do: Do, tag: str | None, reply: Reply, names: Sequence[str], *, w
 def _streams(body: dict[str, Any], tag: str | None, names: Sequence[str]) -> list[dict[str, Any]]:
     """The streams of an answer that the rule is about: the body itself, or members of a set, in the order asked."""
     items = body.get("Items")
-    if not isinstance(items, list) or len(items) != len(names) or "Timestamp" in items[0]:
+    if not isinstance(items, list) or len(items) != len(names) or not items or "Timestamp" in items[0]:
         return [body]
     match = wildcard(tag or "*")
     return [item for item, name in zip(items, names, strict=True) if match(name)]
+
+
+def _events(stream: dict[str, Any]) -> list[dict[str, Any]]:
+    """The TimedValues of a stream: many, one below `Value`, or the stream itself."""
+    if isinstance(stream.get("Items"), list):
+        return list(stream["Items"])
+    return [stream["Value"] if isinstance(stream.get("Value"), dict) and "Timestamp" not in stream else stream]

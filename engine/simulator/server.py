@@ -178,11 +178,9 @@ class Simulator:
         chunks: list[bytes] = reply.chunks
         size = sum(map(len, chunks))
         self._body_bytes += size
-        if (
-            size >= _GZIP_LEAST_BYTES
-            and self._site.switches.gzip
-            and "gzip" in request.headers.get("Accept-Encoding", "")
-        ):
+        asked = "gzip" in request.headers.get("Accept-Encoding", "")
+        # An answer to be cut stays plain, so that the place is where the plan says.
+        if asked and size >= _GZIP_LEAST_BYTES and self._site.switches.gzip and accident.cut_at is None:
             chunks = list(_gzipped(chunks))
             size = sum(map(len, chunks))
             headers["Content-Encoding"] = "gzip"
@@ -192,7 +190,7 @@ class Simulator:
         response = web.StreamResponse(status=reply.status, headers=headers)
         response.content_length = size
         await response.prepare(request)
-        left = size if accident.cut_at is None else min(size, accident.cut_at)
+        left = size if accident.cut_at is None else min(size - 1, accident.cut_at)
         for block in _blocks(chunks):
             await response.write(block[:left])
             left -= len(block)

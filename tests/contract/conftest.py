@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from uuid import uuid4
 
@@ -69,7 +73,7 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dest
         yield Destination(kind, lambda: open_lakehouse(root, storage_options=options))
     elif kind == "abfss":
         options = request.getfixturevalue("azure")
-        root = _azure_container(options)
+        root = _azure_container()
         yield Destination(kind, lambda: open_lakehouse(root, storage_options=options))
     else:
         catalog, table_type, storage = kind.split("-")
@@ -83,11 +87,18 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dest
                 yield Destination(kind, lakehouse)
 
 
-def _azure_container(options: dict[str, str]) -> str:
-    azure_blob = pytest.importorskip("azure.storage.blob", reason="needed to create a container in Azurite")
-    name = f"lake{uuid4().hex[:12]}"
-    azure_blob.BlobServiceClient.from_connection_string("UseDevelopmentStorage=true").create_container(name)
-    return f"az://{name}/root"
+def _azure_container() -> str:
+    """Create a container, signed by the published key of the emulator's account."""
+    name, account = f"lake{uuid4().hex[:12]}", "devstoreaccount1"
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06", "Content-Length": "0"}
+    shown = "".join(f"{k}:{headers[k]}\n" for k in ("x-ms-date", "x-ms-version"))
+    text = "PUT" + "\n" * 12 + f"{shown}/{account}/{account}/{name}\nrestype:container"
+    signature = base64.b64encode(hmac.digest(base64.b64decode(key), text.encode(), "sha256")).decode()
+    headers["Authorization"] = f"SharedKey {account}:{signature}"
+    url = f"http://127.0.0.1:10000/{account}/{name}?restype=container"
+    urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="PUT")).close()
+    return f"abfss://{name}@{account}.dfs.core.windows.net/root"
 
 
 @pytest.fixture

@@ -173,3 +173,20 @@ def test_of_streams_long_enough_to_be_taken_apart_early(length: int) -> None:
     parts = [of(3), of(length), of(2, [1]), of(length, {"X": 1}), of(1), of(0), of(length)]
     outcome = check(batch(*parts), asks_of(len(parts), 1 << 20), Shape.BATCH)
     assert [rows for _, rows, *_ in outcome[2]] == [3, length, 3, length + 1, 1, 0, length]
+
+
+@pytest.mark.parametrize("bare", [b"NaN", b"Infinity", b"-Infinity"])
+@pytest.mark.parametrize(
+    "beside", [b'"plain"', rb'"a \"Value\":NaN, b"', b"[1, NaN]", b"1e400", b'{"Name": "On", "Value": 1}']
+)
+def test_of_bare_numbers_that_json_lacks(bare: bytes, beside: bytes) -> None:
+    """One such value is common in a plant; it must neither cost the others nor touch text that looks like it."""
+    [one] = asks_of(1, 100)
+    body = b'{"Items":[{"Timestamp":"%s","Value":%s},{"Timestamp":"%s","Value":%s}]}' % (
+        _stamp(START * 10).encode(),
+        bare,
+        _stamp(START * 10 + 10_000_000).encode(),
+        beside,
+    )
+    check(body, [one], Shape.STREAM)
+    assert fast.decode(body, [one], Shape.STREAM, ingested_at=INGESTED_AT).rows.num_rows == 2

@@ -124,7 +124,7 @@ class StandIn:
     def create_schema(self, body: dict[str, Any]) -> dict[str, Any]:
         full = f"{body['catalog_name']}.{body['name']}"
         if full in self.schemas:
-            raise RefusalError(409, "SCHEMA_ALREADY_EXISTS")
+            raise RefusalError(400, "SCHEMA_ALREADY_EXISTS")
         self.schemas.add(full)
         return {"full_name": full}
 
@@ -143,7 +143,7 @@ class StandIn:
         full = ".".join(body[k] for k in ("catalog_name", "schema_name", "name"))
         self.get_schema(full.rpartition(".")[0])
         if full in self.tables:
-            raise RefusalError(409, "TABLE_ALREADY_EXISTS")
+            raise RefusalError(400, "TABLE_ALREADY_EXISTS")
         if body["table_type"] != "EXTERNAL":
             raise RefusalError(400, "INVALID_ARGUMENT", "managed tables go through staging tables")
         for column in body["columns"]:

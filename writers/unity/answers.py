@@ -53,6 +53,11 @@ class Answer:
         return str(self._error.get("type") or self.body.get("error_code") or "")
 
     @property
+    def exists_already(self) -> bool:
+        """Whether somebody has made it before us; the APIs say so with 400 or 409, in two spellings."""
+        return self.status in {400, 409} and "alreadyexists" in self.kind.replace("_", "").lower()
+
+    @property
     def message(self) -> str:
         text = self._error.get("message") or self.body.get("message") or f"HTTP {self.status}"
         return " ".join(str(text).split()).rstrip(".")[:_SHOWN]

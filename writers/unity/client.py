@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from .answers import Answer, Intent
+from .answers import Intent
 from .credentials import Credentials, from_temporary
 from .names import SchemaName, TableName
 from .transport import Transport
@@ -64,7 +64,7 @@ class CatalogClient:
             return
         body = {"name": name.schema, "catalog_name": name.catalog, "comment": comment}
         made = self._transport.post("schemas", body)
-        if not _exists_already(made):
+        if not made.exists_already:
             grant = f"GRANT USE CATALOG, CREATE SCHEMA ON CATALOG {name.sql.partition('.')[0]} TO `<you>`"
             made.granted(Intent(f"create the schema {name}", (grant,)))
 
@@ -96,7 +96,7 @@ class CatalogClient:
             "comment": comment,
         }
         made = self._transport.post("tables", body)
-        if not _exists_already(made):
+        if not made.exists_already:
             made.granted(Intent(f"register {location} as the table {name}", grants_to_create(name)))
 
     def table_credentials(self, entry: TableEntry) -> Credentials:
@@ -109,8 +109,3 @@ class CatalogClient:
         answer = self._transport.ask("temporary-path-credentials", {"url": location, "operation": "PATH_CREATE_TABLE"})
         grant = "GRANT CREATE EXTERNAL TABLE, EXTERNAL USE LOCATION ON EXTERNAL LOCATION `<location>` TO `<you>`"
         return from_temporary(answer.granted(Intent(f"create a table at {location}", (grant,))))
-
-
-def _exists_already(answer: Answer) -> bool:
-    # Databricks says so with 400 or 409, depending on the kind of thing.
-    return answer.status in {400, 409} and "ALREADY_EXISTS" in answer.kind.upper()

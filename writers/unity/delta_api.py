@@ -113,7 +113,7 @@ class DeltaApi:
     def stage_table(self, name: TableName) -> StagingTable | None:
         """Ask for a place for a new table; None if there is a table of that name already."""
         answer = self._transport.post(f"{_ROOT}{name.parent.url}/staging-tables", {"name": name.table})
-        if answer.status == 409:
+        if answer.exists_already:
             return None
         body = answer.granted(_creating(name))
         return StagingTable(
@@ -138,7 +138,7 @@ class DeltaApi:
             "last-commit-timestamp-ms": table.timestamp,
         }
         answer = self._transport.post(f"{_ROOT}{table.name.parent.url}/tables", body)
-        if answer.status == 409:
+        if answer.exists_already:
             return False
         answer.granted(_creating(table.name))
         return True

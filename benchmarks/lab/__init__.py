@@ -1,0 +1,13 @@
+"""What benchmarks are made of: a plant to read from, processes to measure, stages, bars, results.
+
+May import anything of the product; nothing of the product imports this. Invariant: whatever is
+compared is measured in the same run, in processes of their own, on the same cores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["ROOT"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent

@@ -1,0 +1,169 @@
+"""End to end: the engine, from a simulator in another process into Delta tables, beside its peers.
+
+Peers (the naive pipeline, the dense scenario) take turns with the engine, so that what else the
+machine does meets them alike; the best of each counts. After every run the table is held against the
+simulator's closed form, tag by tag.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .engine import EngineRun, check_exact, configuration, run_engine
+from .processes import CORES, Plant, json_of, plant, run_child
+from .scenarios import load
+from .stages import limit
+from .windows import Span, expected_events
+
+__all__ = ["Say", "measure", "measure_memory"]
+
+Say = Callable[[str], None]
+Settings = Mapping[str, Any]
+
+
+def measure(settings: Settings, scale: str, say: Say) -> dict[str, Any]:
+    """Run a scenario with its peers; gives figures and what they were made from."""
+    runs: dict[str, list[dict[str, Any]]] = {"engine": []}
+    figures: dict[str, float] = {}
+    with plant(settings["plant"]) as site:
+        expected = expected_events(settings["plant"], _span(settings))
+        for turn in range(settings.get("repeats", 1)):
+            run = engine_once(site, settings, expected)
+            runs["engine"].append(run.as_dict())
+            say(f"turn {turn + 1}: {run.events_per_second:,.0f} events/s, {run.peak_rss_bytes / 2**20:,.0f} MiB")
+            if "naive" in settings:
+                naive = _naive_once(site, settings, sum(expected.values()))
+                runs.setdefault("naive", []).append(naive)
+                say(f"turn {turn + 1}: naive pipeline {naive['events_per_second']:,.0f} events/s")
+            if "peer" in settings:
+                peer = _peer_once(settings["peer"], scale)
+                runs.setdefault("peer", []).append(peer.as_dict())
+                say(f"turn {turn + 1}: {settings['peer']} {peer.events_per_second:,.0f} events/s")
+        if "limit" in settings:
+            figures |= _limit(site, settings)
+            say(f"limit of the stages: {figures['limit_events_per_second']:,.0f} events/s")
+    return {"figures": _folded(runs, figures), "runs": runs}
+
+
+def engine_once(site: Plant, settings: Settings, expected: Mapping[str, int] | None) -> EngineRun:
+    """One run into empty tables; or, with `warmed_by`, into tables that already hold the time before."""
+    span = _span(settings)
+    with _folder() as folder:
+        if "warmed_by" in settings:
+            before = span.before(settings["warmed_by"])
+            run_engine(configuration(site.url, folder, before, settings.get("config", {})), folder)
+        run = run_engine(configuration(site.url, folder, span, settings.get("config", {})), folder)
+        if expected is not None:
+            if "warmed_by" in settings:
+                earlier = expected_events(settings["plant"], before)
+                expected = {name: count + earlier[name] for name, count in expected.items()}
+            check_exact(run.report["tables"]["pi_timeseries"], expected)
+    return run
+
+
+def measure_memory(settings: Settings, _scale: str, say: Say) -> dict[str, Any]:
+    """Peak memory of runs over ever longer windows of the same tags."""
+    runs = []
+    with plant(settings["plant"]) as site:
+        for length in settings["lengths"]:
+            run = engine_once(site, {**settings, "length": length}, None)
+            runs.append({"length": length, **run.as_dict()})
+            say(f"{length}: {run.report['records_written']:,} events, peak {run.peak_rss_bytes / 2**20:,.0f} MiB")
+    peaks = [run["peak_rss_bytes"] / 2**20 for run in runs]
+    figures = {
+        "peak_mib_shortest": peaks[0],
+        "peak_mib_longest": peaks[-1],
+        "peak_growth": max(peaks) / peaks[0],
+        "events_shortest": runs[0]["records_written"],
+        "events_longest": runs[-1]["records_written"],
+    }
+    return {"figures": figures, "runs": {"engine": runs}}
+
+
+def _peer_once(name: str, scale: str) -> EngineRun:
+    settings = load(name, scale).settings
+    with plant(settings["plant"]) as site:
+        return engine_once(site, settings, None)
+
+
+def _naive_once(site: Plant, settings: Settings, events: int) -> dict[str, Any]:
+    start, end = _span(settings).texts
+    with _folder() as folder:
+        asked = {"url": site.url, "table": str(folder / "naive"), "start": start, "end": end, **settings["naive"]}
+        done = run_child(["benchmarks/naive.py", json.dumps(asked)])
+    found = json_of(done)
+    if found["records_written"] != events:
+        raise RuntimeError(f"the naive pipeline wrote {found['records_written']} of {events} events: no fair peer")
+    rate = found["records_written"] / found["duration_seconds"]
+    return {**found, "events_per_second": round(rate), "cpu_seconds": round(done.cpu_seconds, 3)}
+
+
+def _limit(site: Plant, settings: Settings) -> dict[str, float]:
+    chosen = settings["limit"]
+    span = Span.of(settings["start"], chosen["length"])
+    asked = {
+        "url": site.url,
+        "server_pid": site.process.pid,
+        "plant": settings["plant"],
+        "start": span.start,
+        "end": span.end,
+        "tags_per_answer": chosen["tags_per_answer"],
+        "answers": chosen["answers"],
+        "in_flight": 4,
+    }
+    stages = json_of(run_child(["-m", "benchmarks.lab.stages", json.dumps(asked)]))
+    found = limit(stages, CORES)
+    names = ("server", "raw_read", "skim", "decode", "stage_and_commit")
+    return {
+        **{f"{name}_ns": stages[name] for name in names},
+        "bytes_per_event": stages["bytes_per_event"],
+        "limit_events_per_second": found.ideal,
+        "limit_with_our_decoder": found.with_our_decoder,
+    }
+
+
+def _folded(runs: Mapping[str, list[dict[str, Any]]], figures: dict[str, float]) -> dict[str, float]:
+    """The figures that bars are about: best runs and their ratios; memory is the worst of all runs."""
+    mine = _best(runs["engine"])
+    rate = mine["events_per_second"]
+    folded = {
+        "events": mine["records_written"],
+        "events_per_second": rate,
+        "seconds": mine["duration_seconds"],
+        "cpu_ns_per_event": mine["cpu_seconds"] / mine["records_written"] * 1e9,
+        "peak_mib": max(run["peak_rss_bytes"] for run in runs["engine"]) / 2**20,
+        "bytes_on_disk_per_event": mine["bytes_written"] / mine["records_written"],
+        **figures,
+    }
+    if "naive" in runs:
+        naive = _best(runs["naive"])
+        folded["naive_events_per_second"] = naive["events_per_second"]
+        folded["naive_peak_mib"] = max(run["peak_rss_bytes"] for run in runs["naive"]) / 2**20
+        folded["ratio_to_naive"] = rate / naive["events_per_second"]
+    if "peer" in runs:
+        peer = _best(runs["peer"])["events_per_second"]
+        folded["peer_events_per_second"] = peer
+        folded["ratio_to_peer"] = rate / peer
+    if "limit_events_per_second" in figures:
+        folded["share_of_limit"] = rate / figures["limit_events_per_second"]
+        folded["share_with_our_decoder"] = rate / figures["limit_with_our_decoder"]
+    return folded
+
+
+def _best(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(runs, key=lambda run: float(run["events_per_second"]))
+
+
+def _span(settings: Settings) -> Span:
+    return Span.of(settings["start"], settings["length"])
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="osipi-benchmark-") as name:
+        yield Path(name)

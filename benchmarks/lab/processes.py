@@ -1,0 +1,147 @@
+"""Processes of their own, so that one's memory and processor time are not another's. I/O only.
+
+Everything measured runs on the same cores (two, where there are more): a ratio between a run that had
+two cores and a limit that had sixteen says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import yaml
+
+from . import ROOT
+
+__all__ = ["CORES", "ChildError", "Finished", "Plant", "claim_cores", "json_of", "plant", "run_child"]
+
+CORES = 2
+
+
+def claim_cores() -> int:
+    """Keep this process and its children on two cores; how many there really are to use."""
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))[:CORES]
+        os.sched_setaffinity(0, allowed)
+        return len(allowed)
+    return min(CORES, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A child that is done: what it printed and what it took."""
+
+    output: str
+    cpu_seconds: float
+    peak_rss_bytes: int
+    exit_code: int
+
+
+class ChildError(RuntimeError):
+    """A measured process failed; the message ends with what it last said."""
+
+
+def run_child(arguments: Sequence[str], *, allowed_codes: Sequence[int] = (0,)) -> Finished:
+    """Run `python <arguments>` to its end. Raises `ChildError` with the tail of what it said."""
+    with subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        with _drained(child.stderr) as said:
+            output = child.stdout.read()
+        # wait4 alone tells what this child used, whatever others did meanwhile.
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode not in allowed_codes:
+        tail = "".join(said)[-2000:].strip()
+        raise ChildError(f"{' '.join(arguments[:3])} ended with {child.returncode}: {tail}")
+    scale = 1 if sys.platform == "darwin" else 1024
+    return Finished(output, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale, child.returncode)
+
+
+@contextlib.contextmanager
+def _drained(stream: Any) -> Iterator[list[str]]:
+    """Read a pipe aside, so that a talkative child never waits for us."""
+    from threading import Thread
+
+    said: list[str] = []
+    reader = Thread(target=lambda: said.extend(stream), daemon=True)
+    reader.start()
+    try:
+        yield said
+    finally:
+        reader.join()
+
+
+def json_of(finished: Finished) -> dict[str, Any]:
+    """The one JSON object a child printed."""
+    found: dict[str, Any] = json.loads(finished.output)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A running simulator."""
+
+    url: str
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+@contextlib.contextmanager
+def plant(settings: Mapping[str, Any], *, faults: Mapping[str, Any] | None = None) -> Iterator[Plant]:
+    """Run the simulator in a process of its own while the context is open.
+
+    `settings` are its command-line options (tags, interval, seed, now, begin, profile), `faults` a plan.
+    """
+    with (
+        _plan_file(faults) as plan,
+        subprocess.Popen(
+            [sys.executable, "-m", "engine.simulator", *(f"--{k}={v}" for k, v in settings.items()), *plan],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child,
+    ):
+        try:
+            assert child.stdout is not None
+            first = child.stdout.readline()
+            if not first.startswith("listening on "):
+                raise ChildError(f"the simulator did not start: {first.strip() or 'it said nothing'}")
+            yield Plant(first.removeprefix("listening on ").strip(), psutil.Process(child.pid))
+        finally:
+            _end(child)
+
+
+@contextlib.contextmanager
+def _plan_file(faults: Mapping[str, Any] | None) -> Iterator[list[str]]:
+    if not faults:
+        yield []
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump(dict(faults), file)
+        file.flush()
+        yield [f"--faults={file.name}"]
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.terminate()
+    until = time.monotonic() + 10
+    while child.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(0.5)
+    if child.poll() is None:
+        child.kill()

@@ -1,0 +1,66 @@
+"""The simulator as a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from engine.simulator.__main__ import main
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+
+
+@contextmanager
+def running(*arguments: str, **environment: str):
+    command = [sys.executable, "-m", "engine.simulator", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT | environment)
+    try:
+        line = process.stdout.readline().strip()
+        assert line.startswith("listening on http://127.0.0.1:"), line
+        yield process, line.removeprefix("listening on ")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_listens_and_stops_cleanly_on_a_signal(number):
+    with running("--tags", "5", "--now", "2024-03-05T12:00:00Z", "--interval", "10s") as (process, url):
+        with urllib.request.urlopen(f"{url}/system/status") as answer:
+            assert json.load(answer)["ServerTime"] == "2024-03-05T12:00:00Z"
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert process.stdout.read() == ""
+
+
+def test_faults_and_secrets_come_from_files_and_the_environment(tmp_path):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("switches: {unauthorized_body: message}")
+    with running("--faults", str(plan), "--basic", "pi:SIM_PASSWORD", SIM_PASSWORD="pw") as (_, url):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{url}/system")
+        assert caught.value.code == 401
+        assert b"Message" in caught.value.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--faults", "/nowhere.yaml"], "cannot read the fault plan"),
+        (["--interval", "soon"], "time span 'soon'"),
+        (["--tags", "-1"], "must not be negative"),
+        (["--bearer", "NOT_SET_ANYWHERE"], "'NOT_SET_ANYWHERE'"),
+        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_one_clear_line(capsys, arguments, words):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
