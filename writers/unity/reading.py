@@ -1,14 +1,16 @@
 """Rows of live files, read with Arrow file by file. No log, no catalog.
 
 delta-rs cannot open a table whose commits a catalog decides, so these files are read here. Invariant:
-what a reader must honour and we do not (rows deleted by a deletion vector) is refused, never ignored.
+rows that a deletion vector takes out are not read, and a vector that cannot be understood is an error.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +19,7 @@ from config.errors import SchemaDriftError
 from ..failures import storage_errors
 from ..storage import Place
 from .actions import Action
+from .vectors import Rows, deleted_rows, inline_or_path, slice_of_file
 
 __all__ = ["read_files", "scan_tags"]
 
@@ -31,15 +34,37 @@ def read_files(place: Place, files: Iterable[Action], schema: pa.Schema) -> Iter
 
 
 def _read_file(place: Place, add: Action, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    if add.get("deletionVector"):
-        raise SchemaDriftError(
-            f"Rows of {place.uri} have been deleted with deletion vectors, which we do not read.",
-            hint="Run REORG TABLE <the table> APPLY (PURGE), then run again.",
-        )
+    gone, first = _deleted(place, add), 0
     with pq.ParquetFile(place.filesystem().open_input_file(_below(place, add["path"]))) as file:
         names = [name for name in schema.names if name in file.schema_arrow.names]
         for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
-            yield pa.RecordBatch.from_arrays([_column(batch, field, add) for field in schema], schema=schema)
+            rows = pa.RecordBatch.from_arrays([_column(batch, field, add) for field in schema], schema=schema)
+            inside = gone[(gone >= first) & (gone < first + batch.num_rows)] - first
+            first += batch.num_rows
+            yield _without(rows, inside) if len(inside) else rows
+
+
+def _deleted(place: Place, add: Action) -> Rows:
+    vector = add.get("deletionVector")
+    if not vector:
+        return np.empty(0, np.int64)
+    try:
+        found = inline_or_path(vector)
+        if isinstance(found, str):
+            content = place.read_small(_below(place, found))
+            found = slice_of_file(content or b"", vector)
+        return deleted_rows(found, vector)
+    except (ValueError, struct.error) as error:
+        raise SchemaDriftError(
+            f"Rows of {place.uri} have been deleted in a way that we cannot read: {error}.",
+            hint="Run REORG TABLE <the table> APPLY (PURGE), then run again.",
+        ) from None
+
+
+def _without(rows: pa.RecordBatch, gone: Rows) -> pa.RecordBatch:
+    alive = np.ones(rows.num_rows, np.bool_)
+    alive[gone] = False
+    return rows.filter(pa.array(alive))
 
 
 def _below(place: Place, path: str) -> str:
