@@ -141,8 +141,10 @@ class Committer:
             await self._commit()
 
     async def _commit(self) -> None:
-        """Commit what is pending. Once begun it is seen through, even when the run is cancelled."""
-        pending = self._pending
+        """Commit what is pending. Once begun it is seen through, even when the run is cancelled; and whatever
+        comes of it, the files are the landing's from then on: they may be in the log.
+        """
+        pending, self._pending = self._pending, None
         if pending is None:
             return
         began = monotonic()
@@ -151,9 +153,7 @@ class Committer:
             receipt = await asyncio.shield(landing)
         except asyncio.CancelledError:
             await asyncio.wait([landing])
-            self._pending = None
             raise
-        self._pending = None
         data = receipt.data
         self._emit(
             Committed(

@@ -111,9 +111,16 @@ class Plant:
         assert report.records_written == self.count() - before
         return report
 
-    def simulator(self, now: int, faults: FaultPlan | dict[str, Any] | None = None) -> Simulator:
+    def simulator(
+        self,
+        now: int,
+        faults: FaultPlan | dict[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> Simulator:
+        """The plant's server, its clock standing at `now`, or running as `clock` says."""
         plan = FaultPlan.from_dict(faults) if isinstance(faults, dict) else faults or FaultPlan()
-        simulator = Simulator(replace(self.options, now=now / SECOND, faults=plan))
+        simulator = Simulator(replace(self.options, now=clock or now / SECOND, faults=plan))
         self.requests.append(simulator)
         return simulator
 
