@@ -86,9 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell_error(stranger.sentence, stranger.hint)
         return EXIT_USAGE
     try:
-        code = commands.main(arguments, prog_name=name(), standalone_mode=False)
+        found = commands.main(arguments, prog_name=name(), standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - the outermost place: whatever it is becomes an exit code
         return _end(error, arguments)
+    # A command gives its exit code, or, where there is more to say, a report that has one.
+    code = getattr(found, "exit_code", found)
     return code if isinstance(code, int) else 0
 
 
