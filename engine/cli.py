@@ -14,6 +14,7 @@ import click
 
 from .commands.check import check
 from .commands.configuration import config
+from .commands.maintain import maintain
 from .commands.options import examples
 from .commands.plan import plan
 from .commands.rebuild_watermarks import rebuild_watermarks
@@ -72,7 +73,7 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-for _command in (run, check, plan, tags, status, simulate, config, rebuild_watermarks):
+for _command in (run, check, plan, tags, status, maintain, simulate, config, rebuild_watermarks):
     commands.add_command(_command)
 
 

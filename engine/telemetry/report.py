@@ -54,6 +54,7 @@ class Tally:
     answers: int = 0
     body_bytes: int = 0
     requests_failed: int = 0
+    partitions: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(
         default_factory=lambda: {"discover": 0.0, "fetch": 0.0, "decode": 0.0, "stage": 0.0, "commit": 0.0}
     )
@@ -84,6 +85,7 @@ class Tally:
                 self.commits += 1
                 self.records_written += event.rows
                 self.watermarks_moved += event.tags
+                self.partitions |= event.partitions
                 self.files += event.files
                 self.bytes_written += event.size_bytes
                 self.seconds["stage"] += event.stage_secs
