@@ -111,7 +111,7 @@ class _Run:
                 inventory = (await find_tags(source.client, config.extraction)).share(shard)
                 self._inventory = inventory, monotonic()
                 self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
-                lakehouse = lakehouse_of(config)
+                lakehouse = await asyncio.to_thread(lakehouse_of, config)
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
                 await asyncio.to_thread(lease.acquire)
                 try:

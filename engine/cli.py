@@ -6,7 +6,6 @@ Invariant: `main` returns; only `__main__` and the console script end a process.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -82,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     permission, 4 tables or another run, 70 a bug of ours, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    stranger = shadowed()
-    if stranger is not None:
-        tell_error(stranger.sentence, stranger.hint)
+    misfit = shadowed()
+    if misfit is not None:
+        tell_error(misfit.sentence, misfit.hint)
         return EXIT_USAGE
     try:
         found = commands.main(arguments, prog_name=name(), standalone_mode=False)
@@ -101,10 +100,7 @@ def _end(error: BaseException, arguments: Sequence[str]) -> int:
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, BrokenPipeError):
-        # Nobody reads any more: what is still buffered must not fail a second time at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    elif verdict.message:
+    if verdict.message:
         tell_error(verdict.message, verdict.hint)
         if "--json" in arguments:
             said = {"message": verdict.message, "hint": verdict.hint}

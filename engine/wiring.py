@@ -29,6 +29,7 @@ from .plan.shards import Shard
 __all__ = [
     "DATASET",
     "Connection",
+    "check_destination",
     "connect",
     "lakehouse_of",
     "limits_of",
@@ -79,28 +80,42 @@ async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Conne
 
 def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
     """The simulator inside this process, as configured."""
-    from .simulator import FaultPlan, Simulator, SimulatorOptions
+    from .simulator import FaultPlan, FaultPlanError, Simulator, SimulatorOptions
 
     settings = config.development.simulator
     assert settings is not None  # noqa: S101 - uses_simulator has said so
+    try:
+        faults = FaultPlan.load(settings.faults) if settings.faults else FaultPlan()
+    except FaultPlanError as error:
+        raise ConfigurationError(
+            f"$.development.simulator.faults: {error}", hint="Correct the plan, or leave it out."
+        ) from error
     midnight = datetime.fromtimestamp(wall_micros() / 1e6, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     begin = midnight - timedelta(days=1 + settings.history.days)
     options = SimulatorOptions(
         tags=settings.tags,
         seed=settings.seed,
         begin=begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        faults=FaultPlan.load(settings.faults) if settings.faults else FaultPlan(),
+        faults=faults,
     )
     return Simulator(options).serve()
 
 
-def lakehouse_of(config: Config) -> Lakehouse:
-    """Where the tables live. Raises `ConfigurationError` for a destination this version cannot write."""
+def check_destination(config: Config) -> str:
+    """The root of the tables. Raises `ConfigurationError` for a destination this version cannot write."""
     if config.storage.root is None:
         raise ConfigurationError(
             "$.storage.root: not set; this version writes Delta tables to a folder or object store",
             hint="Set storage.root, for example ./lakehouse, s3://bucket/path or /Volumes/main/bronze/pi.",
         )
+    return config.storage.root
+
+
+def lakehouse_of(config: Config) -> Lakehouse:
+    """Where the tables live; blocks where its options name secrets. Raises `ConfigurationError`."""
+    root = check_destination(config)
+    if config.storage.options:
+        config = resolve_secrets(config)
     uc = config.unity_catalog
     names = Names(
         catalog=uc.catalog,
@@ -115,7 +130,7 @@ def lakehouse_of(config: Config) -> Lakehouse:
         },
     )
     options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
-    return open_lakehouse(config.storage.root, names=names, storage_options=options)
+    return open_lakehouse(root, names=names, storage_options=options)
 
 
 def target_of(config: Config) -> str:

@@ -286,6 +286,7 @@ class LandingBatch:
     def __init__(self, stage: Stage, land: Callable[[Stage, Sequence[Move]], LandingReceipt]) -> None:
         self._stage = stage
         self._land = land
+        self._begun = False
 
     @property
     def rows(self) -> int:
@@ -301,11 +302,13 @@ class LandingBatch:
         Raises `FencedError`, `StorageError`, `CommitConflictError` (nothing has landed, staged files are
         gone), `UnknownCommitError` or, once the data is in, any of them again: `Landing.open` finishes it.
         """
+        self._begun = True
         return self._land(self._stage, moves)
 
     def abort(self) -> None:
-        """Remove what was staged. Only before `commit`."""
-        self._stage.abort()
+        """Remove what was staged. After a `commit`, even one that failed, it does nothing: the files may be in the log."""
+        if not self._begun:
+            self._stage.abort()
 
 
 def _closed(stage: Stage) -> tuple[StagedFile, ...]:

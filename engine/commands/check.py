@@ -30,7 +30,7 @@ def check(path: str | None, overrides: tuple[str, ...]) -> int:
     import asyncio
 
     from .findings import look_at_everything
-    from .options import loaded
+    from .options import loaded, same_place
     from .terminal import program, results
 
     config = loaded(path, overrides).config
@@ -46,8 +46,7 @@ def check(path: str | None, overrides: tuple[str, ...]) -> int:
     if failures:
         console.print(f"{len(failures)} of these must be put right first.", style="bold", soft_wrap=True)
         return failures[0].exit_code
-    where = ("-c", path) if path else ()
-    console.print(f"All is well: {program(('run', *where))}", style="bold", soft_wrap=True)
+    console.print(f"All is well: {program(('run', *same_place(path, overrides)))}", style="bold", soft_wrap=True)
     return 0
 
 

@@ -35,6 +35,7 @@ from .terminal import count
 
 __all__ = ["Finding", "Tell", "look_at_everything"]
 
+_SOURCE = ("PI Web API", "login", "requests", "tags")
 _TAGS_SHOWN = 5
 
 
@@ -57,8 +58,12 @@ async def look_at_everything(config: Config, tell: Tell) -> None:
     """Take every look, telling each finding as soon as it is there."""
     await _in_turn((("packages", _packages),), tell)
     await _in_turn((("configuration", lambda: _configuration(config)),), tell)
-    await _source(config, tell)
-    await _destination(config, tell)
+    resolved = await _with_secrets(config, tell)
+    if resolved is None:
+        _skip(_SOURCE, tell)
+    else:
+        await _source(resolved, tell)
+    await _destination(resolved or config, tell)
 
 
 async def _in_turn(looks: Sequence[Look], tell: Tell) -> bool:
@@ -80,9 +85,9 @@ def _skip(names: Sequence[str], tell: Tell) -> None:
 
 
 async def _packages() -> str:
-    stranger = await asyncio.to_thread(claimed)
-    if stranger is not None:
-        raise ConfigurationError(stranger.sentence, hint=stranger.hint)
+    misfit = await asyncio.to_thread(claimed)
+    if misfit is not None:
+        raise ConfigurationError(misfit.sentence, hint=misfit.hint)
     return f"config, engine and writers are those of {DISTRIBUTION}, in {HOME}"
 
 
@@ -91,32 +96,35 @@ async def _configuration(config: Config) -> str:
     return f"a run of pipeline {config.pipeline} can start with it"
 
 
-async def _source(config: Config, tell: Tell) -> None:
-    looks = ("secrets", "PI Web API", "login", "requests", "tags")
+async def _with_secrets(config: Config, tell: Tell) -> Config | None:
+    """The configuration with its secrets; None where they cannot be had."""
+    resolved = config
 
     async def secrets() -> str:
-        await asyncio.to_thread(resolve_secrets, config)
-        return "all found"
+        nonlocal resolved
+        resolved = await asyncio.to_thread(resolve_secrets, config)
+        return "none to look up" if resolved is config else "all found"
 
-    if not await _in_turn((("secrets", secrets),), tell):
-        _skip(looks[1:], tell)
-        return
+    return resolved if await _in_turn((("secrets", secrets),), tell) else None
+
+
+async def _source(config: Config, tell: Tell) -> None:
     # Whoever waits for an answer does not want to see it tried five times.
     once = config.model_copy(update={"retry": config.retry.model_copy(update={"max_attempts": 1})})
     try:
         async with connect(once) as source:
             await _in_turn(
                 (
-                    ("PI Web API", lambda: _reach(source, simulated=uses_simulator(config))),
-                    ("login", lambda: _log_in(source, config.pi_web_api.auth_type)),
-                    ("requests", lambda: _mode(source, config)),
-                    ("tags", lambda: _tags(source, config)),
+                    (_SOURCE[0], lambda: _reach(source, simulated=uses_simulator(config))),
+                    (_SOURCE[1], lambda: _log_in(source, config.pi_web_api.auth_type)),
+                    (_SOURCE[2], lambda: _mode(source, config)),
+                    (_SOURCE[3], lambda: _tags(source, config)),
                 ),
                 tell,
             )
     except ExtractError as error:
-        tell(Finding("PI Web API", False, error.message, error.hint, error.exit_code))
-        _skip(looks[2:], tell)
+        tell(Finding(_SOURCE[0], False, error.message, error.hint, error.exit_code))
+        _skip(_SOURCE[1:], tell)
 
 
 async def _reach(source: Connection, *, simulated: bool) -> str:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from config import Loaded
 
-__all__ = ["as_json", "configured", "debugging", "examples", "loaded"]
+__all__ = ["as_json", "configured", "debugging", "examples", "loaded", "same_place"]
 
 
 def examples(*lines: str) -> str:
@@ -67,8 +69,10 @@ def debugging() -> bool:
     return context is not None and bool(context.meta.get(_DEBUG))
 
 
-def loaded(path: str | None, overrides: Sequence[str]) -> Loaded:
+def loaded(path: str | None, overrides: Sequence[str], console: Console | None = None) -> Loaded:
     """Read the configuration, set up logging as it says, and log what it warns of.
+
+    Who shows more than the log on standard error gives the `console`, so that they do not get mixed up.
 
     Raises `ConfigurationError`.
     """
@@ -82,7 +86,14 @@ def loaded(path: str | None, overrides: Sequence[str]) -> Loaded:
     found = load(path, overrides)
     monitoring = found.config.monitoring
     level = "debug" if debugging() else monitoring.log_level
-    set_up_logging(errors(), level=level, as_json=monitoring.log_format == "json")
+    set_up_logging(console or errors(), level=level, as_json=monitoring.log_format == "json")
     for warning in found.warnings:
         logging.getLogger("osipi.config").warning(warning)
     return found
+
+
+def same_place(path: str | None, overrides: Sequence[str]) -> tuple[str, ...]:
+    """The arguments with which another command looks at the same tables. Other overrides may hold secrets."""
+    where = ("pipeline=", "storage.root=", "unity_catalog.")
+    kept = [part for text in overrides if text.startswith(where) for part in ("--set", text)]
+    return (*(("-c", path) if path else ()), *kept)

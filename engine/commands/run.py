@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -56,18 +55,19 @@ def run(
     """
     from ..job import run_job
     from ..plan.shards import Shard
-    from .options import loaded
+    from .options import loaded, same_place
     from .summary import print_summary
     from .terminal import errors, print_json, results, tell_error
 
     _refuse_what_is_to_come(datasets, follow=follow)
-    found = loaded(path, (*overrides, *_as_overrides(mode=mode, start_date=start, end_date=end)))
+    console = errors()
+    found = loaded(path, (*overrides, *_as_overrides(mode=mode, start_date=start, end_date=end)), console)
     part = Shard.parse(shard) if shard else Shard()
-    report = run_job(found.config, shard=part, run_id=run_id or None, console=errors(), warnings=found.warnings)
+    report = run_job(found.config, shard=part, run_id=run_id or None, console=console, warnings=found.warnings)
     if json_wanted:
         print_json(report.as_dict())
     else:
-        print_summary(results(), report, found.config, repeat=_repeat(path, overrides))
+        print_summary(results(), report, found.config, repeat=same_place(path, overrides))
     if report.error is not None:
         tell_error(report.error.message, report.error.hint)
     return report
@@ -75,13 +75,6 @@ def run(
 
 def _as_overrides(**given: str | None) -> tuple[str, ...]:
     return tuple(f"extraction.{key}={value}" for key, value in given.items() if value is not None)
-
-
-def _repeat(path: str | None, overrides: Sequence[str]) -> tuple[str, ...]:
-    """The arguments with which another command looks at the same tables. Others may hold secrets."""
-    where = ("pipeline=", "storage.root=", "unity_catalog.")
-    kept = [part for text in overrides if text.startswith(where) for part in ("--set", text)]
-    return (*(("-c", path) if path else ()), *kept)
 
 
 def _refuse_what_is_to_come(datasets: str | None, *, follow: bool) -> None:

@@ -13,7 +13,7 @@ from writers import Watermark
 from ..telemetry.freshness import Freshness
 from .standing import LastRun, Standing
 from .status import Status
-from .terminal import ago, count, lasting, marks, plain, program, stamp
+from .terminal import ago, count, lasting, marks, plain, reason, stamp
 
 __all__ = ["headline", "print_status"]
 
@@ -27,7 +27,7 @@ def print_status(console: Console, found: Status, limit: int) -> None:
     state = found.standing
     well, text = headline(found)
     mark = marks(console)[0 if well else 1]
-    console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold yellow"), (text, "bold")))
+    console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold yellow"), (text, "bold")), soft_wrap=True)
     if state.tags:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
@@ -46,7 +46,7 @@ def headline(found: Status) -> tuple[bool, str]:
     """Whether all is well, and the one sentence to know."""
     state, name = found.standing, f"pipeline {found.pipeline}"
     if not state.tags:
-        return False, f"{name}: nothing has been read yet; `{program(('run',))}` begins"
+        return False, f"{name}: nothing has been read yet; `run` begins"
     if state.troubled:
         return False, f"{name}: {count(len(state.troubled))} of {count(state.tags, 'tag')} in trouble"
     if state.behind:
@@ -77,7 +77,7 @@ def _range(first: int, last: int) -> str:
 
 def _print_histogram(console: Console, fresh: Freshness) -> None:
     filled = [n for n, (_, tags) in enumerate(fresh.histogram) if tags]
-    rows = fresh.histogram[: filled[-1] + 1]
+    rows = fresh.histogram[filled[0] : filled[-1] + 1]
     most = max(tags for _, tags in rows)
     bar = "#" if console.options.ascii_only else "█"
     grid = Table.grid(padding=(0, 2))
@@ -97,8 +97,8 @@ def _print_tags(console: Console, title: str, tags: tuple[Watermark, ...], found
     for mark in tags[:limit]:
         name = found.names.get(mark.tag_webid, mark.tag_webid)
         upto = f"read up to {stamp(mark.high)}" if mark.high > mark.low else "never read"
-        why = f": {mark.status}, {mark.last_error or 'no reason known'}" if mark.status != "ok" else ""
-        console.print(Text(f"  {plain(name)} ({upto}){plain(why)}"))
+        why = f": {mark.status}, {reason(name, mark.last_error or 'no reason known')}" if mark.status != "ok" else ""
+        console.print(Text(f"  {plain(name)} ({upto}){why}"), soft_wrap=True)
 
 
 def _went(run: LastRun) -> str:
@@ -118,8 +118,8 @@ def _print_runs(console: Console, found: Status) -> None:
     for run in found.runs:
         shard = f", shard {run.shard}" if sharded else ""
         when = f"{stamp(run.ended_at)} ({ago((found.now - run.ended_at) / 1e6)})"
-        console.print(Text(f"  {when}  run {run.run_id}{shard}: {_went(run)}"))
+        console.print(Text(f"  {when}  run {run.run_id}{shard}: {_went(run)}"), soft_wrap=True)
     for shard, holder in found.holders.items():
-        console.print(Text(f"At work on shard {shard}: {holder}", style="bold cyan"))
+        console.print(Text(f"At work on shard {shard}: {holder}", style="bold cyan"), soft_wrap=True)
     if found.standing.tags and not found.holders:
         console.print(Text("Nobody is at work on it now.", style="dim"))

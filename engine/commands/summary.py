@@ -6,10 +6,10 @@ Renders a report; counts nothing itself.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -17,11 +17,12 @@ from rich.text import Text
 from config import Config
 
 from ..telemetry.report import RunReport
-from .terminal import count, lasting, plain, program, python, size
+from .terminal import count, lasting, plain, program, python, reason, size
 
 __all__ = ["print_summary", "query"]
 
 FAILED_SHOWN = 10
+REASONS_SHOWN = 3
 _STYLES = {"succeeded": "green", "incomplete": "yellow", "interrupted": "yellow"}
 _QUERY = "SELECT tag_name, timestamp, value, value_string, units FROM t ORDER BY timestamp DESC LIMIT 10"
 _PANEL_WIDTH = 100
@@ -51,7 +52,7 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
     speed = f" ({count(report.records_written / secs)} per second)" if secs > 0 and report.records_written else ""
     yield "events", f"{count(report.records_written)} written in {lasting(secs)}{speed}"
     trouble = f", {count(report.retries)} repeated" if report.retries else ""
-    trouble += f", {count(report.throttled)} refused as too many" if report.throttled else ""
+    trouble += f", {count(report.throttled)} throttled" if report.throttled else ""
     yield "requests", f"{count(report.requests)}{trouble}; {size(report.bytes_fetched)} received"
     files = f"{count(report.files_written, 'file')} of {size(report.bytes_written)}"
     yield "commits", f"{count(report.commits)} with {files}; {count(report.watermarks_moved, 'watermark')} moved"
@@ -61,11 +62,14 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
 def _print_failures(console: Console, report: RunReport) -> None:
     if not report.tags_failed:
         return
-    shown = report.tags_failed[:FAILED_SHOWN]
-    console.print(Text(f"Failed tags ({len(shown)} of {count(len(report.tags_failed))})", style="bold yellow"))
-    for tag, reason in shown:
-        console.print(Padding(Text(plain(f"{tag}: {reason}")), (0, 0, 0, 2)))
-    console.print()
+    failed = report.tags_failed
+    shown = failed[:FAILED_SHOWN]
+    console.print(Text(f"Failed tags ({len(shown)} of {count(len(failed))})", style="bold yellow"))
+    for tag, why in shown:
+        console.print(Text(f"  {plain(tag)}: {reason(tag, why)}"), soft_wrap=True)
+    if len(shown) < len(failed):
+        for why, tags in Counter(reason(tag, why) for tag, why in failed).most_common(REASONS_SHOWN):
+            console.print(Text(f"  {count(tags)} times: {why}", style="dim"), soft_wrap=True)
 
 
 def _print_tables(console: Console, report: RunReport, config: Config, repeat: Sequence[str]) -> None:

@@ -96,4 +96,4 @@ def _print(console: Console, inventory: Inventory, limit: int) -> None:
     if inventory.unresolved:
         console.print(Text(f"{count(len(inventory.unresolved))} not found:", style="bold yellow"))
         for tag, reason in inventory.unresolved:
-            console.print(Text(f"  {plain(tag)}: {plain(reason)}"))
+            console.print(Text(f"  {plain(tag)}: {plain(reason)}"), soft_wrap=True)

@@ -66,13 +66,11 @@ def _console(stream: TextIO) -> Console:
 
 
 def tell_error(message: str, hint: str = "") -> None:
-    """Say what went wrong, and what to do, in a line each."""
-    from rich.text import Text
-
-    console = errors()
-    for word, style, text in (("error", "bold red", message), ("hint", "bold cyan", hint)):
+    """Say what went wrong, and what to do, in a line each. Needs nothing but click, which may be all there is."""
+    colour = False if "NO_COLOR" in os.environ else None
+    for word, style, text in (("error", "red", message), ("hint", "cyan", hint)):
         if text:
-            console.print(Text.assemble((word, style), ": ", plain(text)), soft_wrap=True)
+            click.echo(f"{click.style(word, fg=style, bold=True)}: {plain(text)}", err=True, color=colour)
 
 
 def print_json(content: Mapping[str, Any]) -> None:
@@ -112,6 +110,11 @@ def _as_found(name: str, file: Path) -> list[str]:
         return [name]
     here = Path.cwd()
     return [str(file.absolute().relative_to(here) if file.absolute().is_relative_to(here) else file.absolute())]
+
+
+def reason(tag: str, error: str) -> str:
+    """Why a tag failed, without saying its name again."""
+    return plain(error.removeprefix(f"tag {tag}: "))
 
 
 def plain(text: str) -> str:

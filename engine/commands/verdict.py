@@ -11,14 +11,13 @@ from pathlib import Path
 
 import click
 
-from ..ownership import HOME
+from ..ownership import HOME, missing
 
 __all__ = ["EXIT_BUG", "EXIT_INTERRUPTED", "Verdict", "verdict_on"]
 
 EXIT_USAGE = 2
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
-EXIT_PIPE = 141
 
 _BUG_HINT = (
     "Please report it, with what the same command prints with --debug (look through it for secrets first). "
@@ -49,10 +48,12 @@ def verdict_on(error: BaseException) -> Verdict:
             return Verdict(
                 EXIT_USAGE, error.format_message(), f"`{where} --help` shows what there is." if where else ""
             )
-        case SystemExit():
+        case SystemExit():  # also of click and rich, when nobody reads the output any more
             return Verdict(error.code if isinstance(error.code, int) else 1)
         case BrokenPipeError():
-            return Verdict(EXIT_PIPE)
+            return Verdict(1)
+        case ModuleNotFoundError() if (found := missing(error)) is not None:
+            return Verdict(EXIT_USAGE, found.sentence, found.hint)
         case _:
             return _of_the_product(error)
 

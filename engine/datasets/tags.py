@@ -6,14 +6,14 @@ unresolved with the reason; a tag named twice comes back once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from config import Extraction
-from config.errors import ConfigurationError, UnavailableError
+from config.errors import ConfigurationError, SplitError, UnavailableError
 
 from ..model import Micros, Tag
 from ..net.client import PIClient
@@ -68,9 +68,8 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
     server = _choose(servers, extraction)
     found: list[Points] = []
     web_ids, paths, failures = _sort_out(extraction.tags, server)
-    for request, asked in [*requests.points_by_web_id(web_ids), *requests.points_by_path(paths)]:
-        answer = await _ask(client, request, f"looking up {len(asked)} tags")
-        found.append(points.decode_multiple(answer.body, asked))
+    found += await _look_up(client, requests.points_by_web_id, web_ids)
+    found += await _look_up(client, requests.points_by_path, paths)
     for pattern in extraction.tag_name_filter:
         found += await _crawl(client, _needed(server, servers), pattern)
     tags, rows = _merge(found)
@@ -91,16 +90,41 @@ async def _ask(client: PIClient, request: Request, what: str) -> Response:
     return response
 
 
+async def _look_up(
+    client: PIClient, requests_for: Callable[[Sequence[str]], Iterable[tuple[Request, Sequence[str]]]], texts: list[str]
+) -> list[Points]:
+    """The points these texts name; where a proxy takes shorter URLs than PI does, by halves."""
+    found: list[Points] = []
+    for request, asked in requests_for(texts):
+        try:
+            answer = await _ask(client, request, f"looking up {len(asked)} tags")
+        except SplitError:
+            if len(asked) == 1:
+                raise
+            half = len(asked) // 2
+            found += await _look_up(client, requests_for, list(asked[:half]))
+            found += await _look_up(client, requests_for, list(asked[half:]))
+        else:
+            found.append(points.decode_multiple(answer.body, asked))
+    return found
+
+
 async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Points]:
-    """All pages of the points that match a pattern.
+    """All pages of the points that match a pattern, in smaller ones where the server gives no more.
 
     A point created or deleted meanwhile shifts the pages; the next run sees what this one missed.
     """
     pages: list[Points] = []
-    start = 0
+    start, size = 0, requests.MAX_POINTS_PER_PAGE
     while True:
-        request = requests.points_page(server.WebId, name_filter=pattern, start_index=start)
-        page = points.decode_page((await _ask(client, request, f"listing the points {pattern!r}")).body)
+        request = requests.points_page(server.WebId, name_filter=pattern, start_index=start, max_count=size)
+        try:
+            page = points.decode_page((await _ask(client, request, f"listing the points {pattern!r}")).body)
+        except SplitError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
         pages.append(page)
         start += len(page.tags)
         if not page.more:

@@ -126,6 +126,8 @@ class Committer:
         return max(0.0, self._pending.since + self._commit_secs - monotonic())
 
     async def _stage(self, delivery: Delivery) -> None:
+        if not (delivery.rows.num_rows or delivery.advances or delivery.failures):
+            return  # an answer that only said to ask differently: there is nothing to commit
         if self._pending is None:
             self._pending = _Pending(await self._thread(self._landing.begin), monotonic())
         pending = self._pending
@@ -139,8 +141,10 @@ class Committer:
             await self._commit()
 
     async def _commit(self) -> None:
-        """Commit what is pending. Once begun it is seen through, even when the run is cancelled."""
-        pending = self._pending
+        """Commit what is pending. Once begun it is seen through, even when the run is cancelled; and whatever
+        comes of it, the files are the landing's from then on: they may be in the log.
+        """
+        pending, self._pending = self._pending, None
         if pending is None:
             return
         began = monotonic()
@@ -149,14 +153,12 @@ class Committer:
             receipt = await asyncio.shield(landing)
         except asyncio.CancelledError:
             await asyncio.wait([landing])
-            self._pending = None
             raise
-        self._pending = None
         data = receipt.data
         self._emit(
             Committed(
                 rows=receipt.rows,
-                tags=len(pending.moves),
+                tags=sum(move.low < move.high for move in pending.moves.values()),
                 files=data.files if data else 0,
                 size_bytes=data.size_bytes if data else 0,
                 stage_secs=pending.stage_secs,

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from config.errors import ExtractError, UnavailableError
+from config.errors import ExtractError, RetryError, UnavailableError
 
 from ..model import Answer, Ask
 from ..plan.planner import Chunk, Failure, Plan
@@ -26,6 +26,8 @@ from .stop import Stop
 __all__ = ["Pipeline", "Source"]
 
 GRACE_SECS = 8.0
+# A 500 may be one tag's: so many in a row are as many tags in a row, or a server that is broken.
+MAX_BROKEN_IN_A_ROW = 100
 _NO_ROWS = pa.RecordBatch.from_pylist([], schema=pa.schema([]))
 
 
@@ -75,7 +77,8 @@ class Pipeline:
         self._fetchers = fetchers
         self._emit = emit
         self._stop = stop
-        self._faults_in_a_row = 0
+        self._silent_in_a_row = 0
+        self._broken_in_a_row = 0
 
     async def run(self) -> None:
         """Read everything planned, or as much as the stop allows.
@@ -121,7 +124,7 @@ class Pipeline:
         except BaseException:
             room.free()
             raise
-        self._faults_in_a_row = 0
+        self._silent_in_a_row = self._broken_in_a_row = 0
         answer = reply.answer
         settled = self._plan.settle(part, answer.outcomes)
         rows = _kept(answer, settled.keep)
@@ -140,21 +143,37 @@ class Pipeline:
         self._channel.put(Delivery(rows, settled.advances, settled.failures), room)
 
     def _fault(self, part: Chunk, error: ExtractError) -> None:
-        """A whole request failed. One that fails again and again is not some tag's fault: stop asking."""
-        self._faults_in_a_row += 1
+        """A whole request failed. When that goes on and on it is not some tag's fault: stop asking."""
+        repeated = any(reading.attempts for reading in part.readings)
         self._emit(RequestFailed(len(part.asks), str(error)))
         failures = self._plan.fault(part, error)
         self._report(failures)
         if failures:
             # Their status goes to the checkpoint table with the next commit; it takes no room.
             self._channel.put(Delivery(_NO_ROWS, (), failures), Room(self._channel, 0))
-        if self._faults_in_a_row >= max(12, 3 * self._fetchers):
+        if in_a_row := self._too_many_in_a_row(error, repeated=repeated):
             self._feed.stop(
                 UnavailableError(
-                    f"gave up after {self._faults_in_a_row} failed requests in a row, the last: {error}",
+                    f"gave up after {in_a_row} failed requests in a row, the last: {error}",
                     hint=error.hint or "Nothing is lost: run again when the source answers.",
                 )
             )
+
+    def _too_many_in_a_row(self, error: ExtractError, *, repeated: bool) -> int:
+        """How many requests failed in a row, once they are so many that the source must be down.
+
+        - refused (a tag that may not be read, too much at once): the source is there, and says so
+        - 500: perhaps the tag's, perhaps the server's; many bad tags may stand in a row
+        - no answer, or one that speaks of the server: nothing to do with tags
+        """
+        if not isinstance(error, RetryError):
+            self._silent_in_a_row = self._broken_in_a_row = 0
+            return 0
+        if error.status == 500:
+            self._broken_in_a_row += not repeated
+            return self._broken_in_a_row if self._broken_in_a_row >= MAX_BROKEN_IN_A_ROW else 0
+        self._silent_in_a_row += 1
+        return self._silent_in_a_row if self._silent_in_a_row >= max(12, 3 * self._fetchers) else 0
 
     def _report(self, failures: Sequence[Failure]) -> None:
         for failure in failures:

@@ -7,6 +7,7 @@ a query string or a body that is not an error text.
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Mapping
 from typing import Final
@@ -93,7 +94,9 @@ def _os_reason(error: Exception) -> str:
     origin = getattr(error, "os_error", error)
     if isinstance(origin, ssl.SSLError):
         return (origin.reason or "handshake failed").replace("_", " ").lower()
-    return getattr(origin, "strerror", None) or type(origin).__name__
+    # asyncio writes the address into `strerror`; what the number says is the reason.
+    code = getattr(origin, "errno", None)
+    return os.strerror(code).lower() if code and code > 0 else type(origin).__name__
 
 
 def _certificate(error: Exception, host: str) -> CertificateError:

@@ -46,6 +46,8 @@ class Reading:
     high: Micros
     mark: Micros | None = None  # where the current slice stops; None between slices
     max_count: int = 0  # 0: the lane's share; otherwise what a stuck tag was raised, or a heavy one cut, to
+    full: int = 0  # a page of so many did not get past one microsecond; 0: none was
+    refused: int = 0  # smallest count the server would not give here; 0: it gave what was asked
     stride: Micros = 0  # backward only: longest slice that is likely to fit one page; 0: unknown
     attempts: int = 0
 

@@ -182,7 +182,7 @@ class Plan:
             self._move_out(chunk.lane, chunk.readings[:half])
             self._move_out(chunk.lane, chunk.readings[half:])
         elif decision is Decision.HALVE_COUNT:
-            chunk.readings[0].max_count = max(1, max_count // 2)
+            _ask_for_less(chunk.readings[0], max_count)
         elif decision is Decision.AGAIN:
             for reading in chunk.readings:
                 reading.attempts += 1
@@ -198,7 +198,7 @@ class Plan:
         span = outcome.until - ask.start
         self.span_done += span
         reading.rate = (reading.rate + outcome.rows / span) / 2
-        reading.attempts = 0
+        reading.attempts = reading.refused = reading.full = 0
         if reading.backward:
             reading.end = reading.low = ask.start
             if outcome.rows * 2 < ask.max_count:
@@ -221,7 +221,7 @@ class Plan:
             if decision is Decision.STOP:
                 self.stop(outcome.error)
             elif decision is Decision.HALVE_COUNT:
-                reading.max_count = ask.max_count // 2
+                _ask_for_less(reading, ask.max_count)
             elif decision is Decision.AGAIN:
                 reading.attempts += 1
                 self._move_out(lane, (reading,))
@@ -245,15 +245,19 @@ class Plan:
 
     def _more_at_once(self, lane: Lane, reading: Reading, ask: Ask) -> Failure | None:
         """A page full of one microsecond cannot move: ask for more values, alone, up to the server's limit."""
-        limit = self.limits.server_max_count
-        if ask.max_count >= limit:
+        reading.full = ask.max_count
+        if reading.refused:  # the server's limit lies between the two
+            count = (ask.max_count + reading.refused) // 2
+        else:
+            count = min(self.limits.server_max_count, ask.max_count * 4)
+        if count <= ask.max_count:
             error = TagStuckError(
                 f"{reading.tag.name}: at least {ask.max_count} events share the microsecond {ask.start} "
                 "(since 1970), more than the server returns at once",
                 hint="Raise MaxReturnedItemsPerCall on the PI Web API, or remove the repeated events.",
             )
             return self._give_up(lane, reading, error)
-        reading.max_count = min(limit, ask.max_count * 4)
+        reading.max_count = count
         self._move_out(lane, (reading,))
         return None
 
@@ -280,3 +284,11 @@ class Plan:
         self._lanes_made += 1
         if not self._stopping:
             heapq.heappush(self._heap, (lane.priority, lane))
+
+
+def _ask_for_less(reading: Reading, refused: int) -> None:
+    """Half of what was refused, or half the way to it from a page that was too small."""
+    if reading.full >= refused:  # what was given once is refused now
+        reading.full = 0
+    reading.refused = refused
+    reading.max_count = max(1, (reading.full + refused) // 2)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from .faults import FaultPlan, FaultPlanError
 from .options import PROFILES, Basic, Bearer, SimulatorOptions
@@ -22,8 +23,9 @@ async def serve_until_stopped(simulator: Simulator, host: str, port: int) -> Non
     """Serve until SIGTERM or SIGINT; the first line of output says where."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    with suppress(NotImplementedError):  # Windows: Ctrl-C ends the process as it is
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
     async with simulator.serve(host, port) as url:
         print(f"listening on {url}", flush=True)  # noqa: T201 - the one line this command prints
         await stopped.wait()

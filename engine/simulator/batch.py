@@ -103,6 +103,8 @@ class _Run:
         granted = grant(len(parts))
         parents = {parent for _, part in parts for parent in part.ParentIds or ()}
         for number, (name, part) in enumerate(parts):
+            if number < granted and name not in parents and self._express(name, part, first=not number):
+                continue
             reply = self._part(part) if number < granted else Reply(429, [json_bytes(_LIMITED)])
             if name in parents:
                 self._answers[name] = reply
@@ -113,6 +115,17 @@ class _Run:
             self._accident = self._accident or Accident()
             self._accident.delay_secs = _makespan(self._delays, self._dispatch.site.switches.batch_parallel)
         return Reply(207, self._chunks, values=self._values, accident=self._accident)
+
+    def _express(self, name: str, part: _Part, *, first: bool) -> bool:
+        """Write the answer of a plain part the short way, where there is one."""
+        if part.ParentIds or part.Parameters or part.Resource is None:
+            return False
+        found = self._dispatch.express(part.Method, part.Resource, self._now)
+        if found is None:
+            return False
+        self._chunks += ((b"" if first else b",") + msgspec.json.encode(name) + b':{"Status":200' + _OK, found[0], b"}")
+        self._values += found[1]
+        return True
 
     def _part(self, part: _Part) -> Reply:
         if not (part.ParentIds or part.Parameters or part.RequestTemplate):

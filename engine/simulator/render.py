@@ -61,7 +61,7 @@ def fast_items(found: Signal, first: int, to: int, layout: Layout) -> list[bytes
     count = to - first
     if count <= 0:
         return []
-    if found.rhythm.cycle % MINUTE:
+    if not found.rhythm.minutes:
         return slow_items([found.event(number) for number in range(first, to)], layout)
     doubled = _tails(found.table, layout)
     row = (found.offset + first) % (len(doubled) // 2)
@@ -109,11 +109,12 @@ def event_object(event: Event, nan: str, tree: Tree = None) -> dict[str, Any]:
 
 def _clock_texts(found: Signal, first: int, count: int) -> tuple[list[bytes], list[bytes]]:
     """The two fragments of every timestamp: up to the minute, and from the second on."""
-    minutes, places = found.rhythm.cycle // MINUTE, len(found.rhythm.slots)
+    minutes, places = found.rhythm.minutes, len(found.rhythm.slots)
+    if places == 1:
+        heads = _minute_heads(found.start_minute + first * minutes, count, minutes)
+        return heads, [_second_text(found.start_rest)] * count
     cycle, place = divmod(first, places)
     start_minute = found.start_minute + cycle * minutes
-    if places == 1:
-        return _minute_heads(start_minute, count, minutes), [_second_text(found.start_rest)] * count
     offsets, seconds = _places(found.rhythm.slots, found.start_rest)
     cycles = (place + count - 1) // places + 1
     known = _minute_heads(start_minute, cycles * minutes + 1 + offsets[-1] // minutes, 1)

@@ -37,6 +37,7 @@ class Rhythm:
 
     cycle: int
     slots: tuple[int, ...]
+    minutes: int  # of a cycle; 0 where it is no whole number of them
 
     def when(self, number: int) -> int:
         cycles, slot = divmod(number, len(self.slots))
@@ -50,8 +51,9 @@ def rhythm(interval_ticks: int, shape: str) -> Rhythm:
     cycle = interval_ticks * len(slots)
     repeats = lcm(cycle, MINUTE) // cycle
     if repeats * len(slots) <= _MAX_SLOTS:
-        return Rhythm(cycle * repeats, tuple(cycle * turn + slot for turn in range(repeats) for slot in slots))
-    return Rhythm(cycle, slots)
+        slots = tuple(cycle * turn + slot for turn in range(repeats) for slot in slots)
+        return Rhythm(cycle * repeats, slots, cycle * repeats // MINUTE)
+    return Rhythm(cycle, slots, 0)
 
 
 class Signal(NamedTuple):
@@ -66,8 +68,10 @@ class Signal(NamedTuple):
 
     def before(self, ticks: int) -> int:
         """How many events lie before an instant: the number of the first one at or after it."""
-        cycles, rest = divmod(ticks - self.start, self.rhythm.cycle)
-        slots = self.rhythm.slots
+        slots, cycle = self.rhythm.slots, self.rhythm.cycle
+        if len(slots) == 1:  # nine tags in ten
+            return max(0, -((self.start - ticks) // cycle))
+        cycles, rest = divmod(ticks - self.start, cycle)
         return max(0, cycles * len(slots) + bisect_left(slots, rest))
 
     def until(self, ticks: int) -> int:

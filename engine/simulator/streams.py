@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from .call import Call
 from .fields import pick
 from .history import FOREVER
-from .recorded import no_filter, tags_of_set
+from .lane import no_filter
+from .recorded import tags_of_set
 from .render import event_object
 from .replies import Refusal, Reply, json_reply, refused
 from .sampling import SUMMARY_TYPES, no_data, summary, value_at

@@ -64,7 +64,9 @@ class EventLog:
         if isinstance(event, RequestFailed):
             self._warn(event, "request for %d tags failed: %s", event.tags, event.reason)
         elif isinstance(event, TagFailed):
-            self._warn(event, "tag %s is left out of this run: %s", event.tag, event.reason)
+            self._warn(
+                event, "tag %s is left out of this run: %s", event.tag, event.reason.removeprefix(f"tag {event.tag}: ")
+            )
 
     def _warn(self, event: Event, text: str, *values: object) -> None:
         kind = type(event)

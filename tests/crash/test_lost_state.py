@@ -1,0 +1,114 @@
+"""Lost watermarks are an error and never an empty start; read back from the data they are exact."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.errors import LostStateError
+from tests.crash.process import command, run_of, served
+from tests.exactness.expected import assert_same_rows
+from tests.exactness.plant import BEGIN, HOUR, Plant
+from tests.exactness.reading import rows_in, version_of
+
+EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
+
+
+def plant_of(root: Path) -> Plant:
+    # One a day among them: a tag without an event so far leaves no trace in the data.
+    return Plant.of(root / "lake", tags=12, shapes=EVERY_SHAPE, profile="mixed")
+
+
+async def rebuilt(folder: Path, plant: Plant) -> None:
+    async with served(plant, BEGIN + 2 * HOUR) as document:
+        file = folder / "config.yaml"
+        file.write_text(json.dumps(document()))
+        ended = await command(folder / "rebuild", "rebuild-watermarks", "-c", str(file), "--yes").end()
+    assert ended.code == 0, ended
+
+
+def drop_watermarks(plant: Plant) -> None:
+    shutil.rmtree(plant.watermarks)
+
+
+def empty_watermarks(plant: Plant) -> None:
+    """As after somebody created the table anew."""
+    shutil.rmtree(plant.watermarks / "_delta_log")
+    for folder in plant.watermarks.glob("pipeline=*"):
+        shutil.rmtree(folder)
+
+
+def restore_watermarks(plant: Plant) -> None:
+    """As after a restore of an older backup: the last commits are not there."""
+    newest = version_of(plant.watermarks)
+    for version in (newest, newest - 1):
+        (plant.watermarks / "_delta_log" / f"{version:020}.json").unlink()
+
+
+def drop_data(plant: Plant) -> None:
+    shutil.rmtree(plant.timeseries)
+
+
+@pytest.mark.parametrize("lose", [drop_watermarks, empty_watermarks, restore_watermarks])
+async def test_lost_watermarks_end_the_run_and_are_read_back_from_the_data(
+    tmp_path: Path, lose: Callable[[Plant], None]
+) -> None:
+    plant = plant_of(tmp_path)
+    small = {"commit_rows": 500, "values_per_answer": 300}
+    await plant.run(BEGIN + HOUR, performance=small)
+    lose(plant)
+    before = sorted(plant.timeseries.rglob("*")), sorted(plant.tags.rglob("*"))
+    with pytest.raises(LostStateError, match="do not belong together") as caught:
+        await plant.run(BEGIN + 2 * HOUR)
+    assert "rebuild-watermarks" in caught.value.hint
+    assert caught.value.exit_code == 4
+    assert (sorted(plant.timeseries.rglob("*")), sorted(plant.tags.rglob("*"))) == before
+    await rebuilt(tmp_path, plant)
+    assert (await plant.run(BEGIN + 2 * HOUR)).status == "succeeded"
+    assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
+async def test_lost_data_ends_the_run_too(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path)
+    await plant.run(BEGIN + HOUR)
+    drop_data(plant)
+    with pytest.raises(LostStateError, match="data is at commit 0"):
+        await plant.run(BEGIN + 2 * HOUR)
+    await rebuilt(tmp_path, plant)
+    assert (await plant.run(BEGIN + 2 * HOUR)).status == "succeeded"
+    assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
+async def test_watermarks_that_are_not_lost_may_be_rebuilt_as_well(tmp_path: Path) -> None:
+    """Also while a commit is half done, and twice."""
+    plant = plant_of(tmp_path)
+    async with served(plant, BEGIN + HOUR) as document:
+        small = {"commit_rows": 100, "values_per_answer": 100}
+        killed = run_of(tmp_path / "killed", document(performance=small), at=("after_data_commit", 3))
+        assert (await killed.end()).code == -signal.SIGKILL
+    await rebuilt(tmp_path, plant)
+    shutil.rmtree(tmp_path / "rebuild")
+    await rebuilt(tmp_path, plant)
+    assert (await plant.run(BEGIN + 2 * HOUR)).status == "succeeded"
+    assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
+async def test_a_backfill_goes_on_below_rebuilt_watermarks(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path)
+    late = {"start_date": "2024-03-05T01:00:00Z"}
+    await plant.run(BEGIN + 2 * HOUR, extraction=late)
+    drop_watermarks(plant)
+    await rebuilt(tmp_path, plant)
+    assert (await plant.run(BEGIN + 2 * HOUR, extraction={"mode": "full"})).status == "succeeded"
+    assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
+def assert_rows_exact(plant: Plant, start: int, end: int) -> None:
+    """The rows alone: rebuilt watermarks begin with the first event, not with the window."""
+    assert_same_rows(rows_in(plant.timeseries), plant.rows(range(plant.options.tags), start, end))
+    assert {mark.high for mark in plant.marks().values()} == {end}
