@@ -23,6 +23,7 @@ from config.errors import (
     ThrottledError,
     UnavailableError,
 )
+from engine.piweb.problems import sentence_of
 
 __all__ = ["CUT_MIDWAY", "not_known", "redirected", "translated", "wrong_status"]
 
@@ -45,7 +46,6 @@ _TRUST_HINT: Final = (
 )
 _NAME_HINT: Final = "Use in pi_web_api.url the host name that the certificate was issued for, or have it reissued."
 _DATE_HINT: Final = "Have the certificate renewed; pi_web_api.ca_bundle cannot help against a date."
-_EXCERPT_CHARS: Final = 200
 
 
 def translated(error: Exception, *, host: str, timeout_secs: float) -> ExtractError:
@@ -142,14 +142,10 @@ def redirected(status: int, *, host: str, origin: str) -> ConfigurationError:
 
 
 def _error_text(body: bytes) -> str:
-    """PI's own sentence, if the body holds one (`Errors` or `Message`); proxies' HTML is left out."""
+    """PI's own sentence, if the body holds one; proxies' HTML is left out, and credentials it repeats are masked."""
     try:
         parsed = json.loads(body)
     except ValueError:
         return "."
-    if not isinstance(parsed, dict):
-        return "."
-    errors = parsed.get("Errors") or parsed.get("Message") or ""
-    words = " ".join(map(str, errors)) if isinstance(errors, list) else str(errors)
-    flat = " ".join(words.split())[:_EXCERPT_CHARS]
-    return f": {flat}" if flat else "."
+    words = sentence_of(parsed) if isinstance(parsed, dict) else ""
+    return f": {words}" if words else "."
