@@ -1,9 +1,10 @@
 # `make help` lists what there is. Everything runs in .venv, which `make setup` makes.
 PYTHON ?= python3
 BIN := .venv/bin
+BUNDLE_CLI := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/osipi-connector/bundle-cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-scale test-unity unity-jars bench tune figures schema lock wheel clean
+.PHONY: help setup run check test test-scale test-unity unity-jars bench tune figures schema lock bundle-cli runtimes wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,12 @@ schema: setup ## write config/schema.json from the model
 lock: setup ## pin what development and CI install
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --all-extras pyproject.toml -o requirements.lock
+
+bundle-cli: ## build the Databricks CLI into the user's cache, for the tests of the bundle (needs Go)
+	GOBIN=$(BUNDLE_CLI) go install github.com/databricks/cli@latest
+
+runtimes: setup ## install the wheel beside the pins of each Databricks Runtime, and run the example there (needs uv)
+	$(BIN)/python -m pytest -m runtimes
 
 wheel: setup ## build the wheel into dist
 	$(BIN)/pip install -q build

@@ -30,11 +30,8 @@ UNSUPPORTED: tuple[tuple[Path, Any, str], ...] = (
 NO_EFFECT: tuple[tuple[Path, Any, str], ...] = (
     (("schedule", "cron_expression"), None, "the schedule of the job decides when it runs"),
     (("performance", "spark_partitions"), None, "values are read without Spark"),
-    (("performance", "optimize_after_write"), False, "this version does not compact; run OPTIMIZE in the workspace"),
-    (("performance", "zorder_columns"), (), "this version does not compact; run OPTIMIZE in the workspace"),
     (("extraction", "lookback"), None, "this version does not read again behind the watermark"),
     (("monitoring", "slack_webhook_url"), None, "this version posts no alerts"),
-    (("monitoring", "metrics"), False, "this version writes no metrics table"),
     (("asset_framework", "database"), None, "this version does not read the asset framework"),
     (("asset_framework", "templates"), (), "this version does not read the asset framework"),
     (("asset_framework", "attributes"), (), "this version does not read the asset framework"),

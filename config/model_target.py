@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field
 
 from .fields import Bytes, Count, Location, ObjectName, OptionText, PositiveDuration, Section, TextList
+from .problems import ExpectedError
 
 __all__ = ["Performance", "Storage", "Tables", "UnityCatalog"]
+
+
+def _a_day_at_least(value: timedelta) -> timedelta:
+    if value < timedelta(days=1):
+        raise ExpectedError("a duration of at least 1d: whoever reads or writes now may still need the files")
+    return value
+
+
+Retention = Annotated[PositiveDuration, AfterValidator(_a_day_at_least)]
 
 
 class Tables(Section):
@@ -79,8 +89,10 @@ class Performance(Section):
     commit_seconds: PositiveDuration = timedelta(seconds=60)
     """Age of the oldest uncommitted row after which a commit is made."""
     optimize_after_write: bool = False
-    """Compact files at the end of a run."""
+    """Compact the dates a run has written to at its end. `maintain` compacts everything."""
     zorder_columns: TextList = ()
     """Columns to cluster by when compacting."""
+    vacuum_after: Retention = timedelta(days=7)
+    """`maintain` removes files that left a table this long ago; at least 1d. Longer runs need longer."""
     spark_partitions: Count | None = None
     """Accepted for configurations written for Spark."""

@@ -9,15 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from config import Config, check_runnable
 from config.errors import ExtractError, StorageError
-from writers import Lakehouse, Landing, Lease, sync_tags
-from writers.tables import DATASETS, PI_TIMESERIES
+from writers import (
+    DATASETS,
+    PI_TIMESERIES,
+    Lakehouse,
+    Landing,
+    Lease,
+    Upkeep,
+    Watermark,
+    add_run,
+    check_columns,
+    look_after,
+    sync_tags,
+)
 
 from .clock import monotonic, wall_micros
 from .datasets.recorded import RecordedSource
@@ -31,6 +42,8 @@ from .piweb.times import iso_text
 from .plan.planner import Plan
 from .plan.shards import Shard
 from .telemetry.events import Emit, Event, Finished, Planned, Started, TagsFound, TagsSynced
+from .telemetry.freshness import Freshness, freshness
+from .telemetry.metrics import row_of_failure, row_of_report
 from .telemetry.report import RunReport, Tally, peak_rss_bytes
 from .wiring import DATASET, Connection, connect, lakehouse_of, plan_of, target_of, wanted_window
 
@@ -55,8 +68,16 @@ async def run(
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
     """
     check_runnable(config)
+    check_columns(PI_TIMESERIES, config.performance.zorder_columns)
     run_id = run_id or uuid.uuid4().hex[:12]
-    return await _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id).go()
+    this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id)
+    try:
+        report = await this.go()
+    except BaseException as error:
+        await this.account_for_failure(error)
+        raise
+    await this.account_for(report)
+    return report
 
 
 class _Run:
@@ -73,6 +94,10 @@ class _Run:
         self._on_step = on_step
         self._run_id = run_id
         self._began = monotonic()
+        self._started_at = wall_micros()
+        self._source: Connection | None = None
+        self._inventory: tuple[Inventory, float] | None = None  # and when it was found
+        self._marks: Mapping[str, Watermark] = {}
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="osipi-decoder")
@@ -81,8 +106,10 @@ class _Run:
         config, shard = self._config, self._shard
         try:
             async with connect(config, shard) as source:
+                self._source = source
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = (await find_tags(source.client, config.extraction)).share(shard)
+                self._inventory = inventory, monotonic()
                 self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
                 lakehouse = await asyncio.to_thread(lakehouse_of, config)
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
@@ -119,7 +146,7 @@ class _Run:
             run_id=self._run_id,
             on_step=self._on_step,
         )
-        marks = await self._blocking(landing.open)
+        self._marks = marks = await self._blocking(landing.open)
         await self._sync_tags(lakehouse, inventory)
         plan = plan_of(config, inventory, marks)
         until = wanted_window(config, None, inventory.server_now).end
@@ -136,6 +163,7 @@ class _Run:
             source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
         )
         await self._pump(plan, recorded, landing)
+        await self._optimize(lakehouse)
         return self._report(plan, source, inventory, lakehouse, until)
 
     async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing) -> None:
@@ -201,6 +229,59 @@ class _Run:
             tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
             error=plan.stopped,
         )
+
+    async def _optimize(self, lakehouse: Lakehouse) -> None:
+        """Compact what was written to, as configured. The data is in: trouble here is a warning."""
+        performance, written = self._config.performance, frozenset(self._tally.partitions)
+        if not performance.optimize_after_write or not written or self._stop.asked:
+            return
+        wish = Upkeep(cluster_by=performance.zorder_columns, partitions=written)
+        try:
+            done = await self._blocking(partial(look_after, lakehouse.table(PI_TIMESERIES), wish))
+        except ExtractError as error:
+            LOG.warning("the tables were not optimized: %s", error)
+            return
+        LOG.info("%s", done)
+
+    async def account_for(self, report: RunReport) -> None:
+        """Leave the row of a run that has a report."""
+        row = row_of_report(report, started_at=self._started_at, fresh=self._freshness())
+        await self._add_row(row)
+
+    async def account_for_failure(self, error: BaseException) -> None:
+        """Leave the row of a run that ended by an error, unless it was the destination that failed."""
+        if isinstance(error, StorageError):
+            return
+        stats = self._source.client.statistics() if self._source else None
+        asked = (stats.requests, stats.retries, stats.throttled, stats.bytes_received) if stats else (0, 0, 0, 0)
+        row = row_of_failure(
+            error,
+            self._tally,
+            run=(self._run_id, self._config.pipeline, str(self._shard)),
+            started_at=self._started_at,
+            duration_seconds=monotonic() - self._began,
+            asked=asked,
+            fresh=self._freshness(),
+        )
+        await self._add_row(row)
+
+    async def _add_row(self, row: Mapping[str, Any]) -> None:
+        """Add to the metrics table. A run is not worse for a row that is missing: trouble is a warning."""
+        if not self._config.monitoring.metrics:
+            return
+        try:
+            await asyncio.to_thread(lambda: add_run(lakehouse_of(self._config), row))
+        except ExtractError as error:
+            LOG.warning("no row was added to the metrics table: %s", error)
+
+    def _freshness(self) -> Freshness | None:
+        """How far the tags of this run lie behind the server's clock."""
+        if self._inventory is None:
+            return None
+        inventory, found_at = self._inventory
+        now = inventory.server_now + int((monotonic() - found_at) * 1e6)
+        marks = (self._marks.get(tag.web_id) for tag in inventory.tags)
+        return freshness((mark.high for mark in marks if mark is not None and mark.high > mark.low), now)
 
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

@@ -13,6 +13,7 @@ import click
 
 from .commands.check import check
 from .commands.configuration import config
+from .commands.maintain import maintain
 from .commands.options import examples
 from .commands.plan import plan
 from .commands.rebuild_watermarks import rebuild_watermarks
@@ -71,7 +72,7 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-for _command in (run, check, plan, tags, status, simulate, config, rebuild_watermarks):
+for _command in (run, check, plan, tags, status, maintain, simulate, config, rebuild_watermarks):
     commands.add_command(_command)
 
 
@@ -85,9 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell_error(misfit.sentence, misfit.hint)
         return EXIT_USAGE
     try:
-        code = commands.main(arguments, prog_name=name(), standalone_mode=False)
+        found = commands.main(arguments, prog_name=name(), standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - the outermost place: whatever it is becomes an exit code
         return _end(error, arguments)
+    # A command gives its exit code, or, where there is more to say, a report that has one.
+    code = getattr(found, "exit_code", found)
     return code if isinstance(code, int) else 0
 
 

@@ -8,7 +8,10 @@ before anything is read ends the run at once, a later one lets it commit what is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -32,9 +35,15 @@ R = TypeVar("R")
 
 
 def run_job(
-    config: Config, *, shard: Shard | None = None, console: Console | None = None, warnings: tuple[str, ...] = ()
+    config: Config,
+    *,
+    shard: Shard | None = None,
+    run_id: str | None = None,
+    console: Console | None = None,
+    warnings: tuple[str, ...] = (),
 ) -> RunReport:
-    """Run to the end and report; `warnings` are passed on into the report.
+    """Run to the end and report; `warnings` are passed on into the report. `run_id` names the run in
+    logs, commits and metrics: whoever schedules runs has a name for them already.
 
     Raises `StopError` where there is nothing to report, and `KeyboardInterrupt` when interrupted
     before there was.
@@ -49,15 +58,15 @@ def run_job(
         log(event)
 
     try:
-        report = _in_loop(lambda stop: _interruptible(config, shard or Shard(), emit, stop))
+        report = _in_loop(lambda stop: _interruptible(config, shard or Shard(), run_id, emit, stop))
     finally:
         display.close()
     if report is None:
         raise KeyboardInterrupt
-    return replace(report, warnings=warnings)
+    return replace(report, warnings=(*warnings, *report.warnings))
 
 
-async def _interruptible(config: Config, shard: Shard, emit: Emit, stop: Stop) -> RunReport | None:
+async def _interruptible(config: Config, shard: Shard, run_id: str | None, emit: Emit, stop: Stop) -> RunReport | None:
     """The run, or None if it was asked to stop before it had a plan; after that the run itself listens."""
     planned = False
 
@@ -67,7 +76,7 @@ async def _interruptible(config: Config, shard: Shard, emit: Emit, stop: Stop) -
         emit(event)
 
     with on_signals(stop):
-        work = asyncio.ensure_future(run(config, shard=shard, emit=noting, stop=stop))
+        work = asyncio.ensure_future(run(config, shard=shard, emit=noting, stop=stop, run_id=run_id))
         asked = asyncio.ensure_future(stop.wait())
         await asyncio.wait((work, asked), return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
@@ -92,9 +101,30 @@ def _in_loop(start: Callable[[Stop], Awaitable[R]]) -> R:
         return asyncio.run(main())
     with ThreadPoolExecutor(1, thread_name_prefix="osipi-run") as pool:
         done = pool.submit(asyncio.run, main())
-        try:
-            return done.result()
-        except KeyboardInterrupt:
+
+        def ask(reason: str) -> None:
             loop, stop = begun.result()
-            loop.call_soon_threadsafe(stop.ask, "interrupted")
-            return done.result()
+            with contextlib.suppress(RuntimeError):  # the loop has just ended, and the run with it
+                loop.call_soon_threadsafe(stop.ask, reason)
+
+        with _on_terminate(lambda: ask("SIGTERM")):
+            while True:
+                try:
+                    return done.result()
+                except KeyboardInterrupt:
+                    if done.done():
+                        raise
+                    ask("interrupted")
+
+
+@contextlib.contextmanager
+def _on_terminate(ask: Callable[[], None]) -> Iterator[None]:
+    """Call `ask` on SIGTERM; a no-op outside the main thread. SIGINT comes as KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: ask())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

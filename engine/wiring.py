@@ -126,6 +126,7 @@ def lakehouse_of(config: Config) -> Lakehouse:
             "pi_timeseries": uc.tables.timeseries,
             "pi_tags": uc.tables.tags,
             "pi_watermarks": uc.tables.watermarks,
+            "pi_connector_metrics": uc.tables.metrics,
         },
     )
     options = {key: value.get_secret_value() for key, value in config.storage.options.items()}

@@ -16,13 +16,16 @@ from config.errors import ConfigurationError
 from .checkpoint import Move, Watermark
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, Stage, StagedFile
 from .landing import Landing, LandingBatch, LandingReceipt
+from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
 from .memory import MemoryLakehouse
+from .metrics import add_run, newest_runs
 from .rebuild import RebuildReport, rebuild_watermarks
-from .tables import DATASETS, PI_TAGS, PI_TIMESERIES, PI_WATERMARKS, Names, TableSpec
+from .tables import DATASETS, PI_CONNECTOR_METRICS, PI_TAGS, PI_TIMESERIES, PI_WATERMARKS, Names, TableSpec
 from .tags import TagsReceipt, sync_tags
 
 __all__ = [
     "DATASETS",
+    "PI_CONNECTOR_METRICS",
     "PI_TAGS",
     "PI_TIMESERIES",
     "PI_WATERMARKS",
@@ -43,7 +46,13 @@ __all__ = [
     "StagedFile",
     "TableSpec",
     "TagsReceipt",
+    "Upkeep",
+    "UpkeepReport",
     "Watermark",
+    "add_run",
+    "check_columns",
+    "look_after",
+    "newest_runs",
     "open_lakehouse",
     "rebuild_watermarks",
     "sync_tags",

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, QueryBuilder, Schema, Transaction
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
@@ -29,9 +29,11 @@ from config.errors import (
 )
 
 from .commit import CommitKey, CommitReceipt, LastCommit, Lease, StagedFile
+from .delta_upkeep import HOOKS, look_after_delta
 from .drift import TableShape, check_shape
 from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
 from .lease import FileLease, shards_with_lease
+from .maintenance import Upkeep, UpkeepReport
 from .outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
 from .parquet import ParquetStage
 from .storage import Place
@@ -42,8 +44,6 @@ __all__ = ["DeltaCommitTable", "DeltaLakehouse"]
 # A handle grows slower with every commit it has seen.
 _REOPEN_AFTER = 100
 _ATTEMPTS = 3
-# Cleaning up the log may take versions that are still wanted; that is for maintenance to decide.
-_HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
 
 
 class DeltaLakehouse:
@@ -199,6 +199,21 @@ class DeltaCommitTable:
             ),
         ).read_all()
 
+    def look_after(self, wish: Upkeep) -> UpkeepReport:
+        """Compact, cluster and vacuum, as wished; takes a fresh snapshot."""
+        with storage_errors(self.uri):
+            self._table = self._load()
+            try:
+                return look_after_delta(self._table, self._spec, wish)
+            except CommitFailedError:
+                raise self._conflict() from None
+
+    def _conflict(self) -> CommitConflictError:
+        return CommitConflictError(
+            f"Another writer has changed {self.uri} in the meantime.",
+            hint="Try again; this is no error when shards work side by side.",
+        )
+
     def _query(self, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
         # DataFusion inside delta-rs: it honours deletion vectors, streams, and (unlike the Arrow
         # dataset of DeltaTable) leaves no threads behind that abort the interpreter at exit.
@@ -244,10 +259,7 @@ class DeltaCommitTable:
             # A replace is right only for the snapshot it was made from: it is never sent over another one.
             lost = known is None and isinstance(failure, CommitFailedError)
             if lost or (replace_where is not None and self._moved_past(base)):
-                raise CommitConflictError(
-                    f"Another writer has changed {self.uri} in the meantime.",
-                    hint="Try again; this is no error when shards work side by side.",
-                )
+                raise self._conflict()
         detail = "" if failure is None else f" ({explain(failure, self.uri).message})"
         raise UnknownCommitError(
             f"It is unknown whether commit {key.sequence} of {key.app_id} reached {self.uri}{detail}.",
@@ -270,7 +282,7 @@ class DeltaCommitTable:
                     # Without a time of its own an app transaction never expires.
                     app_transactions=[Transaction(key.app_id, key.sequence)],
                 ),
-                post_commithook_properties=_HOOKS,
+                post_commithook_properties=HOOKS,
             )
         except FOREIGN_ERRORS as error:
             return error

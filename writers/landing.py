@@ -58,11 +58,15 @@ def app_id(pipeline: str, dataset: str, shard: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LandingReceipt:
-    """Proof that rows and watermarks are in. `data` is None when only watermarks moved."""
+    """Proof that rows and watermarks are in. `data` is None when only watermarks moved.
+
+    `partitions`: the values of the partition column that rows went to.
+    """
 
     rows: int
     data: CommitReceipt | None
     watermarks: CommitReceipt
+    partitions: frozenset[str] = frozenset()
 
 
 class Landing:
@@ -196,7 +200,8 @@ class Landing:
         self._commits += 1
         if self._commits % _MANY_FILES == 0:
             self._compact(self._merged())
-        return LandingReceipt(stage.rows, data, watermarks)
+        partitions = frozenset(v for file in files for v in file.partition_values.values() if v is not None)
+        return LandingReceipt(stage.rows, data, watermarks, partitions)
 
     def _checked(self, stage: Stage, moves: Sequence[Move]) -> dict[str, Watermark]:
         """Apply the moves. Rows that no move accounts for would be read again and land twice."""

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-__all__ = ["DATASETS", "PI_TAGS", "PI_TIMESERIES", "PI_WATERMARKS", "TIMESTAMP", "Names", "TableSpec"]
+__all__ = [
+    "DATASETS",
+    "PI_CONNECTOR_METRICS",
+    "PI_TAGS",
+    "PI_TIMESERIES",
+    "PI_WATERMARKS",
+    "TIMESTAMP",
+    "Names",
+    "TableSpec",
+]
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -130,6 +139,37 @@ PI_WATERMARKS = TableSpec(
             _field("status", pa.string(), "ok, failed or stuck"),
             _field("last_error", pa.string(), "Why the tag is not ok"),
             _field("updated_at", TIMESTAMP, "When this row was written"),
+        ]
+    ),
+)
+
+PI_CONNECTOR_METRICS = TableSpec(
+    name="pi_connector_metrics",
+    home="monitoring_schema",
+    comment="One run of the connector, however it ended; a run that was killed has no row.",
+    stats_columns=("pipeline", "started_at"),
+    dictionary_columns=("pipeline", "shard", "status"),
+    schema=pa.schema(
+        [
+            _field("run_id", pa.string(), "Name of the run; the job's run id where a job started it"),
+            _field("pipeline", pa.string(), "Pipeline that was run"),
+            _field("shard", pa.string(), "Share of the tags that was run, 0-of-1 for all"),
+            _field("started_at", TIMESTAMP, "When the run began"),
+            _field("duration_seconds", pa.float64(), "How long it took"),
+            _field("status", pa.string(), "succeeded, incomplete, interrupted or failed"),
+            _field("tags_requested", pa.int64(), "Tags the configuration selects"),
+            _field("tags_extracted", pa.int64(), "Tags read to the end of their window"),
+            _field("tags_failed", pa.int64(), "Tags that could not be read"),
+            _field("records_written", pa.int64(), "Events committed"),
+            _field("requests", pa.int64(), "Requests answered or failed, repetitions included"),
+            _field("retries", pa.int64(), "Requests that were repetitions"),
+            _field("throttled", pa.int64(), "Requests the server refused as too many"),
+            _field("bytes_fetched", pa.int64(), "Bytes received from the source"),
+            _field("commits", pa.int64(), "Commits made"),
+            _field("freshness_p50_seconds", pa.float64(), "How far the watermarks lay behind, at the end: median tag"),
+            _field("freshness_p95_seconds", pa.float64(), "The same: 95 % of the tags are no further behind"),
+            _field("freshness_max_seconds", pa.float64(), "The same: the tag that is furthest behind"),
+            _field("error", pa.string(), "Why the run did not do everything"),
         ]
     ),
 )

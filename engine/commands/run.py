@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .options import as_json, configured, examples
+
+if TYPE_CHECKING:
+    from ..telemetry.report import RunReport
 
 __all__ = ["run"]
 
@@ -27,6 +32,7 @@ _DATASETS = frozenset({"recorded", "tags"})
 @click.option("--end", metavar="TIME", help="End, not included. Without it: the server's present, less the lag.")
 @click.option("--datasets", metavar="NAMES", help="What to read: recorded,tags.")
 @click.option("--shard", metavar="I/N", help="Take the share I (from 0) of N of all tags, for example 0/4.")
+@click.option("--run-id", metavar="ID", help="Name of the run in logs, commits and metrics. Without it: a new one.")
 @click.option("--follow", is_flag=True, help="Not in this version: schedule runs instead.")
 @as_json
 def run(
@@ -38,9 +44,10 @@ def run(
     end: str | None,
     datasets: str | None,
     shard: str | None,
+    run_id: str | None,
     follow: bool,
     json_wanted: bool,
-) -> int:
+) -> RunReport:
     """Read recorded values and tags into the tables.
 
     Continues where the last run of the pipeline ended. What was read is committed, with its
@@ -56,14 +63,14 @@ def run(
     console = errors()
     found = loaded(path, (*overrides, *_as_overrides(mode=mode, start_date=start, end_date=end)), console)
     part = Shard.parse(shard) if shard else Shard()
-    report = run_job(found.config, shard=part, console=console, warnings=found.warnings)
+    report = run_job(found.config, shard=part, run_id=run_id or None, console=console, warnings=found.warnings)
     if json_wanted:
         print_json(report.as_dict())
     else:
         print_summary(results(), report, found.config, repeat=same_place(path, overrides))
     if report.error is not None:
         tell_error(report.error.message, report.error.hint)
-    return report.exit_code
+    return report
 
 
 def _as_overrides(**given: str | None) -> tuple[str, ...]:

@@ -1,40 +1,24 @@
 """How a pipeline stands: from its watermarks and its newest commits to what a person wants to know. Pure.
 
-Freshness is how far a tag's watermark lies behind a given now. Invariant: every tag is counted in
-exactly one bucket of the histogram, or among the tags of which nothing is read yet.
+Invariant: every tag is among those whose freshness is told, or among those of which nothing is read yet.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from writers import Watermark
 from writers.history import Commit
 
 from ..model import Micros
+from ..telemetry.freshness import Freshness, freshness
 
-__all__ = ["BUCKETS", "Freshness", "LastRun", "Standing", "freshness", "last_runs", "standing"]
+__all__ = ["LastRun", "Standing", "last_runs", "standing", "with_metrics"]
 
-# Upper bounds in seconds, not included, and how they are called.
-BUCKETS = (
-    (60, "< 1 min"), (300, "< 5 min"), (900, "< 15 min"), (3_600, "< 1 h"), (21_600, "< 6 h"), (86_400, "< 1 d"),
-    (604_800, "< 7 d"),
-)  # fmt: skip
-_OLDEST = "7 d and more"
 # A tag that is this much behind the freshest one is not just waiting for its turn.
 _BEHIND: Micros = 3_600_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Freshness:
-    """Seconds behind now, over all tags, and how many tags lie in which bucket."""
-
-    p50: float
-    p95: float
-    worst: float
-    histogram: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +37,20 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """What the log knows of a run: its newest commit and its events; `or_more` where older commits were not looked at."""
+    """What is known of a run: its newest commit and its events; `or_more` where older commits were not looked at.
+
+    What only the metrics table knows is left empty for a run that has no row there: one at work, or killed.
+    """
 
     run_id: str
     shard: str
     ended_at: Micros
     events: int
     or_more: bool = False
+    status: str = ""
+    duration_seconds: float | None = None
+    tags_failed: int = 0
+    error: str | None = None
 
 
 def standing(marks: Mapping[str, Watermark], now: Micros) -> Standing:
@@ -81,29 +72,6 @@ def standing(marks: Mapping[str, Watermark], now: Micros) -> Standing:
     )
 
 
-def freshness(highs: Iterable[Micros], now: Micros) -> Freshness | None:
-    """How fresh tags are whose watermarks stand there; None without any."""
-    ages = sorted((now - high) / 1e6 for high in highs)
-    if not ages:
-        return None
-    bounds = [bound for bound, _ in BUCKETS]
-    names = [*(name for _, name in BUCKETS), _OLDEST]
-    counts = [0] * len(names)
-    for age in ages:
-        counts[bisect_right(bounds, age)] += 1
-    return Freshness(
-        p50=_percentile(ages, 50),
-        p95=_percentile(ages, 95),
-        worst=ages[-1],
-        histogram=tuple(zip(names, counts, strict=True)),
-    )
-
-
-def _percentile(ordered: Sequence[float], share: int) -> float:
-    """The nearest rank: a value that at least `share` of 100 do not exceed."""
-    return ordered[max(0, -(-len(ordered) * share // 100) - 1)]
-
-
 def last_runs(
     pipeline: str, data: Sequence[Commit], watermarks: Sequence[Commit], *, limit: int
 ) -> tuple[LastRun, ...]:
@@ -118,3 +86,23 @@ def last_runs(
         known = runs.get(commit.run_id, LastRun(commit.run_id, shard, commit.at, 0, commit.run_id == cut))
         runs[commit.run_id] = replace(known, ended_at=max(known.ended_at, commit.at), events=known.events + rows)
     return tuple(sorted(runs.values(), key=lambda run: -run.ended_at)[:limit])
+
+
+def with_metrics(logged: Sequence[LastRun], rows: Sequence[Mapping[str, Any]], *, limit: int) -> tuple[LastRun, ...]:
+    """The newest runs, by what the metrics table says, and by the log where it says nothing."""
+    told = [
+        LastRun(
+            row["run_id"],
+            row["shard"],
+            row["started_at"] + int(row["duration_seconds"] * 1e6),
+            row["records_written"],
+            status=row["status"],
+            duration_seconds=row["duration_seconds"],
+            tags_failed=row["tags_failed"],
+            error=row["error"],
+        )
+        for row in rows
+    ]
+    known = {(run.run_id, run.shard) for run in told}
+    others = (run for run in logged if (run.run_id, run.shard) not in known)
+    return tuple(sorted((*told, *others), key=lambda run: -run.ended_at)[:limit])

@@ -70,14 +70,15 @@ def status(path: str | None, overrides: tuple[str, ...], limit: int, json_wanted
 
 def look(config: Config, now: Micros) -> Status:
     """Read what the tables say of the pipeline. Creates nothing where nothing is yet."""
-    from writers.tables import PI_TIMESERIES, PI_WATERMARKS
+    from writers import PI_TIMESERIES, PI_WATERMARKS, newest_runs
 
     from ..wiring import lakehouse_of, watermarks_of
-    from .standing import last_runs, standing
+    from .standing import last_runs, standing, with_metrics
 
     lakehouse = lakehouse_of(config)
+    rows = newest_runs(lakehouse, config.pipeline, limit=_RUNS)
     if not lakehouse.table(PI_WATERMARKS).exists():
-        return Status(config.pipeline, now, standing({}, now), (), {}, {})
+        return Status(config.pipeline, now, standing({}, now), with_metrics((), rows, limit=_RUNS), {}, {})
     found = standing(watermarks_of(config), now)
     data, marks = (_commits(config, lakehouse.table(spec).uri) for spec in (PI_TIMESERIES, PI_WATERMARKS))
     shards = lakehouse.shards_seen(config.pipeline)
@@ -86,7 +87,7 @@ def look(config: Config, now: Micros) -> Status:
         config.pipeline,
         now,
         found,
-        last_runs(config.pipeline, data, marks, limit=_RUNS),
+        with_metrics(last_runs(config.pipeline, data, marks, limit=_RUNS), rows, limit=_RUNS),
         _names(config, found),
         {shard: holder for shard, holder in holders.items() if holder is not None},
         open_ended=config.extraction.end_date is None,

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from writers import Watermark
 
-from .standing import Freshness, Standing
+from ..telemetry.freshness import Freshness
+from .standing import LastRun, Standing
 from .status import Status
 from .terminal import ago, count, lasting, marks, plain, reason, stamp
 
@@ -100,6 +101,16 @@ def _print_tags(console: Console, title: str, tags: tuple[Watermark, ...], found
         console.print(Text(f"  {plain(name)} ({upto}){why}"), soft_wrap=True)
 
 
+def _went(run: LastRun) -> str:
+    parts = [run.status] if run.status else []
+    parts.append(f"{count(run.events, 'event')}{' or more' if run.or_more else ''}")
+    if run.duration_seconds is not None:
+        parts.append(lasting(run.duration_seconds))
+    if run.tags_failed:
+        parts.append(f"{count(run.tags_failed, 'tag')} failed")
+    return ", ".join(parts) + (f" ({plain(run.error)})" if run.error else "")
+
+
 def _print_runs(console: Console, found: Status) -> None:
     if found.runs:
         console.print(Text("Last runs", style="bold"))
@@ -107,8 +118,7 @@ def _print_runs(console: Console, found: Status) -> None:
     for run in found.runs:
         shard = f", shard {run.shard}" if sharded else ""
         when = f"{stamp(run.ended_at)} ({ago((found.now - run.ended_at) / 1e6)})"
-        events = f"{count(run.events, 'event')}{' or more' if run.or_more else ''}"
-        console.print(Text(f"  {when}  run {run.run_id}{shard}: {events}"), soft_wrap=True)
+        console.print(Text(f"  {when}  run {run.run_id}{shard}: {_went(run)}"), soft_wrap=True)
     for shard, holder in found.holders.items():
         console.print(Text(f"At work on shard {shard}: {holder}", style="bold cyan"), soft_wrap=True)
     if found.standing.tags and not found.holders:

@@ -62,7 +62,7 @@ def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else _UNWATCHED_WIDTH
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, force_jupyter=False)
 
 
 def tell_error(message: str, hint: str = "") -> None:

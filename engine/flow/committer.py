@@ -163,6 +163,7 @@ class Committer:
                 size_bytes=data.size_bytes if data else 0,
                 stage_secs=pending.stage_secs,
                 commit_secs=monotonic() - began,
+                partitions=receipt.partitions,
             )
         )
 

@@ -105,6 +105,7 @@ class Committed:
     size_bytes: int
     stage_secs: float
     commit_secs: float
+    partitions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

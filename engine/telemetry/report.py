@@ -9,6 +9,7 @@ from typing import Any
 
 from config.errors import ExtractError
 
+from . import report_text
 from .events import (
     Answered,
     Committed,
@@ -22,7 +23,7 @@ from .events import (
     TagsSynced,
 )
 
-__all__ = ["EXIT_INTERRUPTED", "RunReport", "Tally", "peak_rss_bytes"]
+__all__ = ["EXIT_INTERRUPTED", "RunFailedError", "RunReport", "Tally", "peak_rss_bytes"]
 
 EXIT_INTERRUPTED = 130
 # A report names this many failed tags; all of them are in the checkpoint table.
@@ -53,6 +54,7 @@ class Tally:
     answers: int = 0
     body_bytes: int = 0
     requests_failed: int = 0
+    partitions: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(
         default_factory=lambda: {"discover": 0.0, "fetch": 0.0, "decode": 0.0, "stage": 0.0, "commit": 0.0}
     )
@@ -83,6 +85,7 @@ class Tally:
                 self.commits += 1
                 self.records_written += event.rows
                 self.watermarks_moved += event.tags
+                self.partitions |= event.partitions
                 self.files += event.files
                 self.bytes_written += event.size_bytes
                 self.seconds["stage"] += event.stage_secs
@@ -91,7 +94,11 @@ class Tally:
                 pass
 
 
-@dataclass(frozen=True, slots=True)
+class RunFailedError(ExtractError):
+    """A run has left something undone."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RunReport:
     """What a run did, and what it left undone.
 
@@ -130,6 +137,22 @@ class RunReport:
         if self.error is not None:
             return self.error.exit_code
         return {"succeeded": 0, "interrupted": EXIT_INTERRUPTED}.get(self.status, 1)
+
+    def failure(self) -> str | None:
+        """One sentence on what is left undone and why; None where all is done."""
+        return None if self.exit_code == 0 else report_text.failure(self)
+
+    def raise_for_status(self) -> None:
+        """Raise `RunFailedError` unless everything was done: for notebooks that run as jobs."""
+        said = self.failure()
+        if said is not None:
+            raise RunFailedError(said)
+
+    def __repr__(self) -> str:
+        return report_text.line(self)
+
+    def _repr_html_(self) -> str:
+        return report_text.html(self)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""

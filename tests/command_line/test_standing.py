@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import StorageError
-from engine.commands.standing import BUCKETS, LastRun, freshness, last_runs, standing
+from engine.commands.standing import LastRun, last_runs, standing
 from engine.commands.status import Status
 from engine.commands.status_view import headline
+from engine.telemetry.freshness import BUCKETS, freshness
 from writers import Watermark
 from writers.history import Commit, newest_commits, parse_commit
 from writers.probe import probe_writing

@@ -116,12 +116,11 @@ def test_keys_without_effect_are_named_once_each():
     document = {
         "schedule": {"cron_expression": "0 0/5 * * * ?"},
         "performance": {"spark_partitions": 200, "optimize_after_write": True, "zorder_columns": ["tag_webid"]},
+        "monitoring": {"metrics": False},
     }
     assert warnings_of(document) == (
         "schedule.cron_expression has no effect: the schedule of the job decides when it runs",
         "performance.spark_partitions has no effect: values are read without Spark",
-        "performance.optimize_after_write has no effect: this version does not compact; run OPTIMIZE in the workspace",
-        "performance.zorder_columns has no effect: this version does not compact; run OPTIMIZE in the workspace",
     )
 
 

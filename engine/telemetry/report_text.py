@@ -1,0 +1,88 @@
+"""A run report in words: a line, a table for notebooks, and what to say of a run that fell short. Pure.
+
+Renders; counts nothing itself. Invariant: whatever comes from a server is escaped, and shortened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .report import RunReport
+
+__all__ = ["failure", "html", "line"]
+
+_TAGS_NAMED = 3
+_TAGS_LISTED = 20
+_LONGEST_REASON = 200
+_COLOURS = {"succeeded": "#1a7f37", "incomplete": "#9a6700", "interrupted": "#9a6700"}
+
+
+def line(report: RunReport) -> str:
+    """What `repr` shows."""
+    return (
+        f"RunReport({report.status}: run {report.run_id} of pipeline {report.pipeline}, "
+        f"{report.tags_extracted:,} of {report.tags_requested:,} tags, {report.records_written:,} events "
+        f"in {report.duration_seconds:.1f} s)"
+    )
+
+
+def failure(report: RunReport) -> str:
+    """Why a run that is not a success is none: the error that stopped it, the tags it failed, what is left."""
+    parts = []
+    if report.error is not None:
+        parts.append(f"{report.error.message}{f' ({report.error.hint})' if report.error.hint else ''}")
+    if report.tags_failed:
+        named = "; ".join(f"{tag}: {_short(reason)}" for tag, reason in report.tags_failed[:_TAGS_NAMED])
+        more = "; ..." if len(report.tags_failed) > _TAGS_NAMED else ""
+        parts.append(f"{_tags(len(report.tags_failed))} failed: {named}{more}")
+    if report.tags_undone:
+        parts.append(f"{_tags(report.tags_undone)} not finished")
+    if report.status == "interrupted":
+        parts.append("what was complete is in the tables, running again continues there")
+    return f"run {report.run_id} of pipeline {report.pipeline} is {report.status}: {'. '.join(parts)}"
+
+
+def html(report: RunReport) -> str:
+    """What a notebook shows."""
+    rows = "".join(
+        f'<tr><th style="text-align:left;vertical-align:top">{escape(name)}</th>'
+        f'<td style="text-align:left">{escape(text)}</td></tr>'
+        for name, text in _facts(report)
+    )
+    colour = _COLOURS.get(report.status, "#cf222e")
+    title = (
+        f'<b style="color:{colour}">{escape(report.status)}</b> '
+        f"run {escape(report.run_id)} of pipeline {escape(report.pipeline)}"
+    )
+    return f"<div>{title}<table>{rows}</table></div>"
+
+
+def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
+    yield "tags", f"{report.tags_extracted:,} of {report.tags_requested:,} read up to {report.until}"
+    yield "events", f"{report.records_written:,} written in {report.duration_seconds:.1f} s"
+    yield "requests", f"{report.requests:,}, {report.retries:,} repeated, {report.throttled:,} refused as too many"
+    yield "commits", f"{report.commits:,} with {report.files_written:,} files; {report.watermarks_moved:,} watermarks"
+    yield from report.tables.items()
+    for warning in report.warnings:
+        yield "warning", warning
+    if report.error is not None:
+        yield "stopped by", report.error.message
+        if report.error.hint:
+            yield "what to do", report.error.hint
+    if report.tags_undone:
+        yield "not finished", _tags(report.tags_undone)
+    for tag, reason in report.tags_failed[:_TAGS_LISTED]:
+        yield "failed", f"{tag}: {_short(reason)}"
+    if len(report.tags_failed) > _TAGS_LISTED:
+        yield "failed", f"and {len(report.tags_failed) - _TAGS_LISTED:,} more"
+
+
+def _tags(number: int) -> str:
+    return f"{number:,} tag{'' if number == 1 else 's'}"
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."

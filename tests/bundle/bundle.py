@@ -1,0 +1,61 @@
+"""The bundle as plain values, put together and filled in as the CLI does, in as far as these files need it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def files() -> list[Path]:
+    return sorted([*ROOT.glob("resources/*.yml"), *ROOT.glob("resources/variants/*.yml")])
+
+
+def definition() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "databricks.yml").read_text())
+
+
+def jobs() -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Every job, the variants included, with the file it stands in."""
+    found = {}
+    for file in files():
+        for name, job in yaml.safe_load(file.read_text())["resources"]["jobs"].items():
+            assert name not in found, name
+            found[name] = (file, job)
+    return found
+
+
+def variables(target: str) -> dict[str, Any]:
+    bundle = definition()
+    values = {name: each.get("default") for name, each in bundle["variables"].items()}
+    return {**values, **bundle["targets"][target].get("variables", {})}
+
+
+def filled_in(value: Any, target: str) -> Any:
+    """`value` with every `${...}` put in; one that nothing stands for is an error."""
+    known = {
+        **{f"var.{name}": each for name, each in variables(target).items()},
+        "workspace.file_path": str(ROOT),
+        "bundle.name": "osipi-connector",
+        "bundle.target": target,
+    }
+    match value:
+        case dict():
+            return {key: filled_in(each, target) for key, each in value.items()}
+        case list():
+            return [filled_in(each, target) for each in value]
+        case str() if whole := _REFERENCE.fullmatch(value):
+            return known[whole[1]]  # a reference that is all there is keeps its type
+        case str():
+            return _REFERENCE.sub(lambda found: str(known[found[1]]), value)
+    return value
+
+
+def tasks(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tasks that call us, those inside a for_each_task included."""
+    return [task["for_each_task"]["task"] if "for_each_task" in task else task for task in job["tasks"]]

@@ -1,0 +1,128 @@
+"""The bundle, held against the types of the Jobs API, our own entry points, options and configuration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+
+import pytest
+from databricks.sdk.service.jobs import JobSettings
+
+import config
+from engine.cli import commands
+from engine.plan.shards import Shard
+
+from .bundle import ROOT, definition, filled_in, jobs, tasks, variables
+
+TARGETS = ("dev", "prod")
+JOBS = jobs()
+TASKS = [(name, n) for name, (_, job) in JOBS.items() for n in range(len(job["tasks"]))]
+
+
+def task(target: str, name: str, number: int):
+    return tasks(filled_in(JOBS[name][1], target))[number]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", JOBS)
+def test_every_key_of_every_job_is_one_of_the_jobs_api(name, target):
+    """What the API's types do not know is lost on the way through them, so a misspelt key comes up missing."""
+    job = filled_in(JOBS[name][1], target)
+    assert JobSettings.from_dict(job).as_dict() == job
+
+
+def test_the_round_trip_notices_a_misspelt_key():
+    job = filled_in(JOBS["osipi_connector_job"][1], "dev")
+    job["tasks"][0]["max_retreis"] = 2
+    assert JobSettings.from_dict(job).as_dict() != job
+
+
+def test_each_target_fills_in_every_reference_and_uses_every_variable():
+    text = (ROOT / "databricks.yml").read_text() + "".join(file.read_text() for file, _ in JOBS.values())
+    for target in TARGETS:
+        filled_in(definition()["targets"][target], target)
+        assert set(definition()["targets"][target]["variables"]) <= set(definition()["variables"])
+    assert [name for name in definition()["variables"] if f"${{var.{name}}}" not in text] == []
+
+
+def test_overrides_of_a_target_are_of_jobs_that_exist_and_fit():
+    for name, override in definition()["targets"]["prod"]["resources"]["jobs"].items():
+        job = filled_in({**JOBS[name][1], **override}, "prod")
+        assert JobSettings.from_dict(job).as_dict() == job
+
+
+def test_what_is_included_exists_and_the_variants_are_named():
+    text = (ROOT / "databricks.yml").read_text()
+    for file, _ in JOBS.values():
+        path = file.relative_to(ROOT)
+        assert path.parent.name == "resources" or f"# - {path.as_posix()}" in text
+    assert definition()["include"] == ["resources/*.job.yml"]
+
+
+@pytest.mark.parametrize(("name", "number"), TASKS)
+def test_each_task_calls_an_entry_point_of_ours(name, number):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    called = task("dev", name, number)["python_wheel_task"]
+    assert called["package_name"] == project["name"]
+    assert called["entry_point"] in project["entry-points"]["databricks.wheel_task"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("name", "number"), TASKS)
+def test_its_parameters_are_options_we_have_and_make_a_configuration(name, number, target):
+    called = task(target, name, number)["python_wheel_task"]
+    command = commands.commands[called["entry_point"]]
+    given = command.make_context(called["entry_point"], list(called["parameters"])).params
+    loaded = config.load(given["path"], given["overrides"], env={}).config
+    assert loaded.unity_catalog.schema_name == variables(target)["schema"]
+    if called["entry_point"] != "maintain":
+        config.check_runnable(loaded)
+        assert loaded.pi_web_api.secrets_scope == "pi-connector"
+    if called["entry_point"] == "run":
+        assert given["run_id"] == "{{job.run_id}}"
+
+
+def test_the_shards_are_all_of_one_division():
+    shards = [Shard.parse(text) for text in json.loads(variables("dev")["shards"])]
+    assert sorted(shard.index for shard in shards) == list(range(shards[0].count))
+    assert {shard.count for shard in shards} == {len(shards)}
+    loop = JOBS["osipi_connector_sharded_job"][1]["tasks"][0]["for_each_task"]
+    assert "--shard={{input}}" in loop["task"]["python_wheel_task"]["parameters"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_wheel_is_where_the_build_line_puts_it(name):
+    file, job = JOBS[name]
+    wheels = [each for env in job.get("environments", ()) for each in env["spec"]["dependencies"]]
+    wheels += [library["whl"] for each in tasks(job) for library in each.get("libraries", ())]
+    assert wheels
+    for wheel in wheels:
+        assert (file.parent / wheel).resolve().parent == ROOT / "dist"
+
+
+def test_the_build_line_builds_one_wheel_of_this_version(tmp_path):
+    """Run in a copy of what git knows, where a wheel of another version lies in the way."""
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in names:
+        if name.split("/")[0] in {
+            "config",
+            "writers",
+            "engine",
+            "osipi_connector.py",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+        }:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/osipi_connector-0.0.1-py3-none-any.whl").touch()
+    line = definition()["artifacts"]["osipi_connector"]["build"]
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert [path.name for path in (tmp_path / "dist").iterdir()] == [f"osipi_connector-{version}-py3-none-any.whl"]

@@ -1,0 +1,187 @@
+"""Every YAML, SQL and Python of the guides is loaded, run or parsed, and what they name exists."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+import sqlglot
+import yaml
+from deltalake import DeltaTable, QueryBuilder
+from sqlglot import exp
+
+import config
+import osipi_connector
+from engine.app import run
+from engine.cli import commands
+from tests.bundle.bundle import definition, jobs
+
+ROOT = Path(__file__).parents[2]
+GUIDES = ["docs/deployment.md", "docs/troubleshooting.md", "docs/upgrade.md"]
+# Privileges of Unity Catalog that the guides may speak of.
+PRIVILEGES = {
+    "USE CATALOG", "USE SCHEMA", "SELECT", "MODIFY", "CREATE TABLE", "EXTERNAL USE SCHEMA", "CREATE EXTERNAL TABLE",
+    "EXTERNAL USE LOCATION",
+}  # fmt: skip
+
+
+def blocks(language: str) -> list[tuple[str, int, str]]:
+    found = []
+    for guide in GUIDES:
+        texts = re.findall(rf"```{language}\n(.*?)```", (ROOT / guide).read_text(), flags=re.DOTALL)
+        found += [(guide, number, text) for number, text in enumerate(texts)]
+    return found
+
+
+def statements() -> list[str]:
+    return [text.strip() for _, _, block in blocks("sql") for text in block.split(";") if text.strip()]
+
+
+QUERIES = [text for text in statements() if text.startswith("SELECT")]
+OTHERS = [text for text in statements() if not text.startswith("SELECT")]
+
+
+@pytest.mark.parametrize(("guide", "number", "text"), blocks("yaml"))
+def test_every_configuration_loads(guide, number, text):
+    loaded = config.from_mapping(yaml.safe_load(text), env={})
+    assert loaded.warnings == (), (guide, number)
+
+
+@pytest.mark.parametrize(
+    ("guide", "number", "text"), [b for b in blocks("yaml") if "url:" in b[2] and "tag_name" in b[2]]
+)
+def test_every_whole_configuration_could_run(guide, number, text):
+    config.check_runnable(config.from_mapping(yaml.safe_load(text), env={}).config)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """The tables of a real run, one tag of which failed, under the names the guides use; and a stand-in for what
+    only a workspace has.
+    """
+    folder = tmp_path_factory.mktemp("lake")
+    document = {
+        "pipeline": "plant",
+        "development": {"simulator": {"tags": 5, "history": "2h"}},
+        "pi_web_api": {"auth_type": "anonymous"},
+        "extraction": {"tag_name_filter": "*", "tags": ["NOTHING"], "start_date": "now-1h"},
+        "storage": {"root": str(folder)},
+    }
+    asyncio.run(run(config.from_mapping(document, env={}).config))
+    database = duckdb.connect()
+    database.execute("SET TimeZone = 'UTC'")
+    database.execute("ATTACH ':memory:' AS main_catalog")
+    for path in sorted(folder.glob("main/*/*/_delta_log")):
+        schema, name = path.parts[-3:-1]
+        table = DeltaTable(str(path.parent))
+        found = pa.table(QueryBuilder().register("t", table).execute("SELECT * FROM t").read_all())
+        database.execute(f"CREATE SCHEMA IF NOT EXISTS main_catalog.{schema}")
+        database.register("arriving", found)
+        database.execute(f"CREATE TABLE main_catalog.{schema}.{name} AS SELECT * FROM arriving")
+    database.execute("ATTACH ':memory:' AS system_catalog; CREATE SCHEMA system_catalog.billing")
+    database.execute(
+        "CREATE TABLE system_catalog.billing.usage AS SELECT DATE '2026-01-01' AS usage_date, 'JOBS' AS sku_name, "
+        "1.5 AS usage_quantity, MAP {'product': 'osipi-connector'} AS custom_tags"
+    )
+    yield database
+    database.close()
+
+
+def answer(database, query: str) -> list[dict]:
+    return pa.RecordBatchReader.from_stream(database.sql(for_duckdb(query))).read_all().to_pylist()
+
+
+def for_duckdb(query: str) -> str:
+    tree = sqlglot.parse_one(query, read="databricks")
+    for table in tree.find_all(exp.Table):
+        assert table.catalog in {"main", "system"}, query
+        table.set("catalog", exp.to_identifier(f"{table.catalog}_catalog"))
+    return tree.sql(dialect="duckdb")
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_runs_on_the_tables_of_a_run(lake, query):
+    found = answer(lake, query)
+    if "w.status <> 'ok'" not in query and "CURRENT_DATE()" not in query:
+        assert found
+
+
+def test_the_query_on_silence_says_nobody_is_silent(lake):
+    [query] = [text for text in QUERIES if "AS silent" in text]
+    assert answer(lake, query) == [{"silent": 0}]
+
+
+def test_the_query_on_runs_tells_of_the_failed_tag(lake):
+    [query] = [text for text in QUERIES if "run_id, shard" in text]
+    [row] = answer(lake, query)
+    assert row["status"] == "incomplete"
+    assert "NOTHING" in row["error"]
+
+
+@pytest.mark.parametrize("statement", OTHERS)
+def test_every_other_statement_is_one_a_workspace_knows(statement):
+    granted = re.fullmatch(
+        r"GRANT ([A-Z, ]+) ON (?:CATALOG main|SCHEMA main\.\w+|EXTERNAL LOCATION \w+) TO `[\w-]+`", statement
+    )
+    if granted:
+        assert set(granted[1].split(", ")) <= PRIVILEGES
+    elif statement.startswith("CREATE"):
+        assert isinstance(sqlglot.parse_one(statement, read="databricks"), exp.Create)
+    else:
+        assert re.fullmatch(
+            r"SHOW GRANTS `[\w-]+` ON SCHEMA main\.\w+|ALTER TABLE main(\.\w+){2} DROP FEATURE \w+", statement
+        )
+
+
+def test_the_grants_cover_every_schema_that_is_written_to():
+    names = config.UnityCatalog()
+    for schema in (names.schema_name, names.checkpoint_schema, names.monitoring_schema):
+        assert any(f"SELECT, MODIFY, CREATE TABLE, EXTERNAL USE SCHEMA ON SCHEMA main.{schema} " in s for s in OTHERS)
+
+
+class Secrets:
+    @staticmethod
+    def get(scope: str, key: str) -> str:
+        assert scope == "pi-connector"
+        return "https://pi.example/piwebapi" if key.endswith("url") else key
+
+
+class DBUtils:
+    secrets = Secrets()
+
+
+def test_the_notebooks_cell_makes_a_configuration_that_runs(monkeypatch):
+    [cell] = [text for _, _, text in blocks("python") if "PILakeflowConnector(config)" in text]
+    ran = []
+    monkeypatch.setattr(
+        osipi_connector.PILakeflowConnector, "run", lambda self: ran.append(config.check_runnable(self.config))
+    )
+    exec(compile(cell, "cell", "exec"), {"dbutils": DBUtils()})
+    assert ran == [None]
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_jobs_variables_commands_and_anchors_exist(guide):
+    text = (ROOT / guide).read_text()
+    known = set(jobs())
+    assert set(re.findall(r"\bosipi_connector_\w*job\b", text)) <= known
+    for command in re.findall(r"`osipi-connector ([a-z-]+)", text):
+        assert command in commands.commands
+    for other, anchor in re.findall(r"\]\(([\w.]*)#([\w-]+)\)", text):
+        target = (ROOT / "docs" / other).read_text() if other else text
+        anchors = {
+            re.sub(r"[^\w -]", "", h).lower().replace(" ", "-")
+            for h in re.findall(r"^#+ (.+)$", target, flags=re.MULTILINE)
+        }
+        assert anchor in anchors
+
+
+def test_the_variables_that_are_to_be_edited_are_those_of_the_bundle():
+    text = (ROOT / "docs/deployment.md").read_text()
+    listed = re.search(r"its variables \((.+?)\)\.", text, flags=re.DOTALL)
+    assert listed
+    assert set(re.findall(r"`(\w+)`", listed[1])) - {"prod"} <= set(definition()["variables"])

@@ -1,0 +1,142 @@
+"""Looking after tables changes no row, and nothing that exactness rests on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from config.errors import ConfigurationError
+from engine.app import run
+from engine.cli import main
+from engine.wiring import lakehouse_of
+from tests.landing.lake import Killed, Lake, kill_at, land
+from writers import PI_TIMESERIES, PI_WATERMARKS, MemoryLakehouse, Upkeep, look_after, open_lakehouse
+
+from .plants import plant
+
+DAY = 86_400_000_000
+EVERYTHING = Upkeep(cluster_by=("tag_webid", "timestamp"), vacuum_after=timedelta(0), orphans=True)
+
+
+def files(lake: Lake, spec=PI_TIMESERIES) -> Counter[str]:
+    """Live files by partition."""
+    table = DeltaTable(lake.lakehouse.table(spec).uri)
+    return Counter(Path(uri).parent.name for uri in table.file_uris())
+
+
+@pytest.fixture
+def lake(tmp_path) -> Lake:
+    """Two dates, three files each."""
+    lake = Lake(open_lakehouse(tmp_path))
+    landing = lake.opened()
+    for n in range(3):
+        for day in (0, 1):
+            land(landing, f"tag{day}", day * DAY + n * 10, day * DAY + n * 10 + 10)
+    return lake
+
+
+@pytest.mark.parametrize("wish", [Upkeep(), EVERYTHING], ids=["compact", "z-order and vacuum"])
+def test_rows_stay_files_go(lake, wish, tmp_path):
+    before = lake.events()
+    report = look_after(lake.lakehouse.table(PI_TIMESERIES), wish)
+    assert (report.files_before, report.files_after) == (6, 2)
+    assert lake.events() == before
+    if wish is EVERYTHING:
+        assert report.files_vacuumed == 6
+        assert len(list(tmp_path.rglob("pi_timeseries/*/*.parquet"))) == 2
+
+
+def test_only_the_named_dates_are_touched(lake):
+    look_after(lake.lakehouse.table(PI_TIMESERIES), Upkeep(partitions=frozenset({"1970-01-02"})))
+    assert files(lake) == {"partition_date=1970-01-01": 3, "partition_date=1970-01-02": 1}
+
+
+def test_the_next_commit_goes_on_counting(lake):
+    """App transactions outlive the rewriting of every file, and a checkpoint after it."""
+    for spec, wish in ((PI_TIMESERIES, EVERYTHING), (PI_WATERMARKS, Upkeep(vacuum_after=timedelta(0)))):
+        look_after(lake.lakehouse.table(spec), wish)
+        DeltaTable(lake.lakehouse.table(spec).uri).create_checkpoint()
+    landing = lake.opened()
+    land(landing, "tag0", 30, 35)
+    assert len(lake.events()) == 65
+    assert lake.opened().open()["tag0"].high == 35
+
+
+def test_a_run_at_work_meanwhile_is_not_disturbed(lake):
+    landing = lake.opened()
+    batch = landing.begin()
+    look_after(lake.lakehouse.table(PI_TIMESERIES), Upkeep(cluster_by=("tag_webid",)))
+    look_after(lake.lakehouse.table(PI_WATERMARKS), Upkeep())
+    batch.abort()
+    land(landing, "tag0", 30, 40)
+    land(landing, "tag0", 40, 50)
+    assert len(lake.events()) == 80
+
+
+def test_a_run_that_died_between_its_commits_is_still_finished(lake):
+    """Its watermark file is referred to by no version of the checkpoint table; upkeep of that leaves it alone."""
+    with pytest.raises(Killed):
+        land(lake.opened(on_step=kill_at("after_data_commit")), "tag0", 30, 40)
+    look_after(lake.lakehouse.table(PI_TIMESERIES), EVERYTHING)
+    look_after(lake.lakehouse.table(PI_WATERMARKS), Upkeep(vacuum_after=timedelta(0)))
+    assert lake.opened().open()["tag0"].high == 40
+    assert len(lake.events()) == 70
+
+
+def test_what_the_catalog_looks_after_is_left_alone():
+    report = look_after(MemoryLakehouse().table(PI_TIMESERIES), Upkeep())
+    assert "the catalog looks after it" in report.skipped
+
+
+async def test_a_run_compacts_the_dates_it_wrote_to_and_no_others(tmp_path):
+    settings = plant(
+        tmp_path,
+        development={"simulator": {"tags": 2, "history": "50h"}},
+        extraction={"tag_name_filter": "*", "start_date": "now-50h", "end_date": "now-49h"},
+    )
+    lake = Lake(lakehouse_of(settings))
+    await run(settings)
+    old = set(files(lake))
+    once = {"optimize_after_write": True, "zorder_columns": ["tag_webid", "timestamp"], "commit_rows": 1}
+    recent = {"tag_name_filter": "*", "end_date": "now-1m", "request_mode": "single", "max_count_per_tag": 200}
+    await run(plant(tmp_path, extraction=recent, performance=once | {"optimize_after_write": False}))
+    scattered = files(lake)
+    assert max(scattered.values()) > 1
+    await run(plant(tmp_path, extraction={**recent, "end_date": "now-30s"}, performance=once))
+    await run(plant(tmp_path, extraction=recent | {"end_date": "now"}, performance=once))
+    today = max(files(lake))
+    assert files(lake)[today] == 1
+    assert old <= set(files(lake))
+    versions = lakehouse_of(settings).table(PI_TIMESERIES).open().last_sequence("osipi/p/recorded/0-of-1")
+    assert versions > 2
+
+
+async def test_columns_that_cannot_be_clustered_by_are_refused_before_anything(tmp_path):
+    settings = plant(tmp_path, performance={"zorder_columns": ["partition_date", "tga"]})
+    with pytest.raises(ConfigurationError, match="partition_date, tga"):
+        await run(settings)
+    assert not (tmp_path / "main").exists()
+
+
+def test_the_command_looks_after_every_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["run", "--set", "development.simulator.tags=3"]) == 0
+    capsys.readouterr()
+    assert main(["maintain", "--json"]) == 0
+    tables = {each["table"]: each for each in json.loads(capsys.readouterr().out)["tables"]}
+    assert tables["pi_connector_metrics"]["files_after"] == 1
+    assert tables["pi_watermarks"]["files_after"] == 1
+    assert main(["maintain"]) == 0
+    assert "pi_tags: 1 file, now 1" in capsys.readouterr().out
+    assert main(["run", "--set", "development.simulator.tags=3"]) == 0
+
+
+def test_a_retention_that_could_hurt_readers_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="at least 1d"):
+        plant(tmp_path, performance={"vacuum_after": "1h"})

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from .kernel import Kernel
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory) -> Path:
+    """The wheel, put where Python finds it, metadata included: what a job's library is."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    [path] = folder.glob("*.whl")
+    site = folder / "site"
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(site)
+    return site
+
+
+@pytest.fixture
+def kernel(installed, tmp_path):
+    started = Kernel(tmp_path, str(installed))
+    yield started
+    started.close()
