@@ -105,13 +105,14 @@ class _Run:
     async def go(self) -> RunReport:
         config, shard = self._config, self._shard
         try:
+            # A destination that cannot be is said before PI is asked for anything.
+            lakehouse = await asyncio.to_thread(lakehouse_of, config)
             async with connect(config, shard) as source:
                 self._source = source
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = (await find_tags(source.client, config.extraction)).share(shard)
                 self._inventory = inventory, monotonic()
                 self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
-                lakehouse = await asyncio.to_thread(lakehouse_of, config)
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
                 await asyncio.to_thread(lease.acquire)
                 try:
