@@ -57,6 +57,8 @@ class Face(BaseHTTPRequestHandler):
         payload = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(payload)))
+        if status == 429 and content.get("error", {}).get("type") != "ResourceExhaustedException":
+            self.send_header("Retry-After", "0")
         self.end_headers()
         self.wfile.write(payload)
 

@@ -69,6 +69,7 @@ class StandIn:
     forbidden: set[str] = field(default_factory=set)  # kinds of request
     lose: list[str] = field(default_factory=list)  # kinds of request whose next answer is lost
     drop: list[str] = field(default_factory=list)  # kinds of request that are lost themselves
+    throttle: list[str] = field(default_factory=list)  # kinds of request that come too soon
     asked: list[str] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     without_delta: bool = False
@@ -319,6 +320,9 @@ class StandIn:
             self.asked.append(kind)
             if kind in self.forbidden:
                 raise RefusalError(403, "PERMISSION_DENIED", f"no permission to {kind}")
+            if kind in self.throttle:
+                self.throttle.remove(kind)
+                raise RefusalError(429, "REQUEST_LIMIT_EXCEEDED")
             if kind in self.drop:
                 self.drop.remove(kind)
                 return True

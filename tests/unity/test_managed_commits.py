@@ -114,6 +114,14 @@ def test_a_lost_answer_is_looked_up_before_anything_is_sent_again(
     assert catalog.tables[NAME].latest == 2
 
 
+def test_being_asked_to_wait_is_no_failure(catalog: StandIn, opened: Opened) -> None:
+    catalog.throttle += ["load", "stage", "add-commit", "add-commit", "set-latest-backfilled-version", "credentials"]
+    add(opened().table(PI_TIMESERIES).open(), CommitKey(ME, 1), "a", 1)
+    assert "add-commit" not in catalog.throttle
+    assert catalog.asked.count("add-commit") == 3
+    assert stored(opened()) == [("a", 1)]
+
+
 def test_a_lost_answer_is_found_even_when_others_have_gone_on_and_published(catalog: StandIn, opened: Opened) -> None:
     """The catalog has forgotten who won our version; the published file knows."""
     table, other = opened().table(PI_TIMESERIES).open(), opened().table(PI_TIMESERIES)
@@ -246,6 +254,20 @@ def test_a_checkpoint_spares_readers_the_old_log(
     # The table still remembers what vacuum has to spare.
     [newest] = log.glob(f"{9:020}.checkpoint.*.json")
     assert sum("remove" in action for action in actions(newest)) == 5
+
+
+def test_a_table_that_was_made_anew_is_not_taken_for_the_old_one(catalog: StandIn, opened: Opened) -> None:
+    table = opened().table(PI_TIMESERIES).open()
+    add(table, CommitKey(ME, 1), "a", 1)
+    del catalog.tables[NAME]
+    other = opened().table(PI_TIMESERIES).open()
+    with pytest.raises(LostStateError, match="made anew"):
+        add(table, CommitKey(ME, 2), "a", 2)
+    for n in (1, 2, 3):
+        add(other, CommitKey(OTHER, n), "b", n)
+    with pytest.raises(LostStateError, match="made anew"):
+        add(table, CommitKey(ME, 2), "a", 2)
+    assert stored(opened()) == [("b", 1), ("b", 2), ("b", 3)]
 
 
 def test_a_replacement_is_never_made_over_rows_it_has_not_seen(opened: Opened) -> None:

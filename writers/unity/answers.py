@@ -53,6 +53,13 @@ class Answer:
         return str(self._error.get("type") or self.body.get("error_code") or "")
 
     @property
+    def backlog(self) -> bool:
+        """Whether commits have to be published before the catalog takes another one. (Any other 429
+        only asks for patience.)
+        """
+        return self.status == 429 and self.kind.replace("_", "").lower().startswith("resourceexhausted")
+
+    @property
     def exists_already(self) -> bool:
         """Whether somebody has made it before us; the APIs say so with 400 or 409, in two spellings."""
         return self.status in {400, 409} and "alreadyexists" in self.kind.replace("_", "").lower()

@@ -168,7 +168,7 @@ class DeltaApi:
             return Reply.RATIFIED, LoadedTable.parse(answer.body)
         if answer.status == 409:
             return Reply.TAKEN, None
-        if answer.status == 429 and answer.kind in {"ResourceExhaustedException", "RESOURCE_EXHAUSTED"}:
+        if answer.backlog:
             return Reply.FULL, None
         if answer.status >= 500:
             return Reply.OPEN, None

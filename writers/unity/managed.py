@@ -41,7 +41,7 @@ from .names import TableName
 from .publish import publish
 from .ratify import ratify
 from .reading import read_files, scan_tags
-from .refuse import refuse_foreign, refuse_shape
+from .refuse import refuse_foreign, refuse_replaced, refuse_shape
 from .snapshot import Snapshot
 
 __all__ = ["ManagedTable"]
@@ -245,6 +245,7 @@ class ManagedTable:
     def _catch_up(self, replace_where: Mapping[str, str] | None) -> None:
         """Read what others have committed, and look whether our commit is still right on top of it."""
         table = self._api.load(self._name)
+        refuse_replaced(self._name, self._table_id, table)
         refuse_foreign(self._name, table)
         for version, actions in read_entries(self.place, table, self._snapshot.version + 1):
             entry = parse_entry(version, encode(a for a in actions if "txn" in a or "commitInfo" in a))

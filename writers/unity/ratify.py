@@ -14,6 +14,7 @@ from .delta_api import DeltaApi, LoadedTable, Proposal, Reply
 from .history import published_path, staged_path
 from .names import TableName
 from .publish import publish
+from .refuse import refuse_replaced
 from .verdict import Verdict, verdict
 
 __all__ = ["ratify"]
@@ -36,6 +37,7 @@ def ratify(
                 return table
             answer_lost = answer_lost or reply is Reply.OPEN
             table = api.load(name)
+            refuse_replaced(name, table_id, table)
             match _judge(place, proposal, content, table):
                 case Verdict.WON:
                     return table

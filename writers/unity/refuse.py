@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from config.errors import SchemaDriftError
+from config.errors import LostStateError, SchemaDriftError
 
 from ..drift import TableShape, check_shape
 from ..tables import TableSpec
@@ -19,7 +19,7 @@ from .delta_api import LoadedTable
 from .names import TableName
 from .snapshot import Snapshot
 
-__all__ = ["refuse_foreign", "refuse_shape"]
+__all__ = ["refuse_foreign", "refuse_replaced", "refuse_shape"]
 
 
 def refuse_foreign(name: TableName, table: LoadedTable) -> None:
@@ -36,6 +36,15 @@ def refuse_foreign(name: TableName, table: LoadedTable) -> None:
             f"The table {name} is kept readable for Iceberg (UniForm), whose metadata we cannot write.",
             hint=f"ALTER TABLE {name.sql} UNSET TBLPROPERTIES ('delta.universalFormat.enabledFormats'), "
             "or configure another table name.",
+        )
+
+
+def refuse_replaced(name: TableName, table_id: str, table: LoadedTable) -> None:
+    """Refuse another table that has taken the name: its history is not the one we have read."""
+    if table.table_id != table_id:
+        raise LostStateError(
+            f"The table {name} was dropped, and made anew, while this run was writing to it.",
+            hint="Run again, if that was meant; watermarks may have to be rebuilt (rebuild-watermarks).",
         )
 
 

@@ -58,7 +58,15 @@ class Transport:
         return self._repeated("POST", path, body=body)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """POST once. Raises `UnavailableError` where nobody knows whether it has arrived."""
+        """POST once; again only if we were told to come back later, for then nothing has been done.
+
+        Raises `UnavailableError` where nobody knows whether it has arrived.
+        """
+        for attempt in range(1, _ATTEMPTS):
+            answer = self._send("POST", path, {}, body)
+            if answer.status != 429 or answer.backlog:
+                return answer
+            self._sleep(_pause(attempt, answer.retry_after_secs))
         return self._send("POST", path, {}, body)
 
     def _repeated(
