@@ -135,6 +135,7 @@ def _folded(runs: Mapping[str, list[dict[str, Any]]], figures: dict[str, float])
         "events": mine["records_written"],
         "events_per_second": rate,
         "seconds": mine["duration_seconds"],
+        "finding_tags_seconds": mine["seconds"]["discover"],
         "cpu_ns_per_event": mine["cpu_seconds"] / mine["records_written"] * 1e9,
         "peak_mib": max(run["peak_rss_bytes"] for run in runs["engine"]) / 2**20,
         "bytes_on_disk_per_event": mine["bytes_written"] / mine["records_written"],
