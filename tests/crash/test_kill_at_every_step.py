@@ -106,8 +106,8 @@ async def test_one_shard_killed_beside_another_that_lives(tmp_path: Path) -> Non
 
 async def test_twenty_kills_in_a_row_at_any_moment(tmp_path: Path) -> None:
     """The clock moves on, so that there is always something left to do when the next one is killed."""
-    tiny = {"performance": {"commit_rows": 40, "values_per_answer": 40}}
-    plant = plant_of(tmp_path / "lake", sections=tiny)
+    tiny = {"performance": {"commit_rows": 25, "values_per_answer": 25}}
+    plant = plant_of(tmp_path / "lake", tags=4, sections=tiny)
     dice = random.Random(20)
     now = BEGIN + HOUR
     kills = starts = 0
@@ -128,7 +128,7 @@ async def test_twenty_kills_in_a_row_at_any_moment(tmp_path: Path) -> None:
             kills += ended.code != 0
             reached += process.reached()[-1:] if ended.code else []
             assert_nothing_twice(plant, now)
-            now += 40 * MINUTE + 7
+            now += 30 * MINUTE + 7
         last = await run_of(tmp_path / "last", document()).end()
     assert last.code == 0, last
     assert len(set(reached)) >= 3, "the kills all met the same step"

@@ -222,4 +222,4 @@ class Plant:
 
 def run_sync(plant: Plant, now: int, **options: Any) -> RunReport:
     """For tests that are not coroutines, such as those of hypothesis."""
-    return asyncio.run(plant.run(now, **options))
+    return asyncio.run(asyncio.wait_for(plant.run(now, **options), 20))

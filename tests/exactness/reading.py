@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from .expected import COLUMNS, Row, exact_double
 
-__all__ = ["Mark", "is_table", "marks_in", "read_table", "rows_in", "version_of"]
+__all__ = ["Mark", "as_rows", "is_table", "marks_in", "read_table", "rows_in", "version_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,10 @@ def version_of(path: str | Path) -> int:
 
 def rows_in(path: str | Path) -> list[Row]:
     """Rows of a timeseries table, in no particular order."""
-    table = read_table(path)
+    return as_rows(read_table(path))
+
+
+def as_rows(table: pa.Table) -> list[Row]:
     assert table["ingestion_timestamp"].null_count == 0
     columns = {name: table[name].to_pylist() for name in COLUMNS if name not in {"timestamp", "partition_date"}}
     columns["timestamp"] = table["timestamp"].cast(pa.int64()).to_pylist()
