@@ -6,6 +6,7 @@ import json
 import subprocess
 import tomllib
 
+import click
 import pytest
 from databricks.sdk.service.jobs import JobSettings
 
@@ -73,7 +74,8 @@ def test_each_task_calls_an_entry_point_of_ours(name, number):
 def test_its_parameters_are_options_we_have_and_make_a_configuration(name, number, target):
     called = task(target, name, number)["python_wheel_task"]
     command = commands.commands[called["entry_point"]]
-    given = command.make_context(called["entry_point"], list(called["parameters"])).params
+    parent = click.Context(commands, **commands.context_settings)
+    given = command.make_context(called["entry_point"], list(called["parameters"]), parent=parent).params
     loaded = config.load(given["path"], given["overrides"], env={}).config
     assert loaded.unity_catalog.schema_name == variables(target)["schema"]
     if called["entry_point"] != "maintain":
