@@ -93,7 +93,8 @@ def _value_columns(
     if len(texts):
         values.put_texts(odd_at[texts], [odd[i] for i in texts.tolist()], tag_of, point_types)
     for i in others.tolist():
-        values.put(int(odd_at[i]), odd[i] if type(odd[i]) is Landed else land(odd[i]))
+        at, value = int(odd_at[i]), odd[i]
+        values.put(at, value if type(value) is Landed else land(value, point_types[tag_of[at]]))
     return values.columns()
 
 

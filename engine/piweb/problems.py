@@ -73,9 +73,9 @@ def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError |
     with none (a batch answers for its tags one by one) it is everybody's.
     """
     status = response.status
-    text = excerpt_of(response.body)
     if 200 <= status < 300:
-        return _error_in_success(response, what, text)
+        return _error_in_success(response, what)
+    text = excerpt_of(response.body)
     said = f"{what}: the server answered {status}" + (f": {text}" if text else "")
     if status in {401, 407}:
         return _not_known(response, said)
@@ -164,12 +164,12 @@ def _shorten(text: str) -> str:
     return text if len(text) <= _EXCERPT_CHARS else text[: _EXCERPT_CHARS - 1] + "…"
 
 
-def _error_in_success(response: Response, what: str, text: str) -> ExtractError | None:
+def _error_in_success(response: Response, what: str) -> ExtractError | None:
     """A proxy's page with a good status is no answer of PI's."""
-    if response.body.lstrip()[:1] != b"<":
+    if response.body[:100].lstrip()[:1] != b"<":
         return None
     return UnavailableError(
-        f"{what}: a web page came instead of an answer: {text}",
+        f"{what}: a web page came instead of an answer: {excerpt_of(response.body)}",
         hint="a proxy or a login page answers in place of PI Web API: check pi_web_api.url and the proxy",
     )
 

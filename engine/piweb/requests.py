@@ -8,6 +8,7 @@ change the meaning of a URL.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
@@ -45,6 +46,8 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 # maxCount of a page of points as installed servers take it.
 MAX_POINTS_PER_PAGE = 1_000
 
+# WebIDs are of these characters, which mean nothing in a URL.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EVENT_FIELDS = ("Timestamp", "Value", "Good", "Questionable", "Substituted", "Annotated", "Errors", "WebException")
 _STREAM_FIELDS = (*(f"Items.{name}" for name in _EVENT_FIELDS), "UnitsAbbreviation", "Errors", "WebException")
 _STREAMSET_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _STREAM_FIELDS))
@@ -72,9 +75,16 @@ def batch(asks: Sequence[Ask], base_url: str) -> Request:
     Raises `SplitError` if it would be longer than a server takes.
     """
     base_url = base_url.rstrip("/")
-    body = msgspec.json.encode(
-        {str(n): {"Method": "GET", "Resource": base_url + stream(ask).path} for n, ask in enumerate(asks)}
-    )
+    # Most asks of a batch share window and count, hence all of a query.
+    queries: dict[tuple[int, int, int], str] = {}
+    subs = {}
+    for n, ask in enumerate(asks):
+        key = (ask.start, ask.end, ask.max_count)
+        query = queries.get(key)
+        if query is None:
+            query = queries[key] = _query(*_recorded(ask))
+        subs[str(n)] = {"Method": "GET", "Resource": f"{base_url}{_recorded_path(ask)}?{query}"}
+    body = msgspec.json.encode(subs)
     if len(body) > MAX_BATCH_BYTES:
         raise SplitError(f"a batch of {len(asks)} tags is {len(body)} bytes long", hint="lower extraction.batch_size")
     return Request("POST", "/batch", body)
@@ -82,8 +92,7 @@ def batch(asks: Sequence[Ask], base_url: str) -> Request:
 
 def stream(ask: Ask) -> Request:
     """The recorded values of one tag."""
-    path = f"/streams/{_encode(ask.tag.web_id)}/recorded"
-    return _get(path, *_window(ask), ("selectedFields", ";".join(_STREAM_FIELDS)))
+    return _get(_recorded_path(ask), *_recorded(ask))
 
 
 def streamset(asks: Sequence[Ask]) -> Request:
@@ -193,6 +202,15 @@ def _streamset_head(ask: Ask) -> list[tuple[str, str]]:
     return [*_window(ask), ("selectedFields", ";".join(_STREAMSET_FIELDS)), *same_form]
 
 
+def _recorded_path(ask: Ask) -> str:
+    web_id = ask.tag.web_id
+    return f"/streams/{web_id if _PLAIN.fullmatch(web_id) else _encode(web_id)}/recorded"
+
+
+def _recorded(ask: Ask) -> list[tuple[str, str]]:
+    return [*_window(ask), ("selectedFields", ";".join(_STREAM_FIELDS))]
+
+
 def _window(ask: Ask) -> list[tuple[str, str]]:
     return [
         ("startTime", iso_text(ask.start)),
@@ -203,7 +221,11 @@ def _window(ask: Ask) -> list[tuple[str, str]]:
 
 
 def _get(path: str, *query: tuple[str, str]) -> Request:
-    return Request("GET", f"{path}?{'&'.join(f'{name}={_encode(value)}' for name, value in query)}")
+    return Request("GET", f"{path}?{_query(*query)}")
+
+
+def _query(*query: tuple[str, str]) -> str:
+    return "&".join(f"{name}={_encode(value)}" for name, value in query)
 
 
 def _encode(text: str) -> str:

@@ -10,7 +10,6 @@ not handed over with it or before it.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -100,10 +99,11 @@ class Plan:
         self.span_done = 0
         self.expected_values = 0.0
         self.earliest: Micros | None = None
-        self._unfinished: Counter[str] = Counter()  # readings left, by WebID
+        self._unfinished: dict[str, int] = {}  # readings left, by WebID
         kept = [r for r in readings if not r.finished]
         for reading in kept:
-            self._unfinished[reading.tag.web_id] += 1
+            web_id = reading.tag.web_id
+            self._unfinished[web_id] = self._unfinished.get(web_id, 0) + 1
             self.earliest = reading.start if self.earliest is None else min(self.earliest, reading.start)
             self.span_total += reading.end - reading.start
             self.expected_values += reading.rate * (reading.end - reading.start)
@@ -269,9 +269,9 @@ class Plan:
 
     def _finish(self, reading: Reading) -> None:
         web_id = reading.tag.web_id
-        self._unfinished[web_id] -= 1
-        if not self._unfinished[web_id]:
-            del self._unfinished[web_id]
+        left = self._unfinished.pop(web_id) - 1
+        if left:
+            self._unfinished[web_id] = left
 
     def _move_out(self, lane: Lane, readings: Sequence[Reading]) -> None:
         """Put readings into a lane of their own, which is ready at once."""
