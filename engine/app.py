@@ -96,6 +96,7 @@ class _Run:
         self._began = monotonic()
         self._started_at = wall_micros()
         self._source: Connection | None = None
+        self._lakehouse: Lakehouse | None = None
         self._inventory: tuple[Inventory, float] | None = None  # and when it was found
         self._marks: Mapping[str, Watermark] = {}
         # One thread, so that the tables of a run are touched by one call at a time, in order.
@@ -105,13 +106,14 @@ class _Run:
     async def go(self) -> RunReport:
         config, shard = self._config, self._shard
         try:
+            # A destination that cannot be is said before PI is asked for anything.
+            self._lakehouse = lakehouse = await asyncio.to_thread(lakehouse_of, config)
             async with connect(config, shard) as source:
                 self._source = source
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = (await find_tags(source.client, config.extraction)).share(shard)
                 self._inventory = inventory, monotonic()
                 self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
-                lakehouse = await asyncio.to_thread(lakehouse_of, config)
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
                 await asyncio.to_thread(lease.acquire)
                 try:
@@ -267,10 +269,11 @@ class _Run:
 
     async def _add_row(self, row: Mapping[str, Any]) -> None:
         """Add to the metrics table. A run is not worse for a row that is missing: trouble is a warning."""
-        if not self._config.monitoring.metrics:
+        lakehouse = self._lakehouse
+        if lakehouse is None or not self._config.monitoring.metrics:
             return
         try:
-            await asyncio.to_thread(lambda: add_run(lakehouse_of(self._config), row))
+            await asyncio.to_thread(add_run, lakehouse, row)
         except ExtractError as error:
             LOG.warning("no row was added to the metrics table: %s", error)
 

@@ -27,7 +27,6 @@ from .telemetry.events import Emit, Event, Planned
 from .telemetry.log import EventLog
 from .telemetry.progress import display_for
 from .telemetry.report import RunReport
-from .wiring import check_destination
 
 __all__ = ["run_job"]
 
@@ -49,7 +48,6 @@ def run_job(
     before there was.
     """
     check_runnable(config)
-    check_destination(config)  # a destination that cannot be is said before PI is asked for anything
     display = display_for(console or Console(stderr=True))
     log = EventLog()
 

@@ -16,6 +16,7 @@ from config.errors import ConfigurationError
 from writers import Lakehouse, Names, Watermark, open_lakehouse
 from writers.checkpoint import decode, merge_stream
 from writers.tables import PI_WATERMARKS
+from writers.unity import open_unity
 
 from .clock import wall_micros
 from .datasets.tags import Inventory
@@ -29,7 +30,6 @@ from .plan.shards import Shard
 __all__ = [
     "DATASET",
     "Connection",
-    "check_destination",
     "connect",
     "lakehouse_of",
     "limits_of",
@@ -101,19 +101,12 @@ def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
     return Simulator(options).serve()
 
 
-def check_destination(config: Config) -> str:
-    """The root of the tables. Raises `ConfigurationError` for a destination this version cannot write."""
-    if config.storage.root is None:
-        raise ConfigurationError(
-            "$.storage.root: not set; this version writes Delta tables to a folder or object store",
-            hint="Set storage.root, for example ./lakehouse, s3://bucket/path or /Volumes/main/bronze/pi.",
-        )
-    return config.storage.root
-
-
 def lakehouse_of(config: Config) -> Lakehouse:
-    """Where the tables live; blocks where its options name secrets. Raises `ConfigurationError`."""
-    root = check_destination(config)
+    """Where the tables live: under a root, else in Unity Catalog. Blocks where its options name secrets.
+
+    Who we are to the catalog is found out by the Databricks SDK: a job's identity, a profile, the environment.
+    Raises `ConfigurationError`, `AuthenticationError`.
+    """
     if config.storage.options:
         config = resolve_secrets(config)
     uc = config.unity_catalog
@@ -130,11 +123,18 @@ def lakehouse_of(config: Config) -> Lakehouse:
         },
     )
     options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
-    return open_lakehouse(root, names=names, storage_options=options)
+    if config.storage.root is not None:
+        return open_lakehouse(config.storage.root, names=names, storage_options=options)
+    kind = uc.table_type or ("external" if uc.location else "managed")
+    return open_unity(names=names, table_type=kind, location=uc.location, storage_options=options)
 
 
 def target_of(config: Config) -> str:
-    return f"{config.storage.root}/{config.unity_catalog.catalog}/{config.unity_catalog.schema_name}"
+    """Where the tables are, for people."""
+    uc = config.unity_catalog
+    if config.storage.root is None:
+        return f"{uc.catalog}.{uc.schema_name}"
+    return f"{config.storage.root}/{uc.catalog}/{uc.schema_name}"
 
 
 def limits_of(config: Config) -> Limits:

@@ -20,6 +20,7 @@ from deltalake.transaction import AddAction
 
 from config.errors import (
     CommitConflictError,
+    ExtractError,
     FencedError,
     LostStateError,
     RetryError,
@@ -76,6 +77,7 @@ class DeltaCommitTable:
         self._spec = spec
         self._schema = Schema.from_arrow(spec.schema)
         self._table: DeltaTable | None = None
+        self._opened_with: dict[str, str] | None = None
         self._rivals: dict[str, Mapping[str, str]] = {}
         self._commits = 0
 
@@ -297,9 +299,10 @@ class DeltaCommitTable:
             # (The handle's own `history` counts from the newest version there is, not from the handle's.)
             newer = [self._entry(version) for version in range(table.version(), base, -1)]
             outcome = judge([entry for entry in newer if entry is not None], token)
-        except FOREIGN_ERRORS as error:
+        except (*FOREIGN_ERRORS, ExtractError) as error:
+            known = error if isinstance(error, ExtractError) else explain(error, self.uri)
             raise UnknownCommitError(
-                f"A commit was sent to {self.uri}, and its log cannot be read: {explain(error, self.uri).message}",
+                f"A commit was sent to {self.uri}, and its log cannot be read: {known.message}",
                 hint="Run again: the next run looks into the log first, and continues from there.",
             ) from None
         self._table = table
@@ -322,13 +325,21 @@ class DeltaCommitTable:
         )
 
     def _snapshot(self) -> DeltaTable:
-        return self._table if self._table is not None else self.open()._snapshot()  # noqa: SLF001
+        if self._table is None:
+            return self.open()._snapshot()  # noqa: SLF001
+        if self._options() != self._opened_with:
+            # A handle keeps the credentials it was opened with. New ones mean a new handle, of the same
+            # version: it is our snapshot that tells us who has committed since.
+            with storage_errors(self.uri):
+                self._table = self._load(self._table.version())
+        return self._table
 
-    def _load(self) -> DeltaTable:
-        return DeltaTable(self.uri, storage_options=self._options())
+    def _load(self, version: int | None = None) -> DeltaTable:
+        self._opened_with = self._options()
+        return DeltaTable(self.uri, version=version, storage_options=self._opened_with)
 
     def _options(self) -> dict[str, str] | None:
-        return dict(self._place.storage_options) or None
+        return self._place.options() or None
 
     def _wanted(self) -> TableShape:
         return TableShape(_fields(self._schema), self._spec.partition_by, (), {})

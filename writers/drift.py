@@ -55,10 +55,13 @@ class TableShape:
     configuration: Mapping[str, str | None]
 
 
-def check_shape(uri: str, wanted: TableShape, found: TableShape) -> None:
-    """Raise `SchemaDriftError` naming the column or the feature that we cannot write."""
+def check_shape(uri: str, wanted: TableShape, found: TableShape, *, honoured: Collection[str] = ()) -> None:
+    """Raise `SchemaDriftError` naming the column or the feature that we cannot write.
+
+    `honoured`: features beyond the harmless ones that the caller does what they ask for.
+    """
     for problem in (
-        _feature_problem(found),
+        _feature_problem(found, honoured),
         _column_problem(wanted, found),
         _extra_problem(wanted, found),
         _partition_problem(wanted, found),
@@ -70,8 +73,8 @@ def check_shape(uri: str, wanted: TableShape, found: TableShape) -> None:
             )
 
 
-def _feature_problem(found: TableShape) -> str | None:
-    unknown = sorted(set(found.features) - _HARMLESS)
+def _feature_problem(found: TableShape, honoured: Collection[str]) -> str | None:
+    unknown = sorted(set(found.features) - _HARMLESS - set(honoured))
     if unknown:
         return f"it uses the table feature {unknown[0]}"
     for key, value in found.configuration.items():

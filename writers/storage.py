@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
-from config.errors import ConfigurationError
+from config.errors import ConfigurationError, ExtractError
 
 from .failures import FOREIGN_ERRORS, shown
 
@@ -34,6 +34,8 @@ class Place:
 
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # Gives credentials that are good for a while, where they do not live as long as a run.
+    vended: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, root: str | Path, storage_options: Mapping[str, str] | None = None) -> Place:
@@ -56,13 +58,17 @@ class Place:
         return "://" not in self.uri
 
     def child(self, *parts: str) -> Place:
-        return Place("/".join((self.uri.rstrip("/"), *parts)), self.storage_options)
+        return replace(self, uri="/".join((self.uri.rstrip("/"), *parts)))
+
+    def options(self) -> dict[str, str]:
+        """Give what storage clients need at this moment."""
+        return {**self.storage_options, **(self.vended() if self.vended is not None else {})}
 
     def filesystem(self) -> pafs.FileSystem:
         """Open a filesystem whose root is this place."""
         if self.local:
             return pafs.SubTreeFileSystem(self.uri, pafs.LocalFileSystem())
-        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, dict(self.storage_options)))
+        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, self.options()))
 
     def make_root(self) -> None:
         """Create the folder itself; object stores have none."""
@@ -111,5 +117,5 @@ class Place:
         """Remove a file; it is no error when it is not there, nor when it cannot be removed:
         an orphan costs bytes, not truth, and vacuum finds it.
         """
-        with contextlib.suppress(*FOREIGN_ERRORS):
+        with contextlib.suppress(*FOREIGN_ERRORS, ExtractError):
             self.filesystem().delete_file(path)

@@ -44,11 +44,9 @@ def validate(path: str | None, overrides: tuple[str, ...]) -> int:
     """Say whether a run could start with this configuration. Asks nobody, looks up no secret."""
     from config import check_runnable
 
-    from ..wiring import check_destination
     from .options import loaded
 
     found = loaded(path, overrides)
     check_runnable(found.config)
-    check_destination(found.config)
     click.echo(f"{found.source} is valid; `check` also tries it out")
     return 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
+import pyarrow as pa
 
 from config import Config, check_runnable, resolve_secrets, uses_simulator
 from config.errors import (
@@ -206,10 +207,29 @@ def _tables(lakehouse: Lakehouse) -> str:
     existing = [table.open() for table in tables if table.exists()]
     new = len(tables) - len(existing)
     parts = [f"{len(existing)} exist and fit" if existing else "", f"{new} will be created" if new else ""]
-    return f"{', '.join(part for part in parts if part)}, at {tables[0].uri.rpartition('/')[0]}"
+    place = tables[0].uri.rpartition("/")[0] or tables[0].uri.rpartition(".")[0]  # a folder, or catalog.schema
+    return f"{', '.join(part for part in parts if part)}, at {place}"
+
+
+def _staging(lakehouse: Lakehouse) -> str:
+    """A catalog gives credentials table by table, so a file goes where those of the table would go."""
+    tables = [table.open() for table in map(lakehouse.table, DATASETS) if table.exists()]
+    for table in tables:
+        stage = table.stage()
+        try:
+            row = dict.fromkeys(table.spec.schema.names)
+            stage.write(pa.RecordBatch.from_pylist([row], table.spec.schema))
+            stage.close()
+        finally:
+            stage.abort()
+    if not tables:
+        return "not tried: the tables will be created by the first run"
+    return f"a file was written to, and removed from, {count(len(tables), 'table')}"
 
 
 def _writing(config: Config, lakehouse: Lakehouse) -> str:
+    if config.storage.root is None:
+        return _staging(lakehouse)
     options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
     homes = {spec.home: lakehouse.table(spec).uri.rpartition("/")[0] for spec in DATASETS}
     for uri in homes.values():

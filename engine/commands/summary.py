@@ -80,7 +80,9 @@ def _print_tables(console: Console, report: RunReport, config: Config, repeat: S
     console.print(table)
     console.print(Text("Look at them", style="bold"))
     looks = [program(("status", *repeat))]
-    if not config.storage.options:  # with options, a query would have to spell out credentials
+    if config.storage.root is None:
+        looks.append(f"{_QUERY.replace('FROM t', 'FROM ' + report.tables['pi_timeseries'])};")
+    elif not config.storage.options:  # with options, a query would have to spell out credentials
         looks.append(query(report.tables["pi_timeseries"]))
     for line in looks:
         console.print(Text(f"  {line}"), soft_wrap=True)

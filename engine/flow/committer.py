@@ -53,7 +53,8 @@ def join(moves: dict[str, Move], advances: Iterable[Advance], failures: Iterable
         web_id = a.tag.web_id
         before = moves.get(web_id)
         if before is None or before.low == before.high:
-            moves[web_id] = Move(web_id, a.low, a.high, a.last_event, a.rows)
+            said = (before.status, before.last_error) if before else ()  # one of its gaps failed, this one did not
+            moves[web_id] = Move(web_id, a.low, a.high, a.last_event, a.rows, *said)
             continue
         events = [e for e in (before.last_event, a.last_event) if e is not None]
         moves[web_id] = Move(

@@ -51,6 +51,8 @@ def set_up_logging(console: Console, *, level: str, as_json: bool) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    # It warns of every host that does not describe itself, and goes on all the same.
+    logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
 
 
 class EventLog:

@@ -103,9 +103,10 @@ def test_nothing_to_read_from(told, here: Path):
     told("no_source", "run", "-c", "plant.yaml")
 
 
-def test_nowhere_to_write_to(told, here: Path):
+def test_no_root_and_nobody_to_be_at_the_catalog(told, here: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(here / "none"))
     written(here, "http://127.0.0.1:9/piwebapi", storage={"root": None})
-    told("no_root", "run", "-c", "plant.yaml")
+    told("no_catalog", "run", "-c", "plant.yaml")
 
 
 def test_an_address_where_nobody_listens(told, here: Path):

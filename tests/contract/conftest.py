@@ -5,11 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,8 +15,12 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from tests.servers import s3, serve
+from tests.unity.places import server_lakehouse, stand_in_lakehouse
 from writers import PI_TIMESERIES, Lakehouse, MemoryLakehouse, open_lakehouse
 from writers.tables import TIMESTAMP
+
+__all__ = ["azure", "destination", "rows", "s3"]
 
 
 @dataclass(frozen=True)
@@ -30,51 +29,6 @@ class Destination:
 
     name: str
     lakehouse: Callable[[], Lakehouse]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _serve(command: list[str], url: str) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            except urllib.error.HTTPError:
-                break  # it answers
-            except OSError:
-                assert process.poll() is None, "the server ended"
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[dict[str, str]]:
-    port = _free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    moto = Path(sys.executable).with_name("moto_server")
-    serving = _serve([str(moto), "-H", "127.0.0.1", "-p", str(port)], f"{endpoint}/moto-api/")
-    next(serving)
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT")).close()
-    yield {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "not-a-real-one",
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
-    for _ in serving:
-        pass
 
 
 def _azurite() -> str | None:
@@ -90,27 +44,47 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("azurite")
     # The emulator account of delta-rs has a fixed address.
     flags = ["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
-    serving = _serve([command, *flags], "http://127.0.0.1:10000/")
+    serving = serve([command, *flags], "http://127.0.0.1:10000/")
     next(serving)
     yield {"azure_storage_use_emulator": "true"}
     for _ in serving:
         pass
 
 
-@pytest.fixture(params=["memory", "folder", "s3", "abfss"])
-def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
+# Kind of table and storage, on the stand-in for a catalog server and (marked) on the real one.
+UNITY = [f"{kind}-{storage}" for kind in ("managed", "external") for storage in ("folder", "s3")]
+KINDS = [
+    *("memory", "folder", "s3", "abfss"),
+    *(f"unity-{name}" for name in UNITY),
+    *(pytest.param(f"server-{name}", marks=pytest.mark.unity) for name in UNITY),
+]
+
+
+@pytest.fixture(params=KINDS)
+def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Destination]:
     kind = request.param
     if kind == "memory":
         memory = MemoryLakehouse()
-        return Destination(kind, lambda: memory)
-    if kind == "folder":
-        return Destination(kind, lambda: open_lakehouse(tmp_path / "lake"))
-    if kind == "s3":
+        yield Destination(kind, lambda: memory)
+    elif kind == "folder":
+        yield Destination(kind, lambda: open_lakehouse(tmp_path / "lake"))
+    elif kind == "s3":
         options, root = request.getfixturevalue("s3"), f"s3://lake/{uuid4().hex}"
-        return Destination(kind, lambda: open_lakehouse(root, storage_options=options))
-    options = request.getfixturevalue("azure")
-    root = _azure_container()
-    return Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+        yield Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+    elif kind == "abfss":
+        options = request.getfixturevalue("azure")
+        root = _azure_container()
+        yield Destination(kind, lambda: open_lakehouse(root, storage_options=options))
+    else:
+        catalog, table_type, storage = kind.split("-")
+        options = request.getfixturevalue("s3") if storage == "s3" else None
+        if catalog == "server":
+            with server_lakehouse(table_type, tmp_path, options) as lakehouse:
+                yield Destination(kind, lakehouse)
+        else:
+            root = f"s3://lake/{uuid4().hex}" if options else str(tmp_path)
+            with stand_in_lakehouse(table_type, root, options) as lakehouse:
+                yield Destination(kind, lakehouse)
 
 
 def _azure_container() -> str:

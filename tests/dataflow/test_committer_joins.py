@@ -37,3 +37,10 @@ def test_a_failure_alone_moves_nothing():
     join(moves, (), [Failure(A, TagGoneError("gone"), 0, 10)])
     assert moves["a"].low == moves["a"].high == 10
     assert moves["a"].status == "failed"
+
+
+def test_a_tag_that_failed_in_one_gap_stays_failed_when_another_advances():
+    moves = {}
+    join(moves, (), [Failure(A, TagGoneError("gone"), 50, 60)])
+    join(moves, [Advance(A, 50, 70, 1, 65)], ())
+    assert (moves["a"].low, moves["a"].high, moves["a"].status, moves["a"].last_error) == (50, 70, "failed", "gone")

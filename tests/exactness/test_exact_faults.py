@@ -245,6 +245,27 @@ async def test_a_microsecond_that_no_page_can_hold_stops_its_tag_right_before_it
     assert_same_rows(rows_in(plant.timeseries), with_history(plant, 3, BEGIN, END))
 
 
+async def test_a_tag_whose_backfill_fails_is_marked_though_its_newest_data_came(tmp_path: Path) -> None:
+    """The window grows both ways; below it a microsecond is stuck, above it all is well."""
+    plant = plant_of(tmp_path, tags=3)
+    done = {"start_date": text_of(BEGIN + 30 * MINUTE), "end_date": text_of(BEGIN + 40 * MINUTE)}
+    await plant.run(END, extraction=done)
+    at = BEGIN + 20 * MINUTE + 123_456
+    stuck = {"tags": [{"tag": plant.name(1), "stuck": {"at": text_of(at), "events": 90, "same_tick": True}}]}
+    report = await plant.run(
+        END,
+        faults={**stuck, "switches": {"max_items": 60}},
+        extraction={"mode": "full", "max_count_per_tag": 20},
+        performance={"commit_rows": 100},
+    )
+    assert dict(report.tags_failed).keys() == {plant.name(1)}
+    assert (report.status, report.exit_code) == ("incomplete", 1)
+    mark = plant.mark(1)
+    assert (mark.low > at, mark.high, mark.status) == (True, END, "failed")
+    expected = plant.rows([0, 2], BEGIN, END) + plant.rows([1], mark.low, mark.high)
+    assert_same_rows(rows_in(plant.timeseries), expected)
+
+
 def with_history(plant: Plant, index: int, start: int, end: int) -> list[Any]:
     """Expected rows where one tag shows what the archive was made to hold."""
     shown: list[Event] = plant.requests[-1].events(index, start * 10, end * 10)

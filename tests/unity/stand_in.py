@@ -1,0 +1,383 @@
+"""A catalog server for tests, read from the open specification of its API. Imports nothing of ours.
+
+Real HTTP on loopback, state in memory. It is stricter than a server has to be: it looks into the
+storage, and refuses a proposal whose staged file is not there, or a report of a version whose copy is
+not byte for byte the ratified file. It can be told to lose answers, to forbid, to be slow to forget.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+from tests.unity.face import TOKEN, Face, RefusalError
+
+__all__ = ["TOKEN", "StandIn", "Table"]
+
+MOST_UNPUBLISHED = 10
+FEATURES = ("catalogManaged", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck")
+PROPERTIES = {
+    "delta.checkpointPolicy": "v2",
+    "delta.enableDeletionVectors": "true",
+    "delta.enableInCommitTimestamps": "true",
+    "delta.checkpoint.writeStatsAsStruct": "true",
+    "delta.checkpoint.writeStatsAsJson": "true",
+}
+PROTOCOL = {
+    "min-reader-version": 3,
+    "min-writer-version": 7,
+    "reader-features": list(FEATURES),
+    "writer-features": [*FEATURES, "inCommitTimestamp"],
+}
+
+
+@dataclass
+class Table:
+    id: str
+    kind: str
+    location: str
+    columns: Any
+    properties: dict[str, str] = field(default_factory=dict)
+    file_format: str = "DELTA"
+    partition_by: list[str] = field(default_factory=list)
+    commits: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ratified: dict[int, str] = field(default_factory=dict)  # every one there ever was
+    latest: int = 0
+    uniform: dict[str, Any] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass
+class StandIn:
+    """`storage_root`: where managed tables go. `s3`: options of the bucket behind it, if it is one."""
+
+    storage_root: str
+    s3: dict[str, str] | None = None
+    lives_ms: int | None = 3_600_000  # of the credentials it gives
+    required_protocol: dict[str, Any] = field(default_factory=lambda: json.loads(json.dumps(PROTOCOL)))
+    required_properties: dict[str, Any] = field(default_factory=lambda: dict(PROPERTIES))
+    schemas: set[str] = field(default_factory=set)
+    tables: dict[str, Table] = field(default_factory=dict)
+    staged: dict[str, tuple[str, str]] = field(default_factory=dict)
+    forbidden: set[str] = field(default_factory=set)  # kinds of request
+    lose: list[str] = field(default_factory=list)  # kinds of request whose next answer is lost
+    drop: list[str] = field(default_factory=list)  # kinds of request that are lost themselves
+    throttle: list[str] = field(default_factory=list)  # kinds of request that come too soon
+    asked: list[str] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    without_delta: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    host: str = ""
+
+    def __enter__(self) -> Self:
+        stand_in = self
+
+        class Handler(Face):
+            catalog = stand_in
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.host = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    # what it sees of the storage
+
+    def content(self, table: Table, path: str) -> bytes | None:
+        where = urlsplit(table.location)
+        if where.scheme == "file":
+            file = Path(unquote(where.path)) / path
+            return file.read_bytes() if file.exists() else None
+        import boto3
+        from botocore.exceptions import ClientError
+
+        assert self.s3 is not None
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.s3["AWS_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=self.s3["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.s3["AWS_SECRET_ACCESS_KEY"],
+        )
+        try:
+            return client.get_object(Bucket=where.netloc, Key=f"{where.path.strip('/')}/{path}")["Body"].read()
+        except ClientError:
+            return None
+
+    # control plane
+
+    def get_schema(self, full: str) -> dict[str, Any]:
+        if full not in self.schemas:
+            raise RefusalError(404, "SCHEMA_NOT_FOUND")
+        return {"full_name": full}
+
+    def create_schema(self, body: dict[str, Any]) -> dict[str, Any]:
+        full = f"{body['catalog_name']}.{body['name']}"
+        if full in self.schemas:
+            raise RefusalError(400, "SCHEMA_ALREADY_EXISTS")
+        self.schemas.add(full)
+        return {"full_name": full}
+
+    def get_table(self, full: str) -> dict[str, Any]:
+        table = self._table(full)
+        return {
+            "table_id": table.id,
+            "table_type": table.kind,
+            "data_source_format": table.file_format,
+            "storage_location": table.location,
+            "properties": table.properties,
+            "columns": table.columns,
+        }
+
+    def create_table(self, body: dict[str, Any]) -> dict[str, Any]:
+        full = ".".join(body[k] for k in ("catalog_name", "schema_name", "name"))
+        self.get_schema(full.rpartition(".")[0])
+        if full in self.tables:
+            raise RefusalError(400, "TABLE_ALREADY_EXISTS")
+        if body["table_type"] != "EXTERNAL":
+            raise RefusalError(400, "INVALID_ARGUMENT", "managed tables go through staging tables")
+        for column in body["columns"]:
+            missing = {"name", "type_text", "type_name", "type_json", "position", "nullable"} - column.keys()
+            if missing:
+                raise RefusalError(400, "INVALID_ARGUMENT", f"columns lack {missing}")
+        self.tables[full] = Table(str(uuid.uuid4()), "EXTERNAL", body["storage_location"], body["columns"])
+        return self.get_table(full)
+
+    def temporary(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "table_id" in body:
+            assert body["operation"] == "READ_WRITE"
+            assert any(t.id == body["table_id"] for t in self.tables.values())
+        if self.s3 is None:
+            return {"expiration_time": None}
+        keys = {
+            "access_key_id": f"key-{uuid.uuid4().hex[:8]}",
+            "secret_access_key": "a-vended-secret",
+            "session_token": "a-session",
+        }
+        return {"aws_temp_credentials": keys, "expiration_time": self._expiry()}
+
+    # Delta API
+
+    def stage(self, schema: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.get_schema(schema)
+        full = f"{schema}.{body['name']}"
+        if full in self.tables:
+            raise RefusalError(409, "AlreadyExistsException")
+        table_id = str(uuid.uuid4())
+        self.staged[table_id] = (full, f"{self.storage_root}/__unitystorage/tables/{table_id}")
+        return {
+            "table-id": table_id,
+            "table-type": "MANAGED",
+            "location": self.staged[table_id][1],
+            "storage-credentials": self._delta_credentials(self.staged[table_id][1]),
+            "required-protocol": self.required_protocol,
+            "suggested-protocol": {"writer-features": ["rowTracking"]},
+            "required-properties": {**self.required_properties, "io.unitycatalog.tableId": table_id},
+            "suggested-properties": {"delta.rowTracking.materializedRowIdColumnName": None},
+        }
+
+    def create_managed(self, schema: str, body: dict[str, Any]) -> dict[str, Any]:
+        full = f"{schema}.{body['name']}"
+        if full in self.tables:
+            raise RefusalError(409, "AlreadyExistsException")
+        table_id = body["properties"].get("io.unitycatalog.tableId", "")
+        if self.staged.get(table_id) != (full, body["location"]):
+            raise RefusalError(404, "NoSuchTableException", "no such staging table")
+        for key, value in self.required_properties.items():
+            if body["properties"].get(key) != value:
+                raise RefusalError(400, "InvalidParameterValueException", f"required property {key}")
+        for kind in ("reader-features", "writer-features"):
+            if not set(self.required_protocol[kind]) <= set(body["protocol"][kind]):
+                raise RefusalError(400, "InvalidParameterValueException", kind)
+        _check_struct(body["columns"])
+        table = Table(table_id, body["table-type"], body["location"], body["columns"], dict(body["properties"]))
+        table.partition_by = body.get("partition-columns", [])
+        for feature in body["protocol"]["writer-features"]:
+            table.properties[f"delta.feature.{feature}"] = "supported"
+        first = self.content(table, "_delta_log/00000000000000000000.json")
+        if first is None:
+            raise RefusalError(400, "InvalidParameterValueException", "there is no first commit")
+        _check_first(first, body)
+        del self.staged[table_id]
+        self.tables[full] = table
+        return self.load(full)
+
+    def load(self, full: str) -> dict[str, Any]:
+        table = self._table(full)
+        if table.file_format != "DELTA":
+            raise RefusalError(400, "UnsupportedTableFormatException")
+        return {
+            "metadata": {
+                "etag": f"e{table.latest}",
+                "table-type": table.kind,
+                "table-uuid": table.id,
+                "location": table.location,
+                "created-time": 1,
+                "updated-time": 1,
+                "columns": table.columns,
+                "partition-columns": table.partition_by,
+                "properties": table.properties,
+                "last-commit-version": 0,
+                "last-commit-timestamp-ms": 1,
+            },
+            "commits": [table.commits[v] for v in sorted(table.commits, reverse=True)],
+            "latest-table-version": table.latest,
+            **({"uniform": table.uniform} if table.uniform else {}),
+        }
+
+    def update(self, full: str, body: dict[str, Any]) -> dict[str, Any]:
+        table = self._table(full)
+        if {"type": "assert-table-uuid", "uuid": table.id} not in body["requirements"]:
+            raise RefusalError(409, "UpdateRequirementConflictException")
+        with table.lock:
+            for update in body["updates"]:
+                if update["action"] == "add-commit":
+                    self._add(table, update["commit"])
+                elif update["action"] == "set-latest-backfilled-version":
+                    self._published(table, update["latest-published-version"])
+                else:
+                    raise RefusalError(400, "BadRequestException", update["action"])
+            return self.load(full)
+
+    def _add(self, table: Table, commit: dict[str, Any]) -> None:
+        version, name = commit["version"], commit["file-name"]
+        if min(version, commit["timestamp"], commit["file-size"], commit["file-modification-timestamp"]) <= 0:
+            raise RefusalError(400, "InvalidParameterValueException")
+        content = self.content(table, f"_delta_log/_staged_commits/{name}")
+        if content is None or len(content) != commit["file-size"]:
+            raise RefusalError(400, "InvalidParameterValueException", f"{name} is not there, or of another size")
+        if version <= table.latest:
+            if table.ratified.get(version) == name:
+                return
+            raise RefusalError(409, "CommitVersionConflictException")
+        if version > table.latest + 1:
+            raise RefusalError(400, "InvalidParameterValueException", "a gap")
+        if len(table.commits) >= MOST_UNPUBLISHED:
+            raise RefusalError(429, "ResourceExhaustedException")
+        self._check_commit(table, commit, content)
+        table.commits[version] = commit
+        table.ratified[version] = name
+        table.latest = version
+
+    def _check_commit(self, table: Table, commit: dict[str, Any], content: bytes) -> None:
+        info = json.loads(content.splitlines()[0])["commitInfo"]
+        assert info["inCommitTimestamp"] == commit["timestamp"]
+        assert info["txnId"]
+        last = table.ratified.get(table.latest)
+        before = self.content(table, f"_delta_log/_staged_commits/{last}" if last else f"_delta_log/{0:020}.json")
+        if before is not None:
+            earlier = json.loads(before.splitlines()[0])["commitInfo"]
+            assert earlier["inCommitTimestamp"] < info["inCommitTimestamp"]
+
+    def _published(self, table: Table, version: int) -> None:
+        if version > table.latest:
+            raise RefusalError(400, "InvalidParameterValueException")
+        for done in [v for v in table.commits if v <= version]:
+            copy = self.content(table, f"_delta_log/{done:020}.json")
+            if copy != self.content(table, f"_delta_log/_staged_commits/{table.ratified[done]}"):
+                raise RefusalError(400, "InvalidParameterValueException", f"{done} is not published")
+            del table.commits[done]
+
+    def credentials(self, full: str) -> dict[str, Any]:
+        return {"storage-credentials": self._delta_credentials(self._table(full).location)}
+
+    def _delta_credentials(self, location: str) -> list[dict[str, Any]]:
+        config = {}
+        if self.s3 is not None:
+            config = {
+                "s3.access-key-id": f"key-{uuid.uuid4().hex[:8]}",
+                "s3.secret-access-key": "a-vended-secret",
+                "s3.session-token": "a-session",
+            }
+        return [{"prefix": location, "operation": "READ_WRITE", "expiration-time-ms": self._expiry(), "config": config}]
+
+    def report(self, full: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert body["table-id"] == self._table(full).id
+        self.metrics.append(body["report"]["commit-report"])
+        return {}
+
+    def _expiry(self) -> int | None:
+        return None if self.lives_ms is None else int(time.time() * 1000) + self.lives_ms
+
+    def _table(self, full: str) -> Table:
+        if full not in self.tables:
+            raise RefusalError(404, "NoSuchTableException")
+        return self.tables[full]
+
+    def loses_request(self, kind: str) -> bool:
+        with self.lock:
+            self.asked.append(kind)
+            if kind in self.forbidden:
+                raise RefusalError(403, "PERMISSION_DENIED", f"no permission to {kind}")
+            if kind in self.throttle:
+                self.throttle.remove(kind)
+                raise RefusalError(429, "REQUEST_LIMIT_EXCEEDED")
+            if kind in self.drop:
+                self.drop.remove(kind)
+                return True
+            return False
+
+    def loses_answer(self, kind: str) -> bool:
+        with self.lock:
+            if kind in self.lose:
+                self.lose.remove(kind)
+                return True
+            return False
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> tuple[str, Any]:
+        """Route a request: its kind, and what answers it."""
+        match [method, *map(unquote, path.removeprefix("/api/2.1/unity-catalog/").split("/"))]:
+            case ["GET", "schemas", full]:
+                return "get-schema", lambda: self.get_schema(full)
+            case ["POST", "schemas"]:
+                return "create-schema", lambda: self.create_schema(body)
+            case ["GET", "tables", full]:
+                return "get-table", lambda: self.get_table(full)
+            case ["POST", "tables"]:
+                return "create-table", lambda: self.create_table(body)
+            case ["POST", "temporary-table-credentials" | "temporary-path-credentials" as kind]:
+                return kind, lambda: self.temporary(body)
+            case ["GET", "delta", "v1", "config"] if not self.without_delta:
+                assert query["protocol-versions"] == "1.0"
+                return "config", lambda: {"endpoints": [], "protocol-version": "1.0"}
+            case ["POST", "delta", "v1", "catalogs", c, "schemas", s, "staging-tables"]:
+                return "stage", lambda: self.stage(f"{c}.{s}", body)
+            case ["POST", "delta", "v1", "catalogs", c, "schemas", s, "tables"]:
+                return "create-managed", lambda: self.create_managed(f"{c}.{s}", body)
+            case ["GET", "delta", "v1", "catalogs", c, "schemas", s, "tables", t]:
+                return "load", lambda: self.load(f"{c}.{s}.{t}")
+            case ["POST", "delta", "v1", "catalogs", c, "schemas", s, "tables", t]:
+                return body["updates"][0]["action"], lambda: self.update(f"{c}.{s}.{t}", body)
+            case ["GET", "delta", "v1", "catalogs", c, "schemas", s, "tables", t, "credentials"]:
+                return "credentials", lambda: self.credentials(f"{c}.{s}.{t}")
+            case ["POST", "delta", "v1", "catalogs", c, "schemas", s, "tables", t, "metrics"]:
+                return "metrics", lambda: self.report(f"{c}.{s}.{t}", body)
+        raise RefusalError(404, "ENDPOINT_NOT_FOUND", f"{method} {path}")
+
+
+def _check_struct(columns: dict[str, Any]) -> None:
+    assert columns["type"] == "struct"
+    assert not any(key in json.dumps(columns) for key in ("keyType", "valueContainsNull"))
+    for column in columns["fields"]:
+        assert column.keys() == {"name", "type", "nullable", "metadata"}
+
+
+def _check_first(content: bytes, body: dict[str, Any]) -> None:
+    actions = [json.loads(line) for line in content.splitlines()]
+    assert actions[0]["commitInfo"]["inCommitTimestamp"] == body["last-commit-timestamp-ms"]
+    [protocol] = [a["protocol"] for a in actions if "protocol" in a]
+    [metadata] = [a["metaData"] for a in actions if "metaData" in a]
+    assert set(protocol["writerFeatures"]) == set(body["protocol"]["writer-features"])
+    assert metadata["configuration"] == body["properties"]
+    assert metadata["partitionColumns"] == body["partition-columns"]

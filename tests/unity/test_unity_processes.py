@@ -1,0 +1,95 @@
+"""Runs in processes of their own: killed at every step, racing, rerun. The tables are exact."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.landing.lake import Lake
+from tests.unity.server import serving
+from tests.unity.stand_in import TOKEN, StandIn
+from writers import Names
+from writers.unity import open_unity
+
+ROOT = Path(__file__).parents[2]
+LANDING_STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
+COMMIT_STEPS = ("staged", "ratified", "copied", "published")
+CATALOGS = ["stand-in", pytest.param("server", marks=pytest.mark.unity)]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Starts runs against one catalog."""
+
+    target: dict[str, Any]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, kind: str, *, shard: str = "0-of-1", until: int = 4, kill: str = "") -> subprocess.Popen[str]:
+        what = {**self.target, "kind": kind, "shard": shard, "until": until, "kill": kill, "run_id": uuid4().hex}
+        command = [sys.executable, "-m", "tests.unity.worker", json.dumps(what)]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
+
+    def lake(self) -> Lake:
+        return Lake(
+            open_unity(
+                host=self.target["host"], token=self.target["token"], names=Names(catalog=self.target["catalog"])
+            )
+        )
+
+
+@pytest.fixture(params=CATALOGS)
+def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
+    target = {"location": f"file://{tmp_path}/external", "options": {}, "catalog": "main", "token": TOKEN}
+    if request.param == "stand-in":
+        with StandIn(f"file://{tmp_path}") as catalog:
+            yield Runs({**target, "host": catalog.host})
+        return
+    with serving(tmp_path / "server", {}) as server:
+        server.create_catalog("main", f"file://{tmp_path}/managed")
+        yield Runs({**target, "host": server.host})
+
+
+def finish(process: subprocess.Popen[str]) -> int:
+    try:
+        _, errors = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode in {0, -signal.SIGKILL}, errors
+    return process.returncode
+
+
+DEATHS = [*(("managed", s) for s in (*LANDING_STEPS, *COMMIT_STEPS)), *(("external", s) for s in LANDING_STEPS)]
+TELLING = {("managed", "staged"), ("managed", "ratified"), ("managed", "copied"), ("external", "after_data_commit")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "step"), [pytest.param(*d, marks=() if d in TELLING else pytest.mark.unity) for d in DEATHS]
+)
+def test_a_killed_run_is_finished_by_the_next(runs: Runs, kind: str, step: str) -> None:
+    assert finish(runs.start(kind, kill=step)) == -signal.SIGKILL
+    assert finish(runs.start(kind)) == 0
+    assert runs.lake().events() == [("tag of 0-of-1", t) for t in range(8)]
+    assert runs.lake().opened().open()["tag of 0-of-1"].rows_total == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["managed", "external"])
+def test_two_shards_with_two_runs_each_race_and_one_of_them_dies(runs: Runs, kind: str) -> None:
+    shards = ["0-of-2", "1-of-2"]
+    doomed = [runs.start(kind, shard=shards[0], until=6, kill="after_data_commit")]
+    racing = [runs.start(kind, shard=shard, until=6) for shard in (*shards, shards[1])]
+    outcomes = [finish(process) for process in (*doomed, *racing)]
+    assert outcomes[1:] == [0, 0, 0]
+    assert runs.lake().events() == sorted((f"tag of {shard}", t) for shard in shards for t in range(12))

@@ -1,0 +1,113 @@
+"""Short-lived credentials for the storage of one table: from the catalog's answer to storage options.
+
+Imports no I/O. Invariant: whoever asks `Vended.options` gets keys that belong together and will be good
+for a while; a commit that starts with them has time to end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from config.errors import ConfigurationError
+
+__all__ = ["Credentials", "Vended", "from_delta_api", "from_temporary", "is_due"]
+
+# Refreshed so long before they expire, or half way where they live shorter than twice that.
+_MARGIN_SECS = 900.0
+# Credentials that do not say when they expire are asked for again so often.
+_UNSAID_SECS = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Options as delta-rs and its Arrow filesystem spell them. Empty for local files."""
+
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    expires_at: float | None = None  # seconds since 1970
+
+
+def from_temporary(answer: Mapping[str, Any]) -> Credentials:
+    """Read an answer of temporary-table-credentials or temporary-path-credentials."""
+    aws = answer.get("aws_temp_credentials") or {}
+    azure = answer.get("azure_user_delegation_sas") or {}
+    return _credentials(
+        access_key=aws.get("access_key_id"),
+        secret_key=aws.get("secret_access_key"),
+        session_token=aws.get("session_token"),
+        sas_token=azure.get("sas_token"),
+        google=bool((answer.get("gcp_oauth_token") or {}).get("oauth_token")),
+        expires_ms=answer.get("expiration_time"),
+    )
+
+
+def from_delta_api(answer: Mapping[str, Any]) -> Credentials:
+    """Read the `storage-credentials` of the Delta API; the first one covers the whole table."""
+    found: Mapping[str, Any] = next(iter(answer.get("storage-credentials") or ()), {})
+    config = found.get("config") or {}
+    return _credentials(
+        access_key=config.get("s3.access-key-id"),
+        secret_key=config.get("s3.secret-access-key"),
+        session_token=config.get("s3.session-token"),
+        sas_token=config.get("azure.sas-token"),
+        google=bool(config.get("gcs.oauth-token")),
+        expires_ms=found.get("expiration-time-ms"),
+    )
+
+
+def _credentials(
+    *,
+    access_key: str | None,
+    secret_key: str | None,
+    session_token: str | None,
+    sas_token: str | None,
+    google: bool,
+    expires_ms: int | None,
+) -> Credentials:
+    if google:
+        raise ConfigurationError(
+            "The table lies on Google Cloud Storage, where the catalog gives out OAuth tokens; "
+            "delta-rs, which writes for us, has no way to take one.",
+            hint="Use tables on AWS or Azure, or set storage.root to a gs:// path with a service account.",
+        )
+    options = {
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_SESSION_TOKEN": session_token,
+        "azure_storage_sas_key": sas_token,
+    }
+    # An expiry of 0 is the open-source server's way to say nothing.
+    return Credentials({k: v for k, v in options.items() if v}, expires_ms / 1000 if expires_ms else None)
+
+
+def is_due(now: float, fetched_at: float, expires_at: float | None) -> bool:
+    """Decide whether to ask for new ones."""
+    if expires_at is None:
+        return now - fetched_at >= _UNSAID_SECS
+    return now >= expires_at - min(_MARGIN_SECS, (expires_at - fetched_at) / 2)
+
+
+class Vended:
+    """The credentials of one table, asked for when they are first needed and again before they expire."""
+
+    def __init__(self, fetch: Callable[[], Credentials], *, clock: Callable[[], float] = time.time) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._current: Credentials | None = None
+        self._fetched_at = 0.0
+
+    def __repr__(self) -> str:
+        expires_at = None if self._current is None else self._current.expires_at
+        return f"Vended(expires_at={expires_at})"
+
+    def options(self) -> Mapping[str, str]:
+        """Give options that are good for a while. Raises what asking the catalog raises."""
+        with self._lock:
+            now = self._clock()
+            if self._current is None or is_due(now, self._fetched_at, self._current.expires_at):
+                self._current, self._fetched_at = self._fetch(), now
+            return self._current.options

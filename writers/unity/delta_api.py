@@ -1,0 +1,199 @@
+"""The catalog's Delta API (delta/v1): tables whose commits the catalog decides.
+
+Imports the transport and values. Invariant: an answer becomes a value that says what is certain; only
+`propose` may leave something open, and then says so (`Reply.OPEN`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from config.errors import SchemaDriftError, UnavailableError
+
+from .answers import Answer, Intent
+from .client import grants_to_create, grants_to_write
+from .credentials import Credentials, from_delta_api
+from .names import TableName
+from .transport import Transport
+
+__all__ = ["DeltaApi", "LoadedTable", "NewTable", "Proposal", "Reply", "StagingTable"]
+
+
+@dataclass(frozen=True, slots=True)
+class StagingTable:
+    """A place for a new table, and what its first commit has to say."""
+
+    table_id: str
+    location: str
+    credentials: Credentials
+    protocol: Mapping[str, Any]  # hyphenated, as sent
+    properties: Mapping[str, str | None]  # None: the writer makes up the value
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A staged commit: what the catalog is asked to make version `version` of the table."""
+
+    version: int
+    timestamp: int
+    file_name: str
+    size_bytes: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTable:
+    """What the catalog knows of a table's history. `unpublished`: version to staged file, ratified."""
+
+    table_id: str
+    location: str
+    latest: int
+    unpublished: Mapping[int, str]
+    properties: Mapping[str, str] = field(default_factory=dict)
+    uniform: bool = False
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> LoadedTable:
+        about = body.get("metadata") or {}
+        return cls(
+            table_id=str(about.get("table-uuid", "")),
+            location=str(about.get("location", "")),
+            latest=int(body.get("latest-table-version") or 0),
+            unpublished={int(c["version"]): str(c["file-name"]) for c in body.get("commits") or ()},
+            properties=dict(about.get("properties") or {}),
+            uniform=bool(body.get("uniform")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewTable:
+    """What the catalog is told about a table whose first commit has been written."""
+
+    name: TableName
+    location: str
+    columns: Mapping[str, Any]  # struct type, hyphenated
+    partition_by: tuple[str, ...]
+    properties: Mapping[str, str]
+    protocol: Mapping[str, Any]
+    comment: str
+    timestamp: int
+
+
+class Reply(Enum):
+    """What the catalog made of a proposal."""
+
+    RATIFIED = auto()
+    TAKEN = auto()  # the version is not free (any more)
+    FULL = auto()  # publish the backlog first
+    OPEN = auto()  # nobody knows: look
+
+
+class DeltaApi:
+    """Typed calls of the Delta API."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def __repr__(self) -> str:
+        return f"DeltaApi({self._transport.host!r})"
+
+    def check_served(self, catalog: str) -> None:
+        """Raise `SchemaDriftError` if this server has no catalog commits."""
+        answer = self._transport.get("delta/v1/config", **{"catalog": catalog, "protocol-versions": "1.0"})
+        if answer.status == 404 and answer.kind not in {"NoSuchCatalogException", "CATALOG_NOT_FOUND"}:
+            raise SchemaDriftError(
+                f"Unity Catalog at {self._transport.host} has no catalog commits, which managed tables need.",
+                hint="Set unity_catalog.table_type: external with a location, or use a newer server.",
+            )
+        answer.granted(Intent(f"use the catalog {catalog}", (f"GRANT USE CATALOG ON CATALOG {catalog} TO `<you>`",)))
+
+    def stage_table(self, name: TableName) -> StagingTable | None:
+        """Ask for a place for a new table; None if there is a table of that name already."""
+        answer = self._transport.post(f"{_ROOT}{name.parent.url}/staging-tables", {"name": name.table})
+        if answer.exists_already:
+            return None
+        body = answer.granted(_creating(name))
+        return StagingTable(
+            table_id=str(body["table-id"]),
+            location=str(body["location"]),
+            credentials=from_delta_api(body),
+            protocol=body["required-protocol"],
+            properties=body.get("required-properties") or {},
+        )
+
+    def create_table(self, table: NewTable) -> bool:
+        """Turn a staged table into a real one; False if somebody else was quicker."""
+        body = {
+            "name": table.name.table,
+            "table-type": "MANAGED",
+            "location": table.location,
+            "comment": table.comment,
+            "columns": table.columns,
+            "partition-columns": list(table.partition_by),
+            "properties": dict(table.properties),
+            "protocol": table.protocol,
+            "last-commit-timestamp-ms": table.timestamp,
+        }
+        answer = self._transport.post(f"{_ROOT}{table.name.parent.url}/tables", body)
+        if answer.exists_already:
+            return False
+        answer.granted(_creating(table.name))
+        return True
+
+    def load(self, name: TableName) -> LoadedTable:
+        answer = self._transport.get(f"{_ROOT}{name.url}")
+        return LoadedTable.parse(answer.granted(Intent(f"read the table {name}", grants_to_write(name))))
+
+    def credentials(self, name: TableName) -> Credentials:
+        answer = self._transport.get(f"{_ROOT}{name.url}/credentials", operation="READ_WRITE")
+        return from_delta_api(answer.granted(_writing(name)))
+
+    def propose(self, name: TableName, table_id: str, proposal: Proposal) -> tuple[Reply, LoadedTable | None]:
+        """Ask the catalog to ratify a staged commit. Raises what forbids it for good."""
+        commit = {
+            "version": proposal.version,
+            "timestamp": proposal.timestamp,
+            "file-name": proposal.file_name,
+            "file-size": proposal.size_bytes,
+            "file-modification-timestamp": proposal.modified_ms,
+        }
+        try:
+            answer = self._update(name, table_id, {"action": "add-commit", "commit": commit})
+        except UnavailableError:
+            return Reply.OPEN, None
+        if answer.ok:
+            return Reply.RATIFIED, LoadedTable.parse(answer.body)
+        if answer.status == 409:
+            return Reply.TAKEN, None
+        if answer.backlog:
+            return Reply.FULL, None
+        if answer.status >= 500:
+            return Reply.OPEN, None
+        raise answer.refusal(_writing(name))
+
+    def report_published(self, name: TableName, table_id: str, version: int) -> None:
+        """Say that every commit up to `version` lies in the log under its final name."""
+        update = {"action": "set-latest-backfilled-version", "latest-published-version": version}
+        self._update(name, table_id, update).granted(_writing(name))
+
+    def report_metrics(self, name: TableName, table_id: str, counts: Mapping[str, int]) -> None:
+        body = {"table-id": table_id, "report": {"commit-report": dict(counts)}}
+        self._transport.post(f"{_ROOT}{name.url}/metrics", body).granted(_writing(name))
+
+    def _update(self, name: TableName, table_id: str, update: Mapping[str, Any]) -> Answer:
+        requirement = {"type": "assert-table-uuid", "uuid": table_id}
+        return self._transport.post(f"{_ROOT}{name.url}", {"requirements": [requirement], "updates": [update]})
+
+
+_ROOT = "delta/v1/"
+
+
+def _creating(name: TableName) -> Intent:
+    return Intent(f"create the table {name}", grants_to_create(name))
+
+
+def _writing(name: TableName) -> Intent:
+    return Intent(f"write to the table {name}", grants_to_write(name))
