@@ -32,6 +32,7 @@ from ..ownership import DISTRIBUTION, HOME, claimed
 from ..piweb.http import Request
 from ..piweb.problems import error_for
 from ..wiring import Connection, connect, lakehouse_of
+from .grants import look_at_grants
 from .terminal import count
 
 __all__ = ["Finding", "Tell", "look_at_everything"]
@@ -189,6 +190,8 @@ async def _destination(config: Config, tell: Tell) -> None:
         lakehouse = lakehouse_of(config)
         return await asyncio.to_thread(_tables, lakehouse)
 
+    if config.storage.root is None:
+        await _in_turn((("grants", lambda: asyncio.to_thread(look_at_grants, config)),), tell)
     await _in_turn((("tables", open_lakehouse),), tell)
     if lakehouse is None:
         _skip(("writing", "lease"), tell)

@@ -17,8 +17,9 @@ TOKEN = "dapi-planted-workspace-token"
 
 
 class Workspace:
-    def __init__(self, secrets: dict[tuple[str, str], str]) -> None:
+    def __init__(self, secrets: dict[tuple[str, str], str], catalog: dict[str, Any] | None = None) -> None:
         self.secrets = secrets
+        self.catalog = catalog or {}  # what stands at a path of Unity Catalog, below /api/2.1/unity-catalog/
         self.asked: list[str] = []
         self.url = ""
 
@@ -46,11 +47,14 @@ class Workspace:
             return 401, {"error_code": "UNAUTHENTICATED", "message": "no or wrong token"}
         match path:
             case "/api/2.0/preview/scim/v2/Me":
-                return 200, {"id": "1", "userName": "someone@company.com", "displayName": "Someone"}
+                return 200, {"id": "1", "userName": "someone@company.com", "groups": [{"display": "data"}]}
             case "/api/2.0/workspace/get-status":
                 return 200, {"path": query["path"], "object_type": "DIRECTORY", "object_id": 1}
             case "/api/2.0/secrets/get":
                 return self._secret(query["scope"], query["key"])
+        found = self.catalog.get(path.removeprefix("/api/2.1/unity-catalog/"))
+        if found is not None:
+            return 200, found.get(query.get("principal"), {}) if "permissions" in path else found
         return 404, {"error_code": "ENDPOINT_NOT_FOUND", "message": f"nothing at {path}"}
 
     def _secret(self, scope: str, key: str) -> tuple[int, Any]:
