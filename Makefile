@@ -56,7 +56,8 @@ lock: setup ## pin what development and CI install
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --all-extras pyproject.toml -o requirements.lock
 
 bundle-cli: ## build the Databricks CLI into the user's cache, for the tests of the bundle (needs Go)
-	GOBIN=$(BUNDLE_CLI) go install github.com/databricks/cli@latest
+	@mkdir -p $(BUNDLE_CLI) && rm -f $(BUNDLE_CLI)/unavailable
+	GOBIN=$(BUNDLE_CLI) go install github.com/databricks/cli@latest || { touch $(BUNDLE_CLI)/unavailable; exit 1; }
 
 runtimes: setup ## install the wheel beside the pins of each Databricks Runtime, and run the example there (needs uv)
 	$(BIN)/python -m pytest -m runtimes

@@ -28,6 +28,8 @@ def cli() -> str:
     # The legacy tool of the same name knows no bundles.
     if found and subprocess.run([found, "bundle", "--help"], capture_output=True, check=False).returncode == 0:
         return found
+    if (CACHE.parent / "unavailable").exists():
+        pytest.skip("the Databricks CLI cannot be built here: make bundle-cli says why")
     reason = "no Databricks CLI: neither built (make bundle-cli) nor on PATH"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
