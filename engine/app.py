@@ -7,9 +7,11 @@ nothing itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -72,7 +74,8 @@ async def run(
     run_id = run_id or uuid.uuid4().hex[:12]
     this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id)
     try:
-        report = await this.go()
+        with _rare_collections():
+            report = await this.go()
     except BaseException as error:
         await this.account_for_failure(error)
         raise
@@ -292,6 +295,19 @@ class _Run:
     def _emit(self, event: Event) -> None:
         self._tally(event)
         self._subscriber(event)
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Have Python look for garbage in cycles less often: tags and watermarks by the hundred thousand live as
+    long as the run, and going through all of them took half the time of reading many small answers.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 async def _keep(lease: Lease) -> None:
