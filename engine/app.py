@@ -100,7 +100,8 @@ class _Run:
         self._started_at = wall_micros()
         self._source: Connection | None = None
         self._lakehouse: Lakehouse | None = None
-        self._inventory: tuple[Inventory, float] | None = None  # and when it was found
+        self._inventory: Inventory | None = None
+        self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -115,7 +116,7 @@ class _Run:
                 self._source = source
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = (await find_tags(source.client, config.extraction)).share(shard)
-                self._inventory = inventory, monotonic()
+                self._inventory, self._found_at = inventory, monotonic()
                 self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
                 await asyncio.to_thread(lease.acquire)
@@ -162,6 +163,7 @@ class _Run:
                 expected_values=round(plan.expected_values),
                 start=plan.earliest,
                 until=until,
+                seconds=monotonic() - self._found_at,
             )
         )
         recorded = await RecordedSource.open(
@@ -284,8 +286,8 @@ class _Run:
         """How far the tags of this run lie behind the server's clock."""
         if self._inventory is None:
             return None
-        inventory, found_at = self._inventory
-        now = inventory.server_now + int((monotonic() - found_at) * 1e6)
+        inventory = self._inventory
+        now = inventory.server_now + int((monotonic() - self._found_at) * 1e6)
         marks = (self._marks.get(tag.web_id) for tag in inventory.tags)
         return freshness((mark.high for mark in marks if mark is not None and mark.high > mark.low), now)
 

@@ -32,6 +32,13 @@ class EngineRun:
     def events_per_second(self) -> float:
         return float(self.report["records_written"] / self.report["duration_seconds"])
 
+    @property
+    def reading_per_second(self) -> float:
+        """Events over the time from the first request for values to the last watermark."""
+        stages = self.report["seconds"]
+        secs = self.report["duration_seconds"] - stages["discover"] - stages["prepare"]
+        return float(self.report["records_written"] / secs)
+
     def as_dict(self) -> dict[str, Any]:
         keys = (
             "records_written", "duration_seconds", "requests", "commits", "bytes_fetched", "bytes_written", "seconds",
@@ -39,6 +46,7 @@ class EngineRun:
         return {
             **{key: self.report[key] for key in keys},
             "events_per_second": round(self.events_per_second),
+            "reading_per_second": round(self.reading_per_second),
             "cpu_seconds": round(self.cpu_seconds, 3),
             "peak_rss_bytes": self.peak_rss_bytes,
         }

@@ -65,6 +65,7 @@ class Planned:
     expected_values: int
     start: Micros | None
     until: Micros
+    seconds: float  # since the tags were found: lease, watermarks, pi_tags, planning
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,14 @@ class Tally:
     requests_failed: int = 0
     partitions: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(
-        default_factory=lambda: {"discover": 0.0, "fetch": 0.0, "decode": 0.0, "stage": 0.0, "commit": 0.0}
+        default_factory=lambda: {
+            "discover": 0.0,
+            "prepare": 0.0,
+            "fetch": 0.0,
+            "decode": 0.0,
+            "stage": 0.0,
+            "commit": 0.0,
+        }
     )
 
     def __call__(self, event: Event) -> None:
@@ -70,6 +77,7 @@ class Tally:
                 self.synced = event
             case Planned():
                 self.planned = event
+                self.seconds["prepare"] += event.seconds
             case Answered():
                 self.answers += 1
                 self.body_bytes += event.body_bytes
