@@ -75,7 +75,7 @@ def _tuned(given: argparse.Namespace, path: str) -> Outcome:
         source=source,
         values={name: _values(given, config, name) for name in names},
         base=_base(config),
-        repeats=given.repeats or (1 if given.config or given.quick else 2),
+        repeats=given.repeats or (1 if given.config or given.quick else 3),
         seconds=given.seconds,
         seed=given.seed,
         budget=given.budget_requests,
@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         flag = f"--{knob.name.replace('_', '-')}"
         parser.add_argument(flag, type=_numbers, metavar="N,N", help=f"{knob.says} ({','.join(map(str, knob.values))})")
     parser.add_argument("--seconds", type=float, help="longest time of one trial (4; --quick 2)")
-    parser.add_argument("--repeats", type=int, help="trials of each setting (simulator 2, real server 1)")
+    parser.add_argument("--repeats", type=int, help="trials of each setting (simulator 3, real server 1)")
     parser.add_argument("--seed", type=int, default=1, help="order of trials and tags; the simulator's values (1)")
     parser.add_argument("--quick", action="store_true", help="fewer values, shorter trials")
     parser.add_argument("--out", type=Path, default=Path("build/tuning"), metavar="FOLDER", help="build/tuning")

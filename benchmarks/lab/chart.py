@@ -67,13 +67,17 @@ def short(number: int) -> str:
     return str(number)
 
 
+def _spoken(rate: float) -> str:
+    return f"{rate / 1e6:.2f} million" if rate >= 1e6 else f"{rate / 1e3:,.0f} thousand"
+
+
 def _headline(figure: Any, outcome: Outcome, subtitle: str) -> None:
     setting = outcome.recommended
     chosen = "   ".join(f"{name} {getattr(setting, name):,}" for name in outcome.sweeps)
     last = list(outcome.sweeps)[-1]
     assert setting in outcome.sweeps[last]
     speed, p95, memory = (typical(outcome.trials, setting, f) for f in ("values_per_second", "p95_ms", "peak_mib"))
-    figure.text(0.125, 1.035, f"{speed / 1e3:,.0f} thousand values per second", fontsize=19, fontweight="bold")
+    figure.text(0.125, 1.035, f"{_spoken(speed)} values per second", fontsize=19, fontweight="bold")
     figure.text(0.125, 1.003, f"with {chosen}", fontsize=11.5, color=_BEST, fontweight="bold")
     figure.text(
         0.125,
@@ -137,6 +141,7 @@ def _tidy(axes: Axes, best: int, count: int) -> None:
     axes.axvspan(best - half, best + half, color=_BEST, alpha=0.07, linewidth=0, zorder=0)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(length=0, colors=_FAINT, labelsize=9.5)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -116,9 +116,9 @@ async def test_twenty_kills_in_a_row_at_any_moment(tmp_path: Path) -> None:
         began = asyncio.get_running_loop().time()
         assert (await run_of(tmp_path / "first", document()).end()).code == 0
         whole_run = asyncio.get_running_loop().time() - began
-        while kills < 20:
+        while kills < 20 or len(set(reached)) < 3:  # not all of them at the same step
             starts += 1
-            assert starts < 60, "runs end before they can be killed"
+            assert starts < 80, f"{kills} of {starts} runs could be killed, at {set(reached)}"
             process = run_of(tmp_path / f"run-{starts}", document())
             # From before its first look at the tables to well into its commits.
             await process.wait(dice.uniform(0.02, whole_run))
@@ -131,6 +131,5 @@ async def test_twenty_kills_in_a_row_at_any_moment(tmp_path: Path) -> None:
             now += 30 * MINUTE + 7
         last = await run_of(tmp_path / "last", document()).end()
     assert last.code == 0, last
-    assert len(set(reached)) >= 3, "the kills all met the same step"
     plant.assert_exact(BEGIN, now)
     plant.assert_tags()
