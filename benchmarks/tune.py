@@ -157,7 +157,7 @@ def _subtitle(given: argparse.Namespace, outcome: Outcome) -> str:
 
 
 def _as_json(given: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
-    asked = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
+    asked = {key: value for key, value in vars(given).items() if key not in {"out", "config"}}
     return {
         "benchmark": "tune",
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -26,7 +26,7 @@ def machine(cores_used: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cores_used": cores_used,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "architecture": platform.machine(),
         "load_before": round(psutil.getloadavg()[0], 2),
     }
