@@ -13,7 +13,7 @@ Invariant: what comes out says the same, whichever way it came.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -85,7 +85,9 @@ class _RawStreamset(Struct):
     Items: list[Raw]
 
 
-_BARE_NUMBER = re.compile(rb'("Value"\s*:\s*)(NaN|-?Infinity)(?=\s*[,}])')
+_BEFORE_A_VALUE = re.compile(rb'"Value"\s*:\s*\Z')
+_AFTER_A_VALUE = re.compile(rb"\s*[,}]")
+_REACH = 64  # more white space than this before a value sends the body the slow way
 _MARKED_NUMBER = re.compile(rb'"\\u0000(NaN|-?Infinity)"')
 _STREAM = msgspec.json.Decoder(Stream)
 _BATCH = msgspec.json.Decoder(dict[str, _StrictSubResponse])
@@ -114,12 +116,34 @@ def open_answer(body: bytes, shape: Shape) -> Mapping[str, Any]:
 def _mark_bare_numbers(body: bytes) -> bytes:
     """Quote values sent as bare NaN or Infinity, so that one of them does not cost all the others.
 
-    A quote inside of a JSON string is escaped, so the pattern matches nothing in there.
+    A quote inside of a JSON string is escaped, so nothing in there looks like a value.
     """
-    if b"NaN" not in body and b"Infinity" not in body:
+    spans = sorted((*_bare(body, b"NaN"), *_bare(body, b"Infinity")))
+    if not spans:
         return body
-    marked = _BARE_NUMBER.sub(rb'\1"\\u0000\2"', body)
-    return body if marked == body else marked
+    pieces: list[bytes] = []
+    last = 0
+    for start, end in spans:
+        pieces += (body[last:start], b'"\\u0000', body[start:end], b'"')
+        last = end
+    return b"".join((*pieces, body[last:]))
+
+
+def _bare(body: bytes, word: bytes) -> Iterator[tuple[int, int]]:
+    """Where the word stands for a whole value; Infinity may have a sign.
+
+    Jumping from one first letter to the next is quicker than a pattern that looks at every byte.
+    """
+    letter = word[:1]
+    at = body.find(letter)
+    while at >= 0:
+        start, end = at, at + len(word)
+        if body[at:end] == word:
+            if letter == b"I" and body[at - 1 : at] == b"-":
+                start -= 1
+            if _BEFORE_A_VALUE.search(body, max(0, start - _REACH), start) and _AFTER_A_VALUE.match(body, end):
+                yield start, end
+        at = body.find(letter, at + 1)
 
 
 def _unmarked(raw: Raw) -> bytes:
