@@ -131,7 +131,7 @@ class CommitTable(Protocol):
         the log, by a token in the commit's metadata, before anything is sent again.
 
         Raises `FencedError` (somebody committed under `app_id` since the snapshot),
-        `CommitConflictError` (lost against another writer: `open` and rebuild),
+        `CommitConflictError` (a replace lost against another writer: `open` and rebuild),
         `StorageError`. Nothing has landed when it raises, except `UnknownCommitError`.
         """
 

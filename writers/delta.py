@@ -31,7 +31,7 @@ from config.errors import (
 from .commit import CommitKey, CommitReceipt, LastCommit, Lease, StagedFile
 from .delta_upkeep import HOOKS, look_after_delta
 from .drift import TableShape, check_shape
-from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
+from .failures import FOREIGN_ERRORS, detail_of, explain, recognise, storage_errors
 from .lease import FileLease, shards_with_lease
 from .maintenance import Upkeep, UpkeepReport
 from .outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
@@ -205,12 +205,13 @@ class DeltaCommitTable:
             self._table = self._load()
             try:
                 return look_after_delta(self._table, self._spec, wish)
-            except CommitFailedError:
-                raise self._conflict() from None
+            except CommitFailedError as error:
+                raise self._conflict(error) from None
 
-    def _conflict(self) -> CommitConflictError:
+    def _conflict(self, cause: BaseException | None) -> CommitConflictError:
+        detail = f" ({detail_of(cause)})" if cause is not None else ""
         return CommitConflictError(
-            f"Another writer has changed {self.uri} in the meantime.",
+            f"Another writer has changed {self.uri} in the meantime{detail}.",
             hint="Try again; this is no error when shards work side by side.",
         )
 
@@ -232,6 +233,9 @@ class DeltaCommitTable:
                     name=self._spec.name,
                     description=self._spec.comment,
                     storage_options=self._options(),
+                    # Tried again, a creation that lost lands on top of the winner's, as a change of the
+                    # table's metadata that fails every commit then under way.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except FOREIGN_ERRORS:
                 # Another shard may have been quicker; then its table is as good as ours.
@@ -259,7 +263,7 @@ class DeltaCommitTable:
             # A replace is right only for the snapshot it was made from: it is never sent over another one.
             lost = known is None and isinstance(failure, CommitFailedError)
             if lost or (replace_where is not None and self._moved_past(base)):
-                raise self._conflict()
+                raise self._conflict(failure)
         detail = "" if failure is None else f" ({explain(failure, self.uri).message})"
         raise UnknownCommitError(
             f"It is unknown whether commit {key.sequence} of {key.app_id} reached {self.uri}{detail}.",

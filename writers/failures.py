@@ -21,7 +21,7 @@ from config.errors import (
     UnavailableError,
 )
 
-__all__ = ["FOREIGN_ERRORS", "explain", "recognise", "shown", "storage_errors"]
+__all__ = ["FOREIGN_ERRORS", "detail_of", "explain", "recognise", "shown", "storage_errors"]
 
 # What delta-rs, Arrow and the operating system raise. (Arrow's I/O errors are OSError.)
 FOREIGN_ERRORS = (DeltaError, OSError)
@@ -40,7 +40,7 @@ def storage_errors(uri: str) -> Iterator[None]:
 def explain(error: BaseException, uri: str) -> ExtractError:
     """Turn a foreign error into one of ours."""
     return recognise(error, uri) or StorageError(
-        f"The storage at {shown(uri)} failed: {_detail(error)}.",
+        f"The storage at {shown(uri)} failed: {detail_of(error)}.",
         hint="Look whether the place exists, has room, and may be written by this user.",
     )
 
@@ -128,7 +128,7 @@ def recognise(error: BaseException, uri: str) -> ExtractError | None:
     text = f"{error} [errno {error.errno}]" if isinstance(error, OSError) and error.errno else str(error)
     for pattern, kind, sentence, hint in _SIGNS:
         if pattern.search(text):
-            return kind(sentence.format(place=shown(uri), detail=_detail(error)), hint=hint)
+            return kind(sentence.format(place=shown(uri), detail=detail_of(error)), hint=hint)
     return None
 
 
@@ -136,7 +136,7 @@ def shown(uri: str) -> str:
     return re.sub(r"//[^/@]+:[^/@]+@", "//", uri.partition("?")[0])
 
 
-def _detail(error: BaseException) -> str:
+def detail_of(error: BaseException) -> str:
     """Give the first words of a foreign error, without terminal colours, query strings and answers' bodies."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("<?xml")[0]
     text = re.sub(r"\?\S*", "", text)

@@ -163,9 +163,21 @@ class Landing:
         finally:
             lease.release()
 
+    def _stand(self, owner: str) -> tuple[int | None, int | None]:
+        """Give the last sequences of both tables. Two snapshots are not taken at one moment: while a rival
+        commits between them, they are taken again.
+        """
+        seen: tuple[int | None, int | None] | None = None
+        while True:
+            now = self._data.last_sequence(owner), self._checkpoint.last_sequence(owner)
+            if settle(*now) is not State.LOST or now == seen:
+                return now
+            seen = now
+            self._refresh()
+
     def _recover(self, owner: str) -> None:
         """Finish the commit that `owner` left half done, if it did."""
-        data, watermarks = self._data.last_sequence(owner), self._checkpoint.last_sequence(owner)
+        data, watermarks = self._stand(owner)
         state = settle(data, watermarks)
         if state is State.LOST:
             raise self._lost(f"the data is at commit {data or 0}, the watermarks are at {watermarks or 0}")

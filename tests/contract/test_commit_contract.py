@@ -43,6 +43,27 @@ def test_a_table_comes_into_being_when_it_is_opened(new_table) -> None:
     assert new_table().open().last_commit(ME) is None
 
 
+def test_of_many_that_create_a_table_at_once_one_does_and_none_disturbs_a_commit(new_table, rows: Rows) -> None:
+    """A second creation on top of the first would be a change of metadata, which fails every commit under way."""
+    tables = [new_table() for _ in range(6)]
+    barrier = Barrier(len(tables))
+    opened: list[CommitTable] = []
+
+    def open_and_commit(number: int) -> None:
+        barrier.wait()
+        table = tables[number].open()
+        table.commit(CommitKey(f"shard-{number}", 1), staged(table, rows(f"tag-{number}", [number])))
+        opened.append(table)
+
+    threads = [Thread(target=open_and_commit, args=(n,)) for n in range(len(tables))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == len(tables)
+    assert stored(new_table()) == [(f"tag-{n}", n) for n in range(len(tables))]
+
+
 def test_staged_rows_are_invisible_until_they_are_committed(new_table, rows: Rows) -> None:
     table = new_table().open()
     files = staged(table, rows("a", [1, 2]))

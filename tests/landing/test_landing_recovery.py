@@ -54,6 +54,28 @@ def test_how_data_and_watermarks_stand(data, watermarks, state) -> None:
     assert settle(data, watermarks) is state
 
 
+def test_two_tables_seen_while_a_rival_commits_are_looked_at_again(lake: Lake, monkeypatch) -> None:
+    """Snapshots of two tables are not of one moment: a rival that commits twice in between is no lost state."""
+    rival = lake.opened(run_id="rival")
+    land(rival, "a", 0, 2)
+    landing = lake.landing("0-of-1", "me")
+    look, looks = type(landing)._refresh, []
+
+    def slowly(self) -> None:
+        looks.append(1)
+        self._checkpoint.open()
+        if len(looks) == 1:
+            land(rival, "a", 2, 4)
+            land(rival, "a", 4, 6)
+            self._data.open()
+        else:
+            look(self)
+
+    monkeypatch.setattr(type(landing), "_refresh", slowly)
+    assert landing.open()["a"].high == 6
+    assert len(looks) == 2
+
+
 @pytest.mark.parametrize("commits", [1, 3])
 def test_a_dropped_checkpoint_table_is_noticed_and_rebuilt(lake: Lake, commits: int) -> None:
     landing = lake.opened()

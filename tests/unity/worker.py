@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any
 
-from config.errors import CommitConflictError, FencedError
+from config.errors import FencedError
 from tests.landing.lake import Lake, land
 from writers import Names
 from writers.unity import open_unity
@@ -42,7 +42,7 @@ def main(what: dict[str, Any]) -> None:
             marks = landing.open()
             while (start := marks[tag].high if tag in marks else 0) < until:
                 land(landing, tag, start, start + 2)
-        except (CommitConflictError, FencedError):  # lost, and nothing landed: look again
+        except FencedError:
             continue
         return
 
