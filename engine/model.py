@@ -3,6 +3,9 @@
 Time is a whole number of microseconds since 1970-01-01T00:00:00Z everywhere inside the engine
 (`Micros`); windows are half-open. PI's seventh fraction digit matters only on the wire, and is
 handled there: a window bound is always a whole microsecond, so no event can fall between two windows.
+
+What is made by the hundred thousand, once a tag and answer, is a msgspec struct instead of a dataclass:
+five times as quick to make, and nothing the garbage collector has to walk through.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import pyarrow as pa
 
 from config.errors import RetryError, SplitError, TagError
@@ -21,8 +25,7 @@ Micros: TypeAlias = int
 AskError: TypeAlias = TagError | SplitError | RetryError
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(msgspec.Struct, frozen=True, gc=False):
     """What reading a tag needs to know of it; everything else is in pi_tags."""
 
     web_id: str
@@ -31,16 +34,14 @@ class Tag:
     point_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True, gc=False):
     """Half-open `[start, end)`."""
 
     start: Micros
     end: Micros
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One tag and window, to be read with at most `max_count` events."""
 
     tag: Tag
@@ -49,8 +50,7 @@ class Ask:
     max_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of an ask.
 
     `rows` events in `[ask.start, until)` were decoded, and that window is complete:

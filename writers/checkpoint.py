@@ -7,8 +7,8 @@ each is whole in itself, and the widest row of a tag counts, so rows may come in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,8 +20,7 @@ _SCHEMA = PI_WATERMARKS.schema
 _MERGE_ROWS = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Watermark:
+class Watermark(msgspec.Struct, frozen=True, gc=False):
     """Events of a tag in `[low, high)` are in the data table. Times are microseconds since 1970, UTC."""
 
     tag_webid: str
@@ -33,8 +32,7 @@ class Watermark:
     last_error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True, gc=False):
     """What one commit adds to a tag: `rows` events, which are all there are in `[low, high)`.
 
     An empty window (`low == high`) moves nothing and only reports a status.

@@ -8,7 +8,8 @@ one are never split over two answers.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from config.errors import UnavailableError, UndecodableError
 from engine.model import Ask, AskError, Micros
@@ -18,8 +19,7 @@ __all__ = ["OUT_OF_ORDER", "Part", "complete_until", "cut_midway", "is_ambiguous
 OUT_OF_ORDER = "its events are not in the order of time"
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     """What an answer holds for one ask.
 
     `answered` events, of which the first `count` could be read, and those before `stop` be trusted.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ..model import Ask, Micros, Tag
 from .timeline import DAY, Gap, cut
 
@@ -33,8 +35,7 @@ class Limits:
         return min(2 * self.values_per_answer, self.server_max_count)
 
 
-@dataclass(slots=True, eq=False)
-class Reading:
+class Reading(msgspec.Struct, eq=False, gc=False):
     """What is left to read of one tag: `[start, end)`, shrinking from the front, or from the back."""
 
     tag: Tag

@@ -13,6 +13,8 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from config.errors import ExtractError, TagStuckError
 
 from ..model import Ask, Micros, Outcome, Tag, Window
@@ -23,8 +25,7 @@ from .timeline import gaps
 __all__ = ["Advance", "Chunk", "Failure", "Plan", "Settled", "readings_for"]
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(msgspec.Struct, frozen=True, gc=False):
     """Once `rows` new events of the tag are committed, `[low, high)` is done."""
 
     tag: Tag

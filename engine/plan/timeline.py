@@ -6,7 +6,7 @@ window that lies apart from it is joined to it, so the piece between is read, to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..model import Micros, Window
 
@@ -17,8 +17,7 @@ HOUR: Micros = 3_600 * SECOND
 DAY: Micros = 24 * HOUR
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True, gc=False):
     """A window to be read. Forward ones grow `high` upwards, backward ones `low` downwards."""
 
     start: Micros
