@@ -15,6 +15,8 @@ from config.errors import ConfigurationError
 
 from .checkpoint import Move, Watermark
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, Stage, StagedFile
+from .correction import CorrectionCounts, Replacement
+from .digest import Digest, digests, row_hashes
 from .landing import Landing, LandingBatch, LandingReceipt
 from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
 from .memory import MemoryLakehouse
@@ -32,6 +34,8 @@ __all__ = [
     "CommitKey",
     "CommitReceipt",
     "CommitTable",
+    "CorrectionCounts",
+    "Digest",
     "Lakehouse",
     "Landing",
     "LandingBatch",
@@ -42,6 +46,7 @@ __all__ = [
     "Move",
     "Names",
     "RebuildReport",
+    "Replacement",
     "Stage",
     "StagedFile",
     "TableSpec",
@@ -51,10 +56,12 @@ __all__ = [
     "Watermark",
     "add_run",
     "check_columns",
+    "digests",
     "look_after",
     "newest_runs",
     "open_lakehouse",
     "rebuild_watermarks",
+    "row_hashes",
     "sync_tags",
 ]
 

@@ -7,14 +7,13 @@ notes who else committed under which `app_id`, and a later commit under it is re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
@@ -29,8 +28,9 @@ from config.errors import (
 )
 
 from .commit import CommitKey, CommitReceipt, LastCommit, Lease, StagedFile
+from .delta_shape import add_later_columns, schema_of, shape_of, shape_wanted
 from .delta_upkeep import HOOKS, look_after_delta
-from .drift import TableShape, check_shape
+from .drift import absent_columns, check_shape
 from .failures import FOREIGN_ERRORS, detail_of, explain, recognise, storage_errors
 from .lease import FileLease, shards_with_lease
 from .maintenance import Upkeep, UpkeepReport
@@ -75,7 +75,7 @@ class DeltaCommitTable:
     def __init__(self, place: Place, spec: TableSpec) -> None:
         self._place = place
         self._spec = spec
-        self._schema = Schema.from_arrow(spec.schema)
+        self._written = spec  # without the columns that the table is too old to have
         self._table: DeltaTable | None = None
         self._opened_with: dict[str, str] | None = None
         self._rivals: dict[str, Mapping[str, str]] = {}
@@ -102,7 +102,11 @@ class DeltaCommitTable:
             self._create()
         with storage_errors(self.uri):
             table = self._load()
-        check_shape(self.uri, self._wanted(), _shape(table))
+            if add_later_columns(table, self._spec):
+                table = self._load()
+        found = shape_of(table)
+        self._written = self._spec.without(absent_columns(self._spec, found))
+        check_shape(self.uri, shape_wanted(self._written), found)
         self._table, self._rivals, self._commits = table, {}, 0
         return self
 
@@ -127,7 +131,7 @@ class DeltaCommitTable:
         )
 
     def stage(self) -> ParquetStage:
-        return ParquetStage(self._place, self._spec)
+        return ParquetStage(self._place, self._written)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:
@@ -174,7 +178,9 @@ class DeltaCommitTable:
         names = list(columns or self._spec.schema.names)
         condition = " AND ".join(f"{_quoted(name)} = {_literal(value)}" for name, value in (where or {}).items())
         schema = pa.schema([self._spec.schema.field(name).remove_metadata() for name in names])
-        sql = f"SELECT {', '.join(map(_quoted, names))} FROM t WHERE {condition or 'true'}"  # noqa: S608  quoted above
+        there = self._written.schema.names
+        shown = ", ".join(_quoted(name) if name in there else f"NULL AS {_quoted(name)}" for name in names)
+        sql = f"SELECT {shown} FROM t WHERE {condition or 'true'}"  # noqa: S608  quoted above
         return self._query(sql, schema)
 
     def file_count(self, *, where: Mapping[str, str]) -> int:
@@ -228,7 +234,7 @@ class DeltaCommitTable:
             try:
                 DeltaTable.create(
                     self.uri,
-                    self._schema,
+                    schema_of(self._spec),
                     partition_by=list(self._spec.partition_by),
                     name=self._spec.name,
                     description=self._spec.comment,
@@ -278,7 +284,7 @@ class DeltaCommitTable:
             self._snapshot().create_write_transaction(
                 actions,
                 mode="append" if replace_where is None else "overwrite",
-                schema=self._schema,
+                schema=schema_of(self._written),
                 partition_by=list(self._spec.partition_by),
                 partition_filters=[(name, "=", value) for name, value in (replace_where or {}).items()] or None,
                 commit_properties=CommitProperties(
@@ -344,24 +350,6 @@ class DeltaCommitTable:
 
     def _options(self) -> dict[str, str] | None:
         return self._place.options() or None
-
-    def _wanted(self) -> TableShape:
-        return TableShape(_fields(self._schema), self._spec.partition_by, (), {})
-
-
-def _shape(table: DeltaTable) -> TableShape:
-    protocol, metadata = table.protocol(), table.metadata()
-    return TableShape(
-        fields=_fields(table.schema()),
-        partition_by=metadata.partition_columns,
-        features={*(protocol.reader_features or ()), *(protocol.writer_features or ())},
-        configuration=metadata.configuration,
-    )
-
-
-def _fields(schema: Schema) -> list[dict[str, Any]]:
-    fields: list[dict[str, Any]] = json.loads(schema.to_json())["fields"]
-    return fields
 
 
 def _add_action(file: StagedFile) -> AddAction:

@@ -12,7 +12,9 @@ from typing import Any
 
 from config.errors import SchemaDriftError
 
-__all__ = ["TableShape", "check_shape"]
+from .tables import TableSpec
+
+__all__ = ["TableShape", "absent_columns", "check_shape"]
 
 # Features under which adding plain Parquet files is right. Those that oblige us to do more only when
 # they are in use (constraints, generated columns, column mapping) are looked at one by one below.
@@ -71,6 +73,12 @@ def check_shape(uri: str, wanted: TableShape, found: TableShape, *, honoured: Co
                 f"The table at {uri} cannot be written: {problem}.",
                 hint="Configure another table name, or change the table so that it fits.",
             )
+
+
+def absent_columns(spec: TableSpec, found: TableShape) -> tuple[str, ...]:
+    """Columns that this table is too old to have, and that rows can be written without."""
+    there = {field["name"] for field in found.fields}
+    return tuple(name for name in spec.later_columns if name not in there)
 
 
 def _feature_problem(found: TableShape, honoured: Collection[str]) -> str | None:

@@ -23,6 +23,7 @@ from config.errors import CommitConflictError, ExtractError, FencedError, LostSt
 
 from .checkpoint import Move, Watermark, decode, encode, merge_stream, moved
 from .commit import CommitKey, CommitReceipt, Lakehouse, Stage, StagedFile
+from .correction import UNCHANGED, CorrectionCounts
 from .tables import PI_WATERMARKS, TableSpec
 
 __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
@@ -58,15 +59,17 @@ def app_id(pipeline: str, dataset: str, shard: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LandingReceipt:
-    """Proof that rows and watermarks are in. `data` is None when only watermarks moved.
+    """Proof that rows and watermarks are in. `data` is None when only watermarks moved; both are None when
+    there was nothing to do.
 
-    `partitions`: the values of the partition column that rows went to.
+    `rows`: appended ones; `partitions`: the values of the partition column that rows went to.
     """
 
     rows: int
     data: CommitReceipt | None
-    watermarks: CommitReceipt
+    watermarks: CommitReceipt | None
     partitions: frozenset[str] = frozenset()
+    corrections: CorrectionCounts = UNCHANGED
 
 
 class Landing:

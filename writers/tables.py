@@ -6,8 +6,8 @@ Invariant: what is written here is what the SQL of a user meets. Timestamps are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -38,6 +38,12 @@ class TableSpec:
     stats_columns: tuple[str, ...] = ()
     # Columns few enough in distinct values that Parquet dictionary encoding pays.
     dictionary_columns: tuple[str, ...] = field(default=())
+    # Columns that tables of earlier versions do not have. Added where that is possible, else done without.
+    later_columns: tuple[str, ...] = ()
+
+    def without(self, names: Collection[str]) -> TableSpec:
+        """The same table without some of its columns."""
+        return replace(self, schema=pa.schema([f for f in self.schema if f.name not in names])) if names else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ PI_WATERMARKS = TableSpec(
     partition_by=("pipeline",),
     stats_columns=("tag_webid",),
     dictionary_columns=("dataset", "status", "last_error"),
+    later_columns=("last_event_digest",),
     schema=pa.schema(
         [
             _field("pipeline", pa.string(), "Pipeline that owns the row"),
@@ -135,10 +142,15 @@ PI_WATERMARKS = TableSpec(
             _field("high", TIMESTAMP, "End of the window that is done, exclusive"),
             _field("last_event_timestamp", TIMESTAMP, "Newest event committed"),
             _field("commit_sequence", pa.int64(), "Number of the data commit this row belongs to"),
-            _field("rows_total", pa.int64(), "Events of the tag committed so far"),
+            _field(
+                "rows_total",
+                pa.int64(),
+                "Events of the tag committed so far, ever: corrections add what they insert and take nothing off",
+            ),
             _field("status", pa.string(), "ok, failed or stuck"),
             _field("last_error", pa.string(), "Why the tag is not ok"),
             _field("updated_at", TIMESTAMP, "When this row was written"),
+            _field("last_event_digest", pa.int64(), "Digest of the events at last_event_timestamp, as committed"),
         ]
     ),
 )

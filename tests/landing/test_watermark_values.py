@@ -44,6 +44,69 @@ def test_rows_in_any_order_and_twice_give_the_last_state(steps, rng: random.Rand
     assert decode(merge_stream([*once, *rows[half:]]), "d") == expected
 
 
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 4), st.integers(0, 4), st.none() | st.integers(0, 3), st.integers(0, 3), st.integers(1, 4)
+    ),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda row: (row[1], row[3]),  # no two reach as high at the same moment
+)
+
+
+@settings(deadline=None)
+@given(ROWS, st.randoms(), st.integers(1, 4))
+def test_rows_of_writers_that_know_nothing_of_each_other_merge_alike_in_any_order(rows, rng, pieces: int) -> None:
+    batches = [
+        encode(
+            [Watermark("a", low, high, last, last_event_digest=None if last is None else 100 * high + at)],
+            pipeline="p",
+            dataset="d",
+            sequence=sequence,
+            updated_at=at,
+        )
+        for low, high, last, at, sequence in rows
+    ]
+    merged = merge_stream(batches)
+    rng.shuffle(batches)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("writers.checkpoint._MERGE_ROWS", pieces)
+        assert merge_stream(batches).equals(merged)
+        assert merge_stream([*merged.to_batches(), *batches, *batches]).equals(merged)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.none() | st.integers(0, 120), st.none() | st.just(7))),
+    st.randoms(),
+)
+def test_whatever_moves_say_of_the_last_event_the_rows_say_it_too(steps, rng: random.Random) -> None:
+    marks: dict[str, Watermark] = {}
+    rows = []
+    for number, (length, backward, last, digest) in enumerate(steps, 1):
+        before = marks.get("a", Watermark("a", 100, 100))
+        low, high = (before.low - length, before.low) if backward else (before.high, before.high + length)
+        marks |= moved(marks, [Move("a", low, high, last, last_event_digest=digest)])
+        rows.append(encode([marks["a"]], pipeline="p", dataset="d", sequence=number, updated_at=number))
+    rng.shuffle(rows)
+    assert decode(merge_stream(rows), "d") == marks
+
+
+def test_the_newest_event_may_vanish_and_its_digest_belongs_to_it() -> None:
+    mark = widen(None, Move("a", 0, 10, 8, 3, last_event_digest=11))
+    assert (mark.last_event, mark.last_event_digest) == (8, 11)
+    assert widen(mark, Move("a", 10, 20)) == Watermark("a", 0, 20, 8, 3, last_event_digest=11)
+    gone = widen(mark, Move("a", 10, 10, 5, last_event_digest=12))
+    assert (gone.high, gone.last_event, gone.last_event_digest) == (10, 5, 12)
+    assert widen(mark, Move("a", 10, 20, 8, last_event_digest=13)).last_event_digest == 13
+    assert widen(mark, Move("a", 10, 20, 9)).last_event_digest is None
+    # What is filled in below says nothing about the newest event, unless none was known.
+    assert widen(mark, Move("a", -5, 0, -3, last_event_digest=14)).last_event_digest == 11
+    assert widen(Watermark("a", 0, 10), Move("a", -5, 0, -3, last_event_digest=14)).last_event == -3
+    # A sum of hashes may come without a sign; it is kept as the column holds it.
+    assert widen(None, Move("a", 0, 10, 8, last_event_digest=2**64 - 1)).last_event_digest == -1
+
+
 def test_merging_in_pieces_is_the_same(monkeypatch) -> None:
     batches = history([("a", 1, False, False), ("b", 2, False, True), ("a", 3, True, False), ("b", 0, False, False)])
     whole = merge_stream(batches)

@@ -67,6 +67,7 @@ class ManagedTable:
         self._api = api
         self._name = name
         self._spec = spec
+        self._written = spec  # without the columns that the table is too old to have
         self._options = options
         self._clock = clock
         self._on_step = on_step
@@ -102,7 +103,7 @@ class ManagedTable:
         refuse_foreign(self._name, table)
         self._place = managed_place(table.location, self._options, self._vended)
         snapshot = load_snapshot(self._place, table)
-        refuse_shape(self._name, self._spec, snapshot)
+        self._written = refuse_shape(self._name, self._spec, snapshot)
         self._snapshot, self._table_id, self._rivals = snapshot, table.table_id, {}
         return self
 
@@ -126,7 +127,7 @@ class ManagedTable:
         )
 
     def stage(self) -> ParquetStage:
-        return ParquetStage(self.place, self._spec)
+        return ParquetStage(self.place, self._written)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:

@@ -11,7 +11,7 @@ from typing import Any
 
 from config.errors import LostStateError, SchemaDriftError
 
-from ..drift import TableShape, check_shape
+from ..drift import TableShape, absent_columns, check_shape
 from ..tables import TableSpec
 from .actions import struct_of
 from .creation import HONOURED
@@ -48,8 +48,12 @@ def refuse_replaced(name: TableName, table_id: str, table: LoadedTable) -> None:
         )
 
 
-def refuse_shape(name: TableName, spec: TableSpec, snapshot: Snapshot) -> None:
-    """Refuse by what the log says: features that oblige writers to do what we do not, columns that do not fit."""
+def refuse_shape(name: TableName, spec: TableSpec, snapshot: Snapshot) -> TableSpec:
+    """Refuse by what the log says: features that oblige writers to do what we do not, columns that do not fit.
+
+    Gives the table as it can be written: without the columns that it is too old to have. (To add them is
+    for the catalog, not for the log.)
+    """
     if snapshot.properties.get("delta.enableRowTracking") == "true":
         raise SchemaDriftError(
             f"The table {name} tracks its rows, which obliges writers to number them; we do not.",
@@ -59,5 +63,7 @@ def refuse_shape(name: TableName, spec: TableSpec, snapshot: Snapshot) -> None:
     metadata = snapshot.metadata
     fields: list[Mapping[str, Any]] = json.loads(metadata.get("schemaString") or '{"fields": []}')["fields"]
     found = TableShape(fields, metadata.get("partitionColumns") or (), snapshot.features, snapshot.properties)
-    wanted = TableShape(struct_of(spec)["fields"], spec.partition_by, (), {})
+    written = spec.without(absent_columns(spec, found))
+    wanted = TableShape(struct_of(written)["fields"], written.partition_by, (), {})
     check_shape(str(name), wanted, found, honoured=HONOURED)
+    return written

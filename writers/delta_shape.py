@@ -1,0 +1,55 @@
+"""The shape of a table, between our specs and delta-rs; and columns that came after the table.
+
+Imports nothing of the engine. Invariant: a table is never changed but by columns that accept null.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from deltalake import DeltaTable, Schema
+
+from .delta_upkeep import HOOKS
+from .drift import TableShape, absent_columns
+from .failures import FOREIGN_ERRORS
+from .tables import TableSpec
+
+__all__ = ["add_later_columns", "schema_of", "shape_of", "shape_wanted"]
+
+
+def schema_of(spec: TableSpec) -> Schema:
+    return Schema.from_arrow(spec.schema)
+
+
+def shape_wanted(spec: TableSpec) -> TableShape:
+    return TableShape(_fields(schema_of(spec)), spec.partition_by, (), {})
+
+
+def shape_of(table: DeltaTable) -> TableShape:
+    protocol, metadata = table.protocol(), table.metadata()
+    return TableShape(
+        fields=_fields(table.schema()),
+        partition_by=metadata.partition_columns,
+        features={*(protocol.reader_features or ()), *(protocol.writer_features or ())},
+        configuration=metadata.configuration,
+    )
+
+
+def add_later_columns(table: DeltaTable, spec: TableSpec) -> bool:
+    """Add the columns that came after the table; False if there are none.
+
+    Who cannot (no permission, a rival at it) goes on without them: an upgrade never stops a run.
+    """
+    absent = absent_columns(spec, shape_of(table))
+    if absent:
+        fields = [field for field in schema_of(spec).fields if field.name in absent]
+        with contextlib.suppress(*FOREIGN_ERRORS):
+            table.alter.add_columns(fields, post_commithook_properties=HOOKS)
+    return bool(absent)
+
+
+def _fields(schema: Schema) -> list[dict[str, Any]]:
+    fields: list[dict[str, Any]] = json.loads(schema.to_json())["fields"]
+    return fields
