@@ -12,7 +12,7 @@ from .lane import no_filter
 from .recorded import tags_of_set
 from .render import event_object
 from .replies import Refusal, Reply, json_reply, refused
-from .sampling import SUMMARY_TYPES, no_data, summary, value_at
+from .sampling import BASES, SUMMARY_TYPES, no_data, stretches, summary, value_at
 from .site import Site
 from .times import parse_span, parse_time
 from .values import Event
@@ -94,13 +94,13 @@ def _summary(site: Site, call: Call, index: int) -> Any:
             raise refused(400, f"The value '{asked}' is not valid for parameter 'summaryType'.")
         name = known[asked.lower()]
         kinds += {"All": SUMMARY_TYPES, "AllForNonNumeric": ("Count", "PercentGood")}.get(name, (name,))
-    basis = call.query.choice("calculationbasis", ("TimeWeighted", "EventWeighted"))
+    basis = call.query.choice("calculationbasis", BASES)
     start, end = sorted(_range(site, call))
     span = parse_span(call.query.one("summaryduration")) if call.query.one("summaryduration") else max(1, end - start)
     _limit(site, (end - start) // span * len(kinds))
     items = []
-    for begin in range(start, max(end, start + 1), span):
-        found = summary(site, index, kinds, basis=basis, start=begin, end=min(begin + span, end), now=call.now)
+    for stretch in stretches(start, end, span, basis, site.switches.count_includes_end):
+        found = summary(site, index, kinds, stretch, basis=basis, now=call.now)
         items += [{"Type": kind, "Value": _object(site, event)} for kind, event in found]
     return items
 
