@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from . import catalog, home, recorded, states, streams, updates
+from . import catalog, home, recorded, states, streams, summaries, updates
 from .call import Call, Scope
 from .lane import Lane, lane
 from .mischief import Mischief
@@ -29,6 +29,7 @@ ROUTES: dict[str, Callable[[Site, Call], Reply]] = {
     **catalog.ROUTES,
     **states.ROUTES,
     **streams.ROUTES,
+    **summaries.ROUTES,
     **recorded.ROUTES,
     **updates.ROUTES,
 }

@@ -15,7 +15,7 @@ from .site import Site
 from .times import DAY, SECOND
 from .values import SYSTEM_STATES, Event, State, Value
 
-__all__ = ["BASES", "SUMMARY_TYPES", "Stretch", "count", "no_data", "stretches", "summary", "value_at"]
+__all__ = ["BASES", "SUMMARY_TYPES", "Stretch", "counts", "no_data", "stretches", "summary", "value_at"]
 
 BASES = (
     "TimeWeighted",
@@ -150,16 +150,18 @@ def stretches(start: int, end: int, span: int, basis: str, includes_end: str) ->
     return found
 
 
-def count(site: Site, index: int, stretch: Stretch, now: int) -> int:
-    """How many events count in an interval; worked out without looking at any where the tag is plain."""
+def counts(site: Site, index: int, asked: Sequence[Stretch], now: int) -> list[int]:
+    """How many events count in each interval; worked out without looking at any where the tag is plain."""
     history, bad = site.history, site.switches.count_includes_bad
     if not history.plain(index):
-        events = history.recorded(index, stretch.first, stretch.last, now)
-        return len(events) if bad else sum(event.good for event in events)
-    found, number, to = history.numbers(index, stretch.first, stretch.last, now)
-    if to <= number:
-        return 0
-    return to - number if bad else found.table.good(found.offset + number, found.offset + to)
+        seen = [history.recorded(index, stretch.first, stretch.last, now) for stretch in asked]
+        return [len(events) if bad else sum(event.good for event in events) for events in seen]
+    found, _, shown = history.numbers(index, now, now, now)
+    places = [(found.before(stretch.first), min(shown, found.until(stretch.last))) for stretch in asked]
+    if bad:
+        return [max(0, to - number) for number, to in places]
+    good, offset = found.table.good, found.offset
+    return [good(offset + number, offset + to) if number < to else 0 for number, to in places]
 
 
 def summary(
@@ -168,12 +170,12 @@ def summary(
     """Summaries of an interval, each stamped with its start."""
     start, by_event = stretch.start, basis.startswith("EventWeighted")
     if by_event and list(kinds) == ["Count"]:
-        return [("Count", Event(start, count(site, index, stretch, now)))]
+        return [("Count", Event(start, counts(site, index, [stretch], now)[0]))]
     sample = (_by_event if by_event else _by_time)(site, index, stretch, now)
     found: list[tuple[str, Event]] = []
     for kind in kinds:
         counted = by_event and kind == "Count"
-        value: Value = count(site, index, stretch, now) if counted else _CALCULATE[kind](sample)
+        value: Value = counts(site, index, [stretch], now)[0] if counted else _CALCULATE[kind](sample)
         if value is None:
             state = State("Calc Failed", SYSTEM_STATES["Calc Failed"], is_system=True)
             found.append((kind, Event(start, state, good=False)))
