@@ -3,8 +3,11 @@
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.simulator import Event, FaultPlan, events
+from engine.simulator import Event, FaultPlan, Simulator, SimulatorOptions, events
+from engine.simulator.news import news
 from engine.simulator.times import DAY, HOUR, MINUTE, iso, parse_time, ticks_of
 
 NOW = ticks_of("2024-03-05T12:00:00Z")
@@ -287,3 +290,55 @@ async def test_thirty_thousand_signups_stay_small_and_quick(serve):
         client.simulator.set_clock(NOW + DAY)
         answer = await client.get("streamsets/updates", marker=markers[-10:], selectedFields="Items.Events.Action")
         assert all(len(item["Events"]) > 1000 for item in answer["Items"])
+
+
+# --- whatever is done ----------------------------------------------------------
+
+_MINUTES = st.integers(-120, -1)
+_STEPS = st.one_of(
+    st.tuples(st.just("insert"), _MINUTES, st.integers(0, 9)),
+    st.tuples(st.just("replace"), _MINUTES, st.integers(0, 9)),
+    st.tuples(st.just("delete"), _MINUTES, st.integers(1, 60)),
+    st.tuples(st.just("hide"), _MINUTES, st.integers(1, 60)),
+    st.tuples(st.just("wait"), st.integers(1, 20), st.none()),
+    st.tuples(st.just("poll"), st.none(), st.none()),
+)
+
+
+def _play(simulator, number, step):
+    action, minutes, more = step
+    now = simulator.now()
+    # Apart from the signal's own instants and from each other: whose turn it is at one instant is no question here.
+    at = now + (minutes or 0) * MINUTE + 11 + 2 * number
+    if action == "wait":
+        simulator.set_clock(now + minutes * MINUTE)
+    elif action == "insert":
+        simulator.insert(0, Event(at, float(more)))
+    elif action == "replace":
+        known = simulator.truth(0, now - 3 * HOUR, now + minutes * MINUTE + 1)
+        simulator.replace(0, known[-1].ticks if known else at, float(more))
+    elif action == "delete":
+        simulator.delete(0, at, at + more * MINUTE)
+    else:
+        simulator.hide(0, at, at + more * MINUTE, until=now + more * MINUTE)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_STEPS, max_size=15))
+def test_who_does_as_told_holds_what_the_archive_holds(steps):
+    simulator = Simulator(SimulatorOptions(tags=1, now=NOW / 10**7, shapes=(("steady", 1.0),)))
+    history, since, known = simulator._site.history, NOW, 0
+    mirror = {event.ticks: event for event in simulator.truth(0, NOW - DAY, NOW + 1)}
+    for number, step in enumerate([*steps, ("poll", None, None)]):
+        if step[0] != "poll":
+            _play(simulator, number, step)
+            continue
+        now = simulator.now()
+        for item in news(history, 0, since=since, known=known, now=now, most=10_000, refresh_over=10_000):
+            if item.action == "Delete":
+                del mirror[item.event.ticks]
+            else:
+                assert (item.event.ticks in mirror) == (item.action == "Update")
+                mirror[item.event.ticks] = item.event
+        since, known = now, len(history.changes(0))
+        assert list(map(mirror.get, sorted(mirror))) == simulator.truth(0, NOW - DAY, now + 1)
