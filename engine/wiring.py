@@ -6,7 +6,7 @@ What a command needs without running (plan, tags, status, check) is here, too. R
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,8 +19,7 @@ from writers.tables import PI_WATERMARKS
 from writers.unity import open_unity
 
 from .clock import wall_micros
-from .datasets.tags import Inventory
-from .model import Micros, Window
+from .model import Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
 from .plan.lanes import Limits, Reading
@@ -170,17 +169,17 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros) -> Window
     return Window(min(start, until), until)
 
 
-def plan_of(config: Config, inventory: Inventory, marks: Mapping[str, Watermark]) -> Plan:
-    """The plan of a run over these tags. Asks nobody."""
+def plan_of(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark], *, now: Micros) -> Plan:
+    """The plan of reading these tags, where `now` is the server's clock. Asks nobody."""
     assumed_rate = 1 / (config.extraction.assumed_interval.total_seconds() * 1e6)
 
     def readings() -> Iterator[Reading]:
-        for tag in inventory.tags:
+        for tag in tags:
             mark = marks.get(tag.web_id)
             done = None if mark is None else Window(mark.low, mark.high)
             yield from readings_for(
                 tag,
-                wanted_window(config, mark, inventory.server_now),
+                wanted_window(config, mark, now),
                 done,
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
