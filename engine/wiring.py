@@ -19,7 +19,6 @@ from writers.tables import PI_WATERMARKS
 from writers.unity import open_unity
 
 from .clock import wall_micros
-from .datasets.tags import Inventory
 from .model import Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
@@ -184,20 +183,25 @@ def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Wate
     return windows
 
 
-def plan_of(config: Config, inventory: Inventory, marks: Mapping[str, Watermark], sums: Mapping[str, Digest]) -> Plan:
-    """The plan of a run over these tags. Asks nobody. `sums`: digests of `windows_to_sum`; none for no rows."""
+def plan_of(
+    config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark], sums: Mapping[str, Digest], *, now: Micros
+) -> Plan:
+    """The plan of reading these tags, where `now` is the server's clock. Asks nobody.
+
+    `sums`: digests of the rows in `windows_to_sum`; none for no rows.
+    """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
     lookback = _micros(config.extraction.lookback)
     nothing = Digest()
 
     def readings() -> Iterator[Reading]:
-        for tag in inventory.tags:
+        for tag in tags:
             mark = marks.get(tag.web_id)
             known = None if mark is None else _known(mark)
             total = sums.get(tag.web_id, nothing).total
             yield from readings_for(
                 tag,
-                wanted_window(config, mark, inventory.server_now),
+                wanted_window(config, mark, now),
                 None if mark is None else Window(mark.low, mark.high),
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
