@@ -212,7 +212,8 @@ class _Run:
         windows = windows_to_sum(self._config, tags, self._marks)
         if not windows or self._lakehouse is None:
             return {}
-        return await self._blocking(partial(window_digests, self._lakehouse.table(PI_TIMESERIES).open(), windows))
+        table = self._lakehouse.table(PI_TIMESERIES)
+        return await self._blocking(lambda: window_digests(table.open(), windows))
 
     async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing, emit: Emit) -> None:
         performance = self._config.performance
