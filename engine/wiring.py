@@ -34,6 +34,7 @@ __all__ = [
     "lakehouse_of",
     "limits_of",
     "plan_of",
+    "repairs_of",
     "target_of",
     "wanted_window",
     "watermarks_of",
@@ -206,6 +207,33 @@ def plan_of(
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
                 overlap=None if known is None else overlap_of(known, lookback, total),
+            )
+
+    return Plan(readings(), limits_of(config))
+
+
+def repairs_of(config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]) -> Plan:
+    """The plan of reading windows again, as far as they are done, to put them in the place of what the table holds."""
+    assumed_rate = 1 / _micros(config.extraction.assumed_interval)
+
+    def readings() -> Iterator[Reading]:
+        for tag, window in suspects:
+            mark = marks.get(tag.web_id)
+            if mark is None:
+                continue
+            start, end = max(window.start, mark.low), min(window.end, mark.high)
+            if start >= end:
+                continue
+            yield Reading(
+                tag,
+                start,
+                end,
+                backward=False,
+                rate=mark.rows_total / (mark.high - mark.low) or assumed_rate,
+                low=mark.low,
+                high=mark.high,
+                repair=True,
+                knows_last=end == mark.high and (mark.last_event is None or mark.last_event >= start),
             )
 
     return Plan(readings(), limits_of(config))

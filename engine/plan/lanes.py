@@ -59,6 +59,7 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     expected: int = 0  # digest of what the table holds in `check`
     found: int = 0  # digest of what the source has shown of it so far
     repair: bool = False
+    knows_last: bool = False  # repair only: what is done ends where it ends, and its last event lies in it
     last_event: Micros | None = None  # repair only: the last event seen so far, and its digest
     last_digest: int | None = None
 

@@ -266,14 +266,14 @@ class Plan:
         self._add_lane([repair])
 
     def _repaired(self, reading: Reading, outcome: Outcome) -> tuple[Advance, ...]:
-        """A repair that ends where what is done ends has seen the last event there is."""
+        """A repair of the end of what is done has seen the last event there is."""
         start = outcome.ask.start
         if outcome.last_event is not None:
             reading.last_event, reading.last_digest = outcome.last_event, outcome.last_digest
         elif reading.last_event is None:
             reading.last_event, reading.last_digest = start, 0
         self._shrink(reading, outcome)
-        if not reading.finished or reading.end != reading.high:
+        if not reading.finished or not reading.knows_last:
             return ()
         return (Advance(reading.tag, reading.high, reading.high, 0, reading.last_event, reading.last_digest),)
 
