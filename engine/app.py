@@ -42,14 +42,24 @@ from .flow.channel import Channel
 from .flow.committer import Committer, Delivery
 from .flow.pipeline import Pipeline
 from .flow.stop import Stop
-from .model import Micros, Tag
+from .model import Micros, Tag, Window
 from .piweb.times import iso_text
 from .plan.planner import Plan
 from .plan.shards import Shard
 from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound, TagsSynced
 from .telemetry.freshness import Freshness, freshness
 from .telemetry.report import RunReport, Tally, peak_rss_bytes
-from .wiring import DATASET, Connection, connect, lakehouse_of, plan_of, target_of, wanted_window, windows_to_sum
+from .wiring import (
+    DATASET,
+    Connection,
+    connect,
+    lakehouse_of,
+    plan_of,
+    repairs_of,
+    target_of,
+    wanted_window,
+    windows_to_sum,
+)
 
 __all__ = ["run"]
 
@@ -65,8 +75,12 @@ async def run(
     stop: Stop | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
     run_id: str | None = None,
+    suspects: Sequence[tuple[Tag, Window]] | None = None,
 ) -> RunReport:
     """Read everything the configuration selects and is not done yet, and land it exactly once.
+
+    With `suspects`, nothing new is read: these windows, as far as they are done, are read again and put in
+    the place of what the table holds, where that differs.
 
     Returns the report, also of a run that was interrupted or stopped by the source. Raises
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
@@ -75,6 +89,7 @@ async def run(
     check_columns(PI_TIMESERIES, config.performance.zorder_columns)
     run_id = run_id or uuid.uuid4().hex[:12]
     this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id)
+    this.suspects = suspects
     try:
         with _rare_collections():
             report = await this.go()
@@ -119,6 +134,7 @@ class _Run:
         self._clock: ServerClock | None = None
         self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
+        self.suspects: Sequence[tuple[Tag, Window]] | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="osipi-decoder")
@@ -185,7 +201,10 @@ class _Run:
         self, recorded: RecordedSource, landing: Landing, tags: Sequence[Tag], now: Micros, *, since: float
     ) -> Cycle:
         """Read these tags up to the server's `now`, less the lag, and land what came."""
-        plan = plan_of(self._config, tags, self._marks, await self._sums(tags), now=now)
+        if self.suspects is None:
+            plan = plan_of(self._config, tags, self._marks, await self._sums(tags), now=now)
+        else:
+            plan = repairs_of(self._config, self.suspects, self._marks)
         until = wanted_window(self._config, None, now).end
         self._emit(
             Planned(
