@@ -26,13 +26,15 @@ from config.errors import (
     SchemaDriftError,
 )
 
+from ..actions import Action, add_action, commit_info, encode, remove_action, transaction_action
 from ..commit import CommitKey, CommitReceipt, LastCommit, StagedFile
 from ..failures import storage_errors
 from ..outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, labelled, parse_entry
 from ..parquet import ParquetStage
+from ..reading import read_files, scan_tags
 from ..storage import Place
 from ..tables import TableSpec
-from .actions import Action, add_action, commit_info, encode, next_timestamp, remove_action, transaction_action
+from .actions import next_timestamp
 from .creation import managed_place
 from .credentials import Vended
 from .delta_api import DeltaApi, LoadedTable, Proposal
@@ -40,7 +42,6 @@ from .history import entry_path, load_snapshot, read_entries, staged_path, write
 from .names import TableName
 from .publish import publish
 from .ratify import ratify
-from .reading import read_files, scan_tags
 from .refuse import refuse_foreign, refuse_replaced, refuse_shape
 from .snapshot import Snapshot
 

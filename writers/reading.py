@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from config.errors import SchemaDriftError
 
-from ..failures import storage_errors
-from ..storage import Place
 from .actions import Action
+from .failures import storage_errors
+from .storage import Place
 from .vectors import Rows, deleted_rows, inline_or_path, slice_of_file
 
 __all__ = ["read_files", "scan_tags"]
