@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
+import msgspec
 import pyarrow as pa
 
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
@@ -368,7 +369,7 @@ def _with_inserted(
     marks = dict(after)
     for tag, rows in inserted.items():
         mark = marks.get(tag) or before[tag]
-        marks[tag] = replace(mark, rows_total=mark.rows_total + rows)
+        marks[tag] = msgspec.structs.replace(mark, rows_total=mark.rows_total + rows)
     return marks
 
 
