@@ -177,7 +177,7 @@ class Pipeline:
 
     def _report(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
-            self._emit(TagFailed(failure.tag.name, str(failure.error)))
+            self._emit(TagFailed(failure.tag.name, str(failure.error), failure.tag.web_id))
 
 
 def _kept(answer: Answer, keep: Sequence[bool]) -> pa.RecordBatch:
