@@ -239,8 +239,9 @@ class Landing:
     def _checked(self, stage: Stage, moves: Sequence[Move], wanted: Replacements) -> dict[str, Watermark]:
         """Apply the moves. Rows that no move accounts for would be read again and land twice."""
         try:
+            stage.flush()  # encoded while we count
             return self._accounted(stage.rows, moves, wanted)
-        except ValueError:
+        except BaseException:
             stage.abort()
             raise
 
