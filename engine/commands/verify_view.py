@@ -127,8 +127,8 @@ def as_dict(found: Verification) -> dict[str, Any]:
             for each in found.disagreements
         ],
         "suspects": [
-            {"tag_webid": each.tag.web_id, "name": each.tag.name, **window(each.start, each.end)}
-            for each in suspects(found.disagreements)
+            {"tag_webid": tag.web_id, "name": tag.name, **window(doubtful.start, doubtful.end)}
+            for tag, doubtful in suspects(found.disagreements)
         ],
         "days": [
             {"date": iso_text(day * DAY)[:10], "compared": compared, "disagree": wrong}

@@ -126,8 +126,7 @@ class CountSource:
         try:
             response = await self._client.send(request)
             # A batch answers for its tags one by one: when it fails as a whole, that is no tag's fault.
-            what = f"counting the events of {_named(asks)}"
-            error = error_for(response, what, tags=0 if shape is Shape.BATCH else len(asks))
+            error = error_for(response, _named(asks), tags=0 if shape is Shape.BATCH else len(asks))
             if error is not None:
                 raise error
         except SplitError as split:
@@ -180,4 +179,4 @@ def _may_be_asked_otherwise(counted: Counted) -> bool:
 
 def _named(asks: Sequence[Ask]) -> str:
     first = asks[0].tag.name
-    return f"tag {first}" if len(asks) == 1 else f"{len(asks)} tags from {first}"
+    return f"tag {first}" if len(asks) == 1 else f"counting the events of {len(asks)} tags from {first}"

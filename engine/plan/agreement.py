@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -21,6 +22,8 @@ from .timeline import DAY
 __all__ = ["NOT_ASKED", "NOT_COUNTED", "Agreement", "Disagreement", "Rule", "Suspect", "suspects"]
 
 Int32s = npt.NDArray[np.int32]
+# A window of a tag that has to be read again.
+Suspect: TypeAlias = tuple[Tag, Window]
 
 # In place of a count: the server gave none, or was not asked for one.
 NOT_COUNTED, NOT_ASKED = -1, -2
@@ -35,14 +38,6 @@ class Rule(Enum):
     GOOD = "good events"
     ALL = "good and bad events"
     UNKNOWN = "unknown"
-
-
-class Suspect(msgspec.Struct, frozen=True):
-    """A window of a tag that has to be read again."""
-
-    tag: Tag
-    start: Micros
-    end: Micros
 
 
 class Disagreement(msgspec.Struct, frozen=True):
@@ -149,9 +144,9 @@ def suspects(disagreements: Sequence[Disagreement]) -> tuple[Suspect, ...]:
     """The windows to be read again; days of a tag that follow each other are one."""
     found: list[Suspect] = []
     for each in disagreements:
-        last = found[-1] if found else None
-        if last is not None and last.tag == each.tag and last.end == each.start:
-            found[-1] = Suspect(last.tag, last.start, each.end)
+        tag, window = found[-1] if found else (None, None)
+        if window is not None and tag == each.tag and window.end == each.start:
+            found[-1] = each.tag, Window(window.start, each.end)
         else:
-            found.append(Suspect(each.tag, each.start, each.end))
+            found.append((each.tag, Window(each.start, each.end)))
     return tuple(found)
