@@ -88,6 +88,22 @@ def test_a_window_and_some_tags_can_be_chosen(called: Called, here: Path, plant:
     assert wrong("--start", "now-24h") == []
 
 
+@pytest.mark.parametrize("bad", [True, False])
+@pytest.mark.parametrize("end", ["single", "always", "never"])
+def test_whatever_a_server_counts_is_understood(called: Called, here: Path, bad: bool, end: str):
+    faults = here / "faults.yaml"
+    faults.write_text(json.dumps({"switches": {"count_includes_bad": bad, "count_includes_end": end}}))
+    with simulated("--tags", "10", "--now", NOW, "--faults", str(faults)) as url:
+        written(here, url, extraction={"start_date": "2024-03-02T15:00:00Z"})
+        called("run", "-c", "plant.yaml")
+        whole = called("verify", "-c", "plant.yaml", "--json").json
+        assert (whole["exit_code"], whole["tag_days"]) == (0, 40)
+        # Of tags of a type of which there is but one, four days tell too little.
+        assert set(whole["counts"].values()) - {"unknown"} == {"good and bad events" if bad else "good events"}
+        change(url, insert(FLOW, "2024-03-03T05:00:00Z"))
+        assert called("verify", "-c", "plant.yaml").code == 1
+
+
 def test_with_nothing_read_there_is_nothing_to_compare(called: Called, here: Path, plant: str):
     done = called("verify", "-c", "plant.yaml")
     assert done.code == 0
