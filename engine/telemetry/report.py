@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from config.errors import ExtractError
+from writers import CorrectionCounts
 
 from . import report_text
 from .events import (
@@ -47,6 +48,7 @@ class Tally:
     synced: TagsSynced | None = None
     stop_reason: str = ""
     records_written: int = 0
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
     commits: int = 0
     files: int = 0
     bytes_written: int = 0
@@ -92,6 +94,7 @@ class Tally:
             case Committed():
                 self.commits += 1
                 self.records_written += event.rows
+                self.corrections += event.corrections
                 self.watermarks_moved += event.tags
                 self.partitions |= event.partitions
                 self.files += event.files
@@ -112,6 +115,7 @@ class RunReport:
 
     status: `succeeded`, `incomplete` (some tags failed or the source gave out), `interrupted`
     (asked to stop), `failed` (the run could not go on). Undone tags have neither failed nor finished.
+    `records_written` are events appended; what was mended in the past is counted in `corrections`.
     """
 
     run_id: str
@@ -138,6 +142,7 @@ class RunReport:
     tables: dict[str, str]
     warnings: tuple[str, ...] = ()
     error: ExtractError | None = None
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
 
     @property
     def exit_code(self) -> int:
@@ -177,6 +182,7 @@ class RunReport:
             "tags_failed_count": len(self.tags_failed),
             "tags_undone": self.tags_undone,
             "records_written": self.records_written,
+            "corrections": asdict(self.corrections),
             "watermarks_moved": self.watermarks_moved,
             "commits": self.commits,
             "files_written": self.files_written,
