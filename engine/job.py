@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -22,6 +22,7 @@ from config import Config, check_runnable
 
 from .app import run
 from .flow.stop import Stop, on_signals
+from .model import Tag, Window
 from .plan.shards import Shard
 from .telemetry.events import Emit, Event, Planned
 from .telemetry.log import EventLog
@@ -40,9 +41,11 @@ def run_job(
     run_id: str | None = None,
     console: Console | None = None,
     warnings: tuple[str, ...] = (),
+    suspects: Sequence[tuple[Tag, Window]] | None = None,
 ) -> RunReport:
     """Run to the end and report; `warnings` are passed on into the report. `run_id` names the run in
-    logs, commits and metrics: whoever schedules runs has a name for them already.
+    logs, commits and metrics: whoever schedules runs has a name for them already. With `suspects`,
+    these windows are read again instead of what is new.
 
     Raises `StopError` where there is nothing to report, and `KeyboardInterrupt` when interrupted
     before there was.
@@ -55,8 +58,11 @@ def run_job(
         display(event)
         log(event)
 
+    def begin(stop: Stop, noting: Emit) -> Awaitable[RunReport]:
+        return run(config, shard=shard or Shard(), emit=noting, stop=stop, run_id=run_id, suspects=suspects)
+
     try:
-        report = _in_loop(lambda stop: _interruptible(config, shard or Shard(), run_id, emit, stop))
+        report = _in_loop(lambda stop: _interruptible(begin, emit, stop))
     finally:
         display.close()
     if report is None:
@@ -64,7 +70,9 @@ def run_job(
     return replace(report, warnings=(*warnings, *report.warnings))
 
 
-async def _interruptible(config: Config, shard: Shard, run_id: str | None, emit: Emit, stop: Stop) -> RunReport | None:
+async def _interruptible(
+    begin: Callable[[Stop, Emit], Awaitable[RunReport]], emit: Emit, stop: Stop
+) -> RunReport | None:
     """The run, or None if it was asked to stop before it had a plan; after that the run itself listens."""
     planned = False
 
@@ -74,7 +82,7 @@ async def _interruptible(config: Config, shard: Shard, run_id: str | None, emit:
         emit(event)
 
     with on_signals(stop):
-        work = asyncio.ensure_future(run(config, shard=shard, emit=noting, stop=stop, run_id=run_id))
+        work = asyncio.ensure_future(begin(stop, noting))
         asked = asyncio.ensure_future(stop.wait())
         await asyncio.wait((work, asked), return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
