@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from .fields import Count, Duration, File, NotBool, PipelineName, PositiveDuration, Secret, Section, Text
-from .model_source import AssetFramework, EventFrames, Extraction, OAuth, PiWebApi
+from .model_source import AssetFramework, EventFrames, Extraction, OAuth, PiWebApi, TagClass
 from .model_target import Performance, Storage, Tables, UnityCatalog
 from .problems import Path
 
@@ -31,6 +31,7 @@ __all__ = [
     "Simulator",
     "Storage",
     "Tables",
+    "TagClass",
     "UnityCatalog",
     "known_keys",
     "masked",

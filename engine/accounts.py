@@ -1,6 +1,6 @@
-"""The rows that a run leaves in the metrics table.
+"""The rows that a run leaves in the metrics table: one at its end, or, when following, also now and then.
 
-Knows when the run began, and sees to it that a run is not worse for a row that is missing: trouble is a
+Knows when the run began and what earlier rows told, and sees to it that a run is not worse for a row that is missing: trouble is a
 warning. What a row says is `telemetry.metrics`' business.
 """
 
@@ -19,7 +19,7 @@ from .clock import monotonic, wall_micros
 from .net.settings import ClientStats
 from .plan.shards import Shard
 from .telemetry.freshness import Freshness
-from .telemetry.metrics import row_of_failure, row_of_report
+from .telemetry.metrics import row_of_failure, row_of_report, since
 from .telemetry.report import RunReport, Tally
 
 __all__ = ["Accounts"]
@@ -35,9 +35,10 @@ class Accounts:
         self._run = (run_id, config.pipeline, str(shard))
         self._began = monotonic()
         self._started_at = wall_micros()
+        self._told: Mapping[str, Any] | None = None
 
     async def add(self, lakehouse: Lakehouse | None, report: RunReport, fresh: Freshness | None) -> None:
-        """Leave the row of a run that has a report."""
+        """Leave the row of a run that has a report, final or not: what came since the last row."""
         await self._add(lakehouse, row_of_report(report, started_at=self._started_at, fresh=fresh))
 
     async def add_failure(
@@ -62,10 +63,12 @@ class Accounts:
         )
         await self._add(lakehouse, row)
 
-    async def _add(self, lakehouse: Lakehouse | None, row: Mapping[str, Any]) -> None:
+    async def _add(self, lakehouse: Lakehouse | None, row: dict[str, Any]) -> None:
         if lakehouse is None or not self._wanted:
             return
         try:
-            await asyncio.to_thread(add_run, lakehouse, row)
+            await asyncio.to_thread(add_run, lakehouse, since(self._told, row))
         except ExtractError as error:
             LOG.warning("no row was added to the metrics table: %s", error)
+            return
+        self._told = row

@@ -13,11 +13,10 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from config import Config, check_runnable
+from config import Config, check_followable, check_runnable
 from config.errors import ExtractError, StorageError
 from writers import (
     DATASETS,
@@ -37,11 +36,12 @@ from writers import (
 from .accounts import Accounts
 from .clock import ServerClock, monotonic, wall_micros
 from .datasets.recorded import RecordedSource
-from .datasets.tags import Inventory, find_tags
+from .datasets.tags import Inventory, ask_time, find_tags
 from .flow.channel import Channel
 from .flow.committer import Committer, Delivery
 from .flow.pipeline import Pipeline
 from .flow.stop import Stop
+from .follow import Cycle, Following, Means, ReadOnce
 from .model import Micros, Tag, Window
 from .piweb.times import iso_text
 from .plan.planner import Plan
@@ -75,9 +75,11 @@ async def run(
     stop: Stop | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
     run_id: str | None = None,
+    follow: bool = False,
     suspects: Sequence[tuple[Tag, Window]] | None = None,
 ) -> RunReport:
-    """Read everything the configuration selects and is not done yet, and land it exactly once.
+    """Read everything the configuration selects and is not done yet, and land it exactly once; with
+    `follow` again and again, until asked to stop.
 
     With `suspects`, nothing new is read: these windows, as far as they are done, are read again and put in
     the place of what the table holds, where that differs.
@@ -86,9 +88,11 @@ async def run(
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
     """
     check_runnable(config)
+    if follow:
+        check_followable(config)
     check_columns(PI_TIMESERIES, config.performance.zorder_columns)
     run_id = run_id or uuid.uuid4().hex[:12]
-    this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id)
+    this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id, follow=follow)
     this.suspects = suspects
     try:
         with _rare_collections():
@@ -100,24 +104,19 @@ async def run(
     return report
 
 
-@dataclass(frozen=True, slots=True)
-class Cycle:
-    """What became of reading some tags once: up to `until`; `failed` are reasons by the tags' names.
-
-    `undone` tags have neither failed nor finished; `stopped`: what the source gave out with.
-    """
-
-    until: Micros
-    failed: Mapping[str, str]
-    undone: int = 0
-    stopped: ExtractError | None = None
-
-
 class _Run:
     """One run. A class only because its steps share what was wired."""
 
     def __init__(
-        self, config: Config, shard: Shard, *, emit: Emit, stop: Stop, on_step: Callable[[str], None], run_id: str
+        self,
+        config: Config,
+        shard: Shard,
+        *,
+        emit: Emit,
+        stop: Stop,
+        on_step: Callable[[str], None],
+        run_id: str,
+        follow: bool,
     ) -> None:
         self._config = config
         self._shard = shard
@@ -126,6 +125,7 @@ class _Run:
         self._stop = stop
         self._on_step = on_step
         self._run_id = run_id
+        self._follow = follow
         self._began = monotonic()
         self._accounts = Accounts(config, shard, run_id)
         self._source: Connection | None = None
@@ -148,6 +148,7 @@ class _Run:
                 self._source = source
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = await self._find_tags(source, since=self._began)
+                self._clock = ServerClock(inventory.server_now)
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
                 await asyncio.to_thread(lease.acquire)
                 try:
@@ -160,7 +161,7 @@ class _Run:
 
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
         inventory = (await find_tags(source.client, self._config.extraction)).share(self._shard)
-        self._inventory, self._clock, self._found_at = inventory, ServerClock(inventory.server_now), monotonic()
+        self._inventory, self._found_at = inventory, monotonic()
         self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - since))
         return inventory
 
@@ -193,9 +194,41 @@ class _Run:
         recorded = await RecordedSource.open(
             source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
         )
-        cycle = await self._cycle(recorded, landing, inventory.tags, inventory.server_now, since=self._found_at)
-        await self._optimize(lakehouse)
-        return self._report(cycle, source, inventory, lakehouse)
+        cycle = partial(self._cycle, recorded, landing)
+        if self._follow:
+            last = await self._following(cycle, inventory, source, lakehouse).run()
+        else:
+            last = await cycle(inventory.tags, inventory.server_now, since=self._found_at)
+            await self._optimize(lakehouse)
+        report = self._report(last, source, lakehouse)
+        self._emit(Finished(report.status))
+        return report
+
+    def _following(self, cycle: ReadOnce, inventory: Inventory, source: Connection, lakehouse: Lakehouse) -> Following:
+        if self._config.performance.optimize_after_write:
+            LOG.warning("performance.optimize_after_write has no effect with --follow: schedule `maintain`")
+
+        async def discover() -> None:
+            await self._sync_tags(lakehouse, await self._find_tags(source, since=monotonic()))
+
+        async def server_now() -> Micros:
+            now = await ask_time(source.client, self._config.extraction)
+            self._clock = ServerClock(now)
+            return now
+
+        async def account(last: Cycle) -> None:
+            await self.account_for(self._report(last, source, lakehouse))
+
+        means = Means(
+            tags=lambda: (self._inventory or inventory).tags,
+            server_now=server_now,
+            cycle=cycle,
+            discover=discover,
+            account=account,
+            fresh=self._freshness,
+        )
+        begun = Cycle(wanted_window(self._config, None, inventory.server_now).end)
+        return Following(self._config.extraction, means, begun=begun, emit=self._emit, stop=self._stop)
 
     async def _cycle(
         self, recorded: RecordedSource, landing: Landing, tags: Sequence[Tag], now: Micros, *, since: float
@@ -217,14 +250,15 @@ class _Run:
             )
         )
         failed: dict[str, str] = {}
+        rows = self._tally.records_written
 
         def emit(event: Event) -> None:
             if isinstance(event, TagFailed):
-                failed[event.tag] = event.reason
+                failed[event.web_id] = event.tag
             self._emit(event)
 
         await self._pump(plan, recorded, landing, emit)
-        return Cycle(until, failed, plan.tags_unfinished, plan.stopped)
+        return Cycle(until, self._tally.records_written - rows, failed, plan.tags_unfinished, plan.stopped)
 
     async def _sums(self, tags: Sequence[Tag]) -> Mapping[str, Digest]:
         """Digests of what the table holds where it is to be compared with the source."""
@@ -261,15 +295,17 @@ class _Run:
         )
         self._emit(TagsSynced(receipt.added, receipt.changed, receipt.missing))
 
-    def _report(self, cycle: Cycle, source: Connection, inventory: Inventory, lakehouse: Lakehouse) -> RunReport:
+    def _report(self, cycle: Cycle, source: Connection, lakehouse: Lakehouse) -> RunReport:
         tally, stats = self._tally, source.client.statistics()
-        failed = {**dict(inventory.unresolved), **tally.failed}
+        unresolved = self._inventory.unresolved if self._inventory else ()
+        failed = {**dict(unresolved), **tally.failed}
         undone = cycle.undone
-        if self._stop.asked:
+        # Who follows is never done, and was to stop when asked to.
+        left = undone and not self._follow
+        if self._stop.asked and not self._follow:
             status = "interrupted"
         else:
-            status = "incomplete" if failed or undone or cycle.stopped else "succeeded"
-        self._emit(Finished(status))
+            status = "incomplete" if failed or left or cycle.stopped else "succeeded"
         return RunReport(
             run_id=self._run_id,
             pipeline=self._config.pipeline,

@@ -22,6 +22,7 @@ from .clock import wall_micros
 from .model import Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
+from .plan.classes import class_of
 from .plan.lanes import Limits, Reading
 from .plan.overlap import MASK, Known, overlap_of, window_to_sum
 from .plan.planner import Plan, readings_for
@@ -174,11 +175,11 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros) -> Window
 
 def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark]) -> dict[str, tuple[int, int]]:
     """By WebID, the windows whose rows in the table have to be summed up before a run can compare them."""
-    lookback = _micros(config.extraction.lookback)
+    kind_of = class_of(config.extraction)
     windows: dict[str, tuple[int, int]] = {}
     for tag in tags:
         mark = marks.get(tag.web_id)
-        window = None if mark is None else window_to_sum(_known(mark), lookback)
+        window = None if mark is None else window_to_sum(_known(mark), kind_of(tag.name).lookback_micros)
         if window is not None:
             windows[tag.web_id] = (window.start, window.end)
     return windows
@@ -192,7 +193,7 @@ def plan_of(
     `sums`: digests of the rows in `windows_to_sum`; none for no rows.
     """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
-    lookback = _micros(config.extraction.lookback)
+    kind_of = class_of(config.extraction)
     nothing = Digest()
 
     def readings() -> Iterator[Reading]:
@@ -206,7 +207,7 @@ def plan_of(
                 None if mark is None else Window(mark.low, mark.high),
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
-                overlap=None if known is None else overlap_of(known, lookback, total),
+                overlap=None if known is None else overlap_of(known, kind_of(tag.name).lookback_micros, total),
             )
 
     return Plan(readings(), limits_of(config))

@@ -104,6 +104,9 @@ class Stage(Protocol):
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch of the table's schema. Raises `StorageError` (disk full, read-only)."""
 
+    def flush(self) -> None:
+        """Begin to write out what was given, without waiting for it; more may follow. Raises `StorageError`."""
+
     def close(self) -> tuple[StagedFile, ...]:
         """Finish the files. No file at all when nothing was written."""
 

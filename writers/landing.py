@@ -239,8 +239,9 @@ class Landing:
     def _checked(self, stage: Stage, moves: Sequence[Move], wanted: Replacements) -> dict[str, Watermark]:
         """Apply the moves. Rows that no move accounts for would be read again and land twice."""
         try:
+            stage.flush()  # encoded while we count
             return self._accounted(stage.rows, moves, wanted)
-        except ValueError:
+        except BaseException:
             stage.abort()
             raise
 
@@ -252,7 +253,8 @@ class Landing:
         for tag in wanted.tags:
             if tag not in after and tag not in self._marks:
                 raise ValueError(f"nothing of {tag} is done, so nothing of it can be corrected")
-        return after
+        # A tag that was only looked at again, or fails as before, has nothing new to say.
+        return {tag: mark for tag, mark in after.items() if mark != self._marks.get(tag)}
 
     def _look_again(self, appended: Sequence[StagedFile]) -> None:
         """Take a fresh snapshot for a correction whose files another writer has replaced. It does not tell

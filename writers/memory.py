@@ -128,6 +128,9 @@ class MemoryStage:
             self._files.append(StagedFile(path, rows.nbytes, rows.num_rows, values, "{}", 0))
         self._rows += batch.num_rows
 
+    def flush(self) -> None:
+        pass
+
     def close(self) -> tuple[StagedFile, ...]:
         return tuple(self._files)
 

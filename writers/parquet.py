@@ -75,6 +75,10 @@ class ParquetStage:
             self._flush(max(self._waiting, key=lambda value: self._waiting[value].size_bytes))
         self._rows += batch.num_rows
 
+    def flush(self) -> None:
+        for value in list(self._waiting):
+            self._flush(value)
+
     def close(self) -> tuple[StagedFile, ...]:
         for value in list({**self._waiting, **self._files}):
             self._start(value, partial(self._complete, value, self._waiting.pop(value, None)))

@@ -178,6 +178,8 @@ class Committer:
         except asyncio.CancelledError:
             await asyncio.wait([landing])
             raise
+        if receipt.watermarks is None:
+            return  # what was looked at again had not changed
         data = receipt.data
         self._emit(
             Committed(

@@ -179,4 +179,4 @@ class Pipeline:
 
     def _report(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
-            self._emit(TagFailed(failure.tag.name, str(failure.error)))
+            self._emit(TagFailed(failure.tag.name, str(failure.error), failure.tag.web_id))

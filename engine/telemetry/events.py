@@ -12,17 +12,23 @@ from typing import TypeAlias
 from writers import CorrectionCounts
 
 from ..model import Micros
+from .freshness import Freshness
 
 __all__ = [
     "Answered",
+    "Cleared",
     "Committed",
+    "Cycled",
+    "DiscoveryFailed",
     "Emit",
     "Event",
     "Finished",
+    "Paused",
     "Planned",
     "RequestFailed",
     "Started",
     "Stopping",
+    "Summed",
     "TagFailed",
     "TagsFound",
     "TagsSynced",
@@ -92,10 +98,18 @@ class RequestFailed:
 
 @dataclass(frozen=True, slots=True)
 class TagFailed:
-    """A tag is given up for this run."""
+    """A tag is given up for this run, or, when following, for some cycles."""
 
     tag: str
     reason: str
+    web_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """A tag that had failed was read again, or is asked for no more."""
+
+    tag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,49 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Cycled:
+    """Following: a cycle is over. It began `late_secs` after its due; before it, `skipped` ticks had passed."""
+
+    number: int
+    classes: tuple[str, ...]
+    tags: int
+    failing: int
+    rows: int
+    until: Micros
+    seconds: float
+    late_secs: float
+    skipped: int
+    next_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """Following: some cycles together, since the last of these."""
+
+    seconds: float
+    cycles: int
+    rows: int
+    skipped: int
+    failing: int
+    fresh: Freshness | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Following: the source gave out; it is asked again after a while."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryFailed:
+    """Following: looking for new tags failed; those that are known are read on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The run was asked to stop, or must: what is complete is committed, nothing new is asked."""
 
@@ -127,6 +184,20 @@ class Finished:
 
 
 Event: TypeAlias = (
-    Started | TagsFound | TagsSynced | Planned | Answered | RequestFailed | TagFailed | Committed | Stopping | Finished
+    Started
+    | TagsFound
+    | TagsSynced
+    | Planned
+    | Answered
+    | RequestFailed
+    | TagFailed
+    | Cleared
+    | Committed
+    | Cycled
+    | Summed
+    | Paused
+    | DiscoveryFailed
+    | Stopping
+    | Finished
 )
 Emit: TypeAlias = Callable[[Event], None]

@@ -13,6 +13,7 @@ from writers import CorrectionCounts
 from . import report_text
 from .events import (
     Answered,
+    Cleared,
     Committed,
     Event,
     Planned,
@@ -39,7 +40,7 @@ def peak_rss_bytes() -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """Adds events up. `seconds` are work, not wall time: stages overlap."""
+    """Adds events up. `seconds` are work, not wall time: stages overlap; `failed` are the tags that fail now."""
 
     started: Started | None = None
     planned: Planned | None = None
@@ -89,6 +90,8 @@ class Tally:
                 self.requests_failed += 1
             case TagFailed():
                 self.failed[event.tag] = event.reason
+            case Cleared():
+                self.failed.pop(event.tag, None)
             case Stopping():
                 self.stop_reason = event.reason
             case Committed():
@@ -115,7 +118,9 @@ class RunReport:
 
     status: `succeeded`, `incomplete` (some tags failed or the source gave out), `interrupted`
     (asked to stop), `failed` (the run could not go on). Undone tags have neither failed nor finished.
-    `records_written` are events appended; what was mended in the past is counted in `corrections`.
+    A run that follows is never done, so that being asked to stop makes it neither interrupted nor
+    incomplete; its failed tags are those that failed at the end. `records_written` are events appended;
+    what was mended in the past is counted in `corrections`.
     """
 
     run_id: str
