@@ -104,7 +104,9 @@ class Extraction(Section):
     af_query: Text | None = None
     """Query for attributes in the asset framework whose tags are read."""
     mode: Literal["incremental", "full"] = "incremental"
-    """incremental continues each tag at its watermark; full reads the whole window again."""
+    """incremental continues each tag at its watermark; full also reads the history from start_date up to it."""
+    backfill_order: Literal["newest", "oldest"] = "newest"
+    """With mode full, where to begin with tags that were never read: at the newest day, or at start_date."""
     start_date: When = _A_DAY_AGO
     """First instant read (included); in incremental mode where a tag without a watermark begins."""
     end_date: When | None = None

@@ -88,6 +88,10 @@ class Performance(Section):
     """Rows after which a commit is made."""
     commit_seconds: PositiveDuration = timedelta(seconds=60)
     """Age of the oldest uncommitted row after which a commit is made."""
+    backfill_commit_rows: Count = 8_000_000
+    """The same for history that is read with mode full: fewer, larger files."""
+    backfill_commit_seconds: PositiveDuration = timedelta(minutes=5)
+    """The same for history that is read with mode full; what is not committed is read again after a kill."""
     optimize_after_write: bool = False
     """Compact the dates a run has written to at its end; not with --follow. `maintain` compacts everything."""
     zorder_columns: TextList = ()

@@ -11,20 +11,20 @@ import contextlib
 import gc
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from config import Config, check_followable, check_runnable
-from config.errors import ExtractError, StorageError
+from config.errors import ExtractError, FencedError
 from writers import (
     DATASETS,
     PI_TIMESERIES,
     Digest,
     Lakehouse,
     Landing,
-    Lease,
     Upkeep,
     Watermark,
     check_columns,
@@ -39,11 +39,13 @@ from .datasets.recorded import RecordedSource
 from .datasets.tags import Inventory, ask_time, find_tags
 from .flow.channel import Channel
 from .flow.committer import Committer, Delivery
+from .flow.leased import under
 from .flow.pipeline import Pipeline
 from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
 from .model import Micros, Tag, Window
 from .piweb.times import iso_text
+from .plan.parts import Part, shard_of
 from .plan.planner import Plan
 from .plan.shards import Shard
 from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound, TagsSynced
@@ -134,6 +136,7 @@ class _Run:
         self._clock: ServerClock | None = None
         self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
+        self._undone: set[str] = set()
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -149,15 +152,43 @@ class _Run:
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = await self._find_tags(source, since=self._began)
                 self._clock = ServerClock(inventory.server_now)
-                lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
-                await asyncio.to_thread(lease.acquire)
-                try:
-                    return await self._under(lease, lakehouse, source, inventory)
-                finally:
-                    await asyncio.to_thread(lease.release)
+                last = await self._read_parts(lakehouse, source, inventory)
+                report = self._report(last, source, lakehouse)
+                self._emit(Finished(report.status))
+                return report
         finally:
             self._writer.shutdown()
             self._decoder.shutdown()
+
+    async def _read_parts(self, lakehouse: Lakehouse, source: Connection, inventory: Inventory) -> Cycle:
+        """Read all there is in one part; in full mode what is new first, then the history behind it."""
+        work = partial(self._work, lakehouse, source, inventory)
+        if self._follow or self.suspects is not None or self._config.extraction.mode != "full":
+            return await self._leased(lakehouse, Part.ALL, work)
+        try:
+            front = await self._leased(lakehouse, Part.FRONT, work)
+        except FencedError as busy:
+            if self._marks:
+                raise  # another run came in between
+            LOG.warning("%s Only the history before what is done is read beside it.", busy.message)
+            front = Cycle(wanted_window(self._config, None, inventory.server_now).end)
+        if front.stopped or self._stop.asked:
+            return front
+        undone = self._undone
+        back = await self._leased(lakehouse, Part.BACK, work)
+        self._undone |= undone
+        return replace(back, until=front.until, undone=len(self._undone))
+
+    async def _leased(
+        self, lakehouse: Lakehouse, part: Part, work: Callable[[Part], Coroutine[Any, Any, Cycle]]
+    ) -> Cycle:
+        """Work under a lease. Raises `FencedError` where another run holds it, or takes it."""
+        lease = lakehouse.lease(self._config.pipeline, shard_of(part, str(self._shard)), self._run_id)
+        await asyncio.to_thread(lease.acquire)
+        try:
+            return await under(lease, work(part))
+        finally:
+            await asyncio.to_thread(lease.release)
 
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
         inventory = (await find_tags(source.client, self._config.extraction)).share(self._shard)
@@ -165,44 +196,29 @@ class _Run:
         self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - since))
         return inventory
 
-    async def _under(self, lease: Lease, lakehouse: Lakehouse, source: Connection, inventory: Inventory) -> RunReport:
-        """Work while the lease is kept alive; losing it ends the work."""
-        work: asyncio.Task[RunReport] | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                keeper = group.create_task(_keep(lease), name="lease")
-                work = group.create_task(self._work(lakehouse, source, inventory), name="work")
-                await asyncio.wait([work])
-                keeper.cancel()
-        except BaseExceptionGroup as failures:
-            raise _first(failures) from failures
-        return work.result()
-
-    async def _work(self, lakehouse: Lakehouse, source: Connection, inventory: Inventory) -> RunReport:
+    async def _work(self, lakehouse: Lakehouse, source: Connection, inventory: Inventory, part: Part) -> Cycle:
         config = self._config
         landing = Landing(
             lakehouse,
             PI_TIMESERIES,
             pipeline=config.pipeline,
             dataset=DATASET,
-            shard=str(self._shard),
+            shard=shard_of(part, str(self._shard)),
             run_id=self._run_id,
             on_step=self._on_step,
         )
         self._marks = await self._blocking(landing.open)
-        await self._sync_tags(lakehouse, inventory)
+        if part is not Part.BACK:
+            await self._sync_tags(lakehouse, inventory)
         recorded = await RecordedSource.open(
             source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
         )
-        cycle = partial(self._cycle, recorded, landing)
+        cycle = partial(self._cycle, recorded, landing, part)
         if self._follow:
-            last = await self._following(cycle, inventory, source, lakehouse).run()
-        else:
-            last = await cycle(inventory.tags, inventory.server_now, since=self._found_at)
-            await self._optimize(lakehouse)
-        report = self._report(last, source, lakehouse)
-        self._emit(Finished(report.status))
-        return report
+            return await self._following(cycle, inventory, source, lakehouse).run()
+        last = await cycle(inventory.tags, inventory.server_now, since=self._found_at)
+        await self._optimize(lakehouse)
+        return last
 
     def _following(self, cycle: ReadOnce, inventory: Inventory, source: Connection, lakehouse: Lakehouse) -> Following:
         if self._config.performance.optimize_after_write:
@@ -231,11 +247,12 @@ class _Run:
         return Following(self._config.extraction, means, begun=begun, emit=self._emit, stop=self._stop)
 
     async def _cycle(
-        self, recorded: RecordedSource, landing: Landing, tags: Sequence[Tag], now: Micros, *, since: float
+        self, recorded: RecordedSource, landing: Landing, part: Part, tags: Sequence[Tag], now: Micros, *, since: float
     ) -> Cycle:
         """Read these tags up to the server's `now`, less the lag, and land what came."""
         if self.suspects is None:
-            plan = plan_of(self._config, tags, self._marks, await self._sums(tags), now=now)
+            sums = {} if part is Part.BACK else await self._sums(tags)
+            plan = plan_of(self._config, tags, self._marks, sums, now=now, part=part)
         else:
             plan = repairs_of(self._config, self.suspects, self._marks)
         until = wanted_window(self._config, None, now).end
@@ -257,7 +274,8 @@ class _Run:
                 failed[event.web_id] = event.tag
             self._emit(event)
 
-        await self._pump(plan, recorded, landing, emit)
+        await self._pump(plan, recorded, landing, part, emit)
+        self._undone = set(plan.unfinished)
         return Cycle(until, self._tally.records_written - rows, failed, plan.tags_unfinished, plan.stopped)
 
     async def _sums(self, tags: Sequence[Tag]) -> Mapping[str, Digest]:
@@ -268,14 +286,16 @@ class _Run:
         table = self._lakehouse.table(PI_TIMESERIES)
         return await self._blocking(lambda: window_digests(table.open(), windows))
 
-    async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing, emit: Emit) -> None:
+    async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing, part: Part, emit: Emit) -> None:
         performance = self._config.performance
+        back = part is Part.BACK
+        age = performance.backfill_commit_seconds if back else performance.commit_seconds
         channel: Channel[Delivery] = Channel(performance.buffer_bytes)
         committer = Committer(
             landing,
             channel,
-            commit_rows=performance.commit_rows,
-            commit_secs=performance.commit_seconds.total_seconds(),
+            commit_rows=performance.backfill_commit_rows if back else performance.commit_rows,
+            commit_secs=age.total_seconds(),
             writer=self._writer,
             emit=emit,
         )
@@ -382,23 +402,3 @@ def _rare_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-async def _keep(lease: Lease) -> None:
-    """Renew the lease until cancelled. Raises `FencedError` when another run has taken it.
-
-    A store that does not take the renewal now may take it in a second. Should a rival start meanwhile,
-    the next commit is fenced: the lease is a courtesy, not the guard.
-    """
-    while True:
-        await asyncio.sleep(lease.renew_secs)
-        try:
-            await asyncio.to_thread(lease.renew)
-        except StorageError as error:
-            LOG.warning("the lease was not renewed: %s", error)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that matters of a group: one of ours before a bug, a bug before a cancellation."""
-    leaves = [_first(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
-    return next((e for e in leaves if isinstance(e, ExtractError)), leaves[0])

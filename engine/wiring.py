@@ -25,6 +25,7 @@ from .net.client import ClientSettings, PIClient
 from .plan.classes import class_of
 from .plan.lanes import Limits, Reading
 from .plan.overlap import MASK, Known, overlap_of, window_to_sum
+from .plan.parts import Part, window_of
 from .plan.planner import Plan, readings_for
 from .plan.shards import Shard
 
@@ -186,25 +187,36 @@ def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Wate
 
 
 def plan_of(
-    config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark], sums: Mapping[str, Digest], *, now: Micros
+    config: Config,
+    tags: Iterable[Tag],
+    marks: Mapping[str, Watermark],
+    sums: Mapping[str, Digest],
+    *,
+    now: Micros,
+    part: Part = Part.ALL,
 ) -> Plan:
-    """The plan of reading these tags, where `now` is the server's clock. Asks nobody.
+    """The plan of reading a part of these tags, where `now` is the server's clock. Asks nobody.
 
     `sums`: digests of the rows in `windows_to_sum`; none for no rows.
     """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
     kind_of = class_of(config.extraction)
     nothing = Digest()
+    newest_first = config.extraction.backfill_order == "newest"
 
     def readings() -> Iterator[Reading]:
         for tag in tags:
             mark = marks.get(tag.web_id)
             known = None if mark is None else _known(mark)
+            done = None if mark is None or mark.low >= mark.high else Window(mark.low, mark.high)
+            wanted = window_of(part, wanted_window(config, mark, now), done, newest_first=newest_first)
+            if wanted is None:
+                continue
             total = sums.get(tag.web_id, nothing).total
             yield from readings_for(
                 tag,
-                wanted_window(config, mark, now),
-                None if mark is None else Window(mark.low, mark.high),
+                wanted,
+                done,
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
                 overlap=None if known is None else overlap_of(known, kind_of(tag.name).lookback_micros, total),

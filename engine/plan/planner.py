@@ -10,7 +10,7 @@ not handed over with it or before it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from config.errors import ExtractError, TagStuckError
@@ -113,6 +113,11 @@ class Plan:
     def tags_unfinished(self) -> int:
         """Tags with something left to read; those given up are not among them."""
         return len(self._unfinished)
+
+    @property
+    def unfinished(self) -> Collection[str]:
+        """Their WebIDs."""
+        return self._unfinished.keys()
 
     @property
     def done(self) -> bool:

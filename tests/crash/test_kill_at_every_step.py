@@ -18,7 +18,7 @@ EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "c
 LANDING_STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
 TAG_STEPS = ("before_tags_staging", "after_tags_staging", "after_tags_commit")
 # Many small commits of a few tags each.
-SMALL = {"performance": {"commit_rows": 200, "values_per_answer": 150}}
+SMALL = {"performance": {"commit_rows": 200, "backfill_commit_rows": 200, "values_per_answer": 150}}
 
 
 def plant_of(root: Path, **options: object) -> Plant:
