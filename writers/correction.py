@@ -107,19 +107,14 @@ class Difference:
 def diff(stored: Events, source: Events) -> Difference:
     """Compare by key. Of rows of the source with one key the last counts; in the table one of them may stay."""
     many = len(stored.codes)
-    columns = [
-        np.concatenate(pair)
-        for pair in (
-            (stored.sequences, source.sequences),
-            (stored.times, source.times),
-            (stored.codes, source.codes),
-        )
-    ]
-    order = np.lexsort(columns)  # stable: in each group the rows of the source are the last ones
+    times = np.concatenate([stored.times, source.times])
+    # Tag and sequence in one number: rows need to be grouped, not put into any particular order.
+    owners = np.concatenate([(e.codes << 32) | e.sequences for e in (stored, source)])
+    order = np.lexsort([owners, times])  # stable: in each group the rows of the source are the last ones
     if not len(order):
         return Difference(order, order, order.astype(np.bool_))
     ends = np.ones(len(order), np.bool_)
-    ends[:-1] = np.logical_or.reduce([np.diff(column[order]) != 0 for column in columns])
+    ends[:-1] = (np.diff(times[order]) != 0) | (np.diff(owners[order]) != 0)
     group: Int64s = np.cumsum(ends) - ends
     last = order[ends]  # of each group
     in_source = last >= many

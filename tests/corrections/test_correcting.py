@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -14,6 +17,9 @@ from hypothesis import strategies as st
 
 from tests.corrections.events import DAY, Event, batch_of, events_of
 from tests.landing.lake import Lake
+from tests.unity.places import stand_in_lakehouse
+from tests.unity.stand_in import TOKEN, StandIn
+from tests.unity.test_deletion_vectors import in_file, serialized
 from writers import (
     PI_TIMESERIES,
     CorrectionCounts,
@@ -25,6 +31,7 @@ from writers import (
     row_hashes,
     window_digests,
 )
+from writers.unity import open_unity
 
 # Ten instants around midnight, so that files are of two days.
 TIMES = st.integers(0, 9).map(lambda n: DAY + (n - 5) * 1000)
@@ -235,3 +242,31 @@ def test_another_engine_reads_a_corrected_table(lake: Lake) -> None:
         found = connection.sql("SELECT tag_webid, epoch_us(timestamp), value, value_string FROM rows ORDER BY 1, 2")
         expected = [(e.tag, e.at, e.value, e.text) for e in [*right, *DAY_TWO] if e.at != 4]
         assert found.fetchall() == sorted(expected, key=lambda row: row[:2])
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.lists(KEYED, max_size=3), WINDOWS, KEYED)
+def test_the_same_on_a_managed_table(commits, windows, truths) -> None:
+    with tempfile.TemporaryDirectory() as folder, stand_in_lakehouse("managed", folder, None) as opened:
+        check(Lake(opened()), commits, windows, truths)
+
+
+def test_rows_that_others_have_deleted_do_not_rise_from_the_dead(tmp_path) -> None:
+    """Somebody deletes a row of a managed table by a deletion vector; the rest of its file is then corrected."""
+    with StandIn(f"file://{tmp_path}") as catalog:
+        lake = Lake(open_unity(host=catalog.host, token=TOKEN))
+        fill(lake, [DAY_ONE])
+        folder = Path(urlsplit(catalog.tables["main.bronze.pi_timeseries"].location).path)
+        published = folder / "_delta_log" / f"{1:020}.json"
+        lines = [json.loads(line) for line in published.read_text().splitlines()]
+        [add] = [action["add"] for action in lines if "add" in action]
+        add["deletionVector"] = vector = in_file(folder, serialized([0, 7], runs=False), 2)
+        published.write_text("\n".join(map(json.dumps, lines)))
+        left = [e for n, e in enumerate(DAY_ONE) if n not in {0, 7}]
+        assert list(map(truth, stored(lake))) == list(map(truth, left))
+        receipt = correct(lake, [("a", 2, 4)], [Event("a", 2)])
+        assert receipt.corrections == CorrectionCounts(deleted=1, files_rewritten=1)
+        assert list(map(truth, stored(lake))) == [truth(e) for e in left if e[:2] != ("a", 3)]
+        entry = folder / "_delta_log" / f"{2:020}.json"
+        [taken_back] = [a["remove"] for a in map(json.loads, entry.read_text().splitlines()) if "remove" in a]
+        assert (taken_back["path"], taken_back["deletionVector"]) == (add["path"], vector)

@@ -1,0 +1,79 @@
+"""Runs that correct may die at any step, and race: each window ends as the source has it, every event once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.errors import CommitConflictError
+from tests.corrections.corrector import STEPS, truth
+from tests.corrections.events import Event, events_of
+from tests.landing.lake import Lake
+from tests.landing.test_landing_exactly_once import worker
+from writers import PI_TIMESERIES, Upkeep, open_lakehouse
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 8
+
+
+def corrector(folder: Path, run_id: str, shard: str = "0-of-1", kill: str = "", rounds: int = ROUNDS):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.corrections.corrector", str(folder), run_id, shard, str(rounds), kill],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        text=True,
+    )
+
+
+def finished(*processes: subprocess.Popen) -> None:
+    for process in processes:
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+
+
+def events(folder: Path, tag: str) -> list[Event]:
+    rows = open_lakehouse(folder).table(PI_TIMESERIES).open().read().read_all()
+    return [e for e in events_of(rows) if e.tag == tag]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_sigkill_at_each_step_of_a_correcting_commit_then_rerun(step: str, tmp_path: Path) -> None:
+    killed = corrector(tmp_path, "killed", kill=step)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    tag = "tag of 0-of-1"
+    done = Lake(open_lakehouse(tmp_path)).opened().open()[tag].high
+    assert done == (3 if step in STEPS[3:] else 2)
+    assert events(tmp_path, tag) == truth(tag, done)
+    finished(corrector(tmp_path, "second"))
+    assert events(tmp_path, tag) == truth(tag, ROUNDS)
+
+
+@pytest.mark.slow
+def test_correctors_and_appenders_and_compaction_race_and_stay_exact(tmp_path: Path) -> None:
+    """Two share a shard and do not know of each other; another corrects its own; another only appends."""
+    table = open_lakehouse(tmp_path).table(PI_TIMESERIES).open()
+    racers = [
+        corrector(tmp_path, "one", "0-of-3"),
+        corrector(tmp_path, "two", "0-of-3"),
+        corrector(tmp_path, "neighbour", "1-of-3"),
+        worker(tmp_path, "appender", shard="2-of-3", until=10),
+    ]
+    compactions = 0
+    while any(racer.poll() is None for racer in racers):
+        try:
+            compactions += table.look_after(Upkeep()).files_before > 1
+        except CommitConflictError:
+            continue
+    finished(*racers)
+    assert compactions
+    for shard in ("0-of-3", "1-of-3"):
+        assert events(tmp_path, f"tag of {shard}") == truth(f"tag of {shard}", ROUNDS)
+    assert [e.at for e in events(tmp_path, "tag of 2-of-3")] == list(range(20))
