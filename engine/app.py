@@ -21,6 +21,7 @@ from config.errors import ExtractError, StorageError
 from writers import (
     DATASETS,
     PI_TIMESERIES,
+    Digest,
     Lakehouse,
     Landing,
     Lease,
@@ -29,6 +30,7 @@ from writers import (
     check_columns,
     look_after,
     sync_tags,
+    window_digests,
 )
 
 from .accounts import Accounts
@@ -40,14 +42,24 @@ from .flow.committer import Committer, Delivery
 from .flow.pipeline import Pipeline
 from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
-from .model import Micros, Tag
+from .model import Micros, Tag, Window
 from .piweb.times import iso_text
 from .plan.planner import Plan
 from .plan.shards import Shard
 from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound, TagsSynced
 from .telemetry.freshness import Freshness, freshness
 from .telemetry.report import RunReport, Tally, peak_rss_bytes
-from .wiring import DATASET, Connection, connect, lakehouse_of, plan_of, target_of, wanted_window
+from .wiring import (
+    DATASET,
+    Connection,
+    connect,
+    lakehouse_of,
+    plan_of,
+    repairs_of,
+    target_of,
+    wanted_window,
+    windows_to_sum,
+)
 
 __all__ = ["run"]
 
@@ -64,9 +76,13 @@ async def run(
     on_step: Callable[[str], None] = lambda _step: None,
     run_id: str | None = None,
     follow: bool = False,
+    suspects: Sequence[tuple[Tag, Window]] | None = None,
 ) -> RunReport:
     """Read everything the configuration selects and is not done yet, and land it exactly once; with
     `follow` again and again, until asked to stop.
+
+    With `suspects`, nothing new is read: these windows, as far as they are done, are read again and put in
+    the place of what the table holds, where that differs.
 
     Returns the report, also of a run that was interrupted or stopped by the source. Raises
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
@@ -77,6 +93,7 @@ async def run(
     check_columns(PI_TIMESERIES, config.performance.zorder_columns)
     run_id = run_id or uuid.uuid4().hex[:12]
     this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id, follow=follow)
+    this.suspects = suspects
     try:
         with _rare_collections():
             report = await this.go()
@@ -117,6 +134,7 @@ class _Run:
         self._clock: ServerClock | None = None
         self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
+        self.suspects: Sequence[tuple[Tag, Window]] | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="osipi-decoder")
@@ -216,7 +234,10 @@ class _Run:
         self, recorded: RecordedSource, landing: Landing, tags: Sequence[Tag], now: Micros, *, since: float
     ) -> Cycle:
         """Read these tags up to the server's `now`, less the lag, and land what came."""
-        plan = plan_of(self._config, tags, self._marks, now=now)
+        if self.suspects is None:
+            plan = plan_of(self._config, tags, self._marks, await self._sums(tags), now=now)
+        else:
+            plan = repairs_of(self._config, self.suspects, self._marks)
         until = wanted_window(self._config, None, now).end
         self._emit(
             Planned(
@@ -238,6 +259,14 @@ class _Run:
 
         await self._pump(plan, recorded, landing, emit)
         return Cycle(until, self._tally.records_written - rows, failed, plan.tags_unfinished, plan.stopped)
+
+    async def _sums(self, tags: Sequence[Tag]) -> Mapping[str, Digest]:
+        """Digests of what the table holds where it is to be compared with the source."""
+        windows = windows_to_sum(self._config, tags, self._marks)
+        if not windows or self._lakehouse is None:
+            return {}
+        table = self._lakehouse.table(PI_TIMESERIES)
+        return await self._blocking(lambda: window_digests(table.open(), windows))
 
     async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing, emit: Emit) -> None:
         performance = self._config.performance
@@ -301,6 +330,7 @@ class _Run:
             until=iso_text(cycle.until),
             tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
             error=cycle.stopped,
+            corrections=tally.corrections,
         )
 
     async def _optimize(self, lakehouse: Lakehouse) -> None:

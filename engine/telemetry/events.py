@@ -6,8 +6,10 @@ Progress, log, report and metrics are subscribers to the same stream, so they ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from writers import CorrectionCounts
 
 from ..model import Micros
 from .freshness import Freshness
@@ -112,7 +114,7 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Rows and their watermarks are in the tables."""
+    """Rows, corrections of earlier ones, and the watermarks that belong to them are in the tables."""
 
     rows: int
     tags: int
@@ -121,6 +123,7 @@ class Committed:
     stage_secs: float
     commit_secs: float
     partitions: frozenset[str] = frozenset()
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from config.errors import ExtractError
+from writers import CorrectionCounts
 
 from . import report_text
 from .events import (
@@ -48,6 +49,7 @@ class Tally:
     synced: TagsSynced | None = None
     stop_reason: str = ""
     records_written: int = 0
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
     commits: int = 0
     files: int = 0
     bytes_written: int = 0
@@ -95,6 +97,7 @@ class Tally:
             case Committed():
                 self.commits += 1
                 self.records_written += event.rows
+                self.corrections += event.corrections
                 self.watermarks_moved += event.tags
                 self.partitions |= event.partitions
                 self.files += event.files
@@ -116,7 +119,8 @@ class RunReport:
     status: `succeeded`, `incomplete` (some tags failed or the source gave out), `interrupted`
     (asked to stop), `failed` (the run could not go on). Undone tags have neither failed nor finished.
     A run that follows is never done, so that being asked to stop makes it neither interrupted nor
-    incomplete; its failed tags are those that failed at the end.
+    incomplete; its failed tags are those that failed at the end. `records_written` are events appended;
+    what was mended in the past is counted in `corrections`.
     """
 
     run_id: str
@@ -143,6 +147,7 @@ class RunReport:
     tables: dict[str, str]
     warnings: tuple[str, ...] = ()
     error: ExtractError | None = None
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
 
     @property
     def exit_code(self) -> int:
@@ -182,6 +187,7 @@ class RunReport:
             "tags_failed_count": len(self.tags_failed),
             "tags_undone": self.tags_undone,
             "records_written": self.records_written,
+            "corrections": asdict(self.corrections),
             "watermarks_moved": self.watermarks_moved,
             "commits": self.commits,
             "files_written": self.files_written,
