@@ -31,10 +31,11 @@ from tests.exactness.reading import is_table, marks_in
 from tests.follow.live import LivePlant, name_of
 
 TAGS, CRITICAL = 1000, 50
-INTERVALS = {"critical": 2, "default": 20}
+INTERVALS = {"critical": 1, "default": 15}
 LAG = 1.0
 SAMPLE_SECS = 1.0
-WARM_UP_SECS = 60.0
+# A handle of a table takes most memory when it is read anew, after each 100 commits.
+WARM_UP_SECS = 150.0
 
 MAX_GROWTH = 0.10
 MAX_STOP_SECS = 10.0
