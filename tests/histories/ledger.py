@@ -124,7 +124,7 @@ def _marks(rows: Iterable[dict[str, Any]]) -> dict[str, Mark]:
 def _pending(data: Path, checkpoint: Path) -> list[dict[str, Any]]:
     """Watermarks of the newest commit of data, if it says where they are and they are not in yet."""
     committed = {action["add"]["path"] for action in _log(checkpoint) if "add" in action}
-    named = [action["commitInfo"]["watermark_file"] for action in _log(data) if _names_marks(action)]
+    named = [action["commitInfo"]["osipi.watermark_file"] for action in _log(data) if _names_marks(action)]
     path = json.loads(named[-1])["path"] if named else None
     if path is None or path in committed:
         return []
@@ -137,4 +137,4 @@ def _log(table: Path) -> Iterator[dict[str, Any]]:
 
 
 def _names_marks(action: Mapping[str, Any]) -> bool:
-    return "watermark_file" in action.get("commitInfo", {})
+    return "osipi.watermark_file" in action.get("commitInfo", {})

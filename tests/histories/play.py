@@ -89,17 +89,17 @@ async def _play(script: Script, folder: Path, told: Told) -> None:
 
 
 def _pause(step: Step, setting: Setting, dice: Random) -> int:
-    """How many ticks pass before a run: none, a moment, or up to some hundred units."""
+    """How many ticks pass before a run: none, a moment, or up to a hundred units and more."""
     unit = setting.unit_secs * SECOND
     if dice.random() < 0.1:
         return 0
-    return dice.randint(1, dice.choice([1, 5, 60, 60, 300]) * unit)
+    return dice.randint(1, dice.choice([1, 5, 20, 60, 150]) * unit)
 
 
 def _wish(step: Step, setting: Setting, dice: Random) -> Wish:
     unit = setting.unit_secs * _MICROS
     lookback = setting.lookback * unit
-    fate = (dice.choice(["step", "event"]), dice.choice([dice.randint(1, 8), dice.randint(4, 40)]))
+    fate = (dice.choice(["step", "event"]), dice.choice([dice.randint(1, 8), dice.randint(4, 24)]))
     match step.kind:
         case "look_back":
             return Wish(lookback)

@@ -19,7 +19,7 @@ SOURCES = {
     "allow": 2,
 }  # fmt: skip
 # What we do.
-OURS = {"run": 6, "look_back": 6, "kill": 6, "interrupt": 1, "backfill": 2, "repair": 2}
+OURS = {"run": 6, "look_back": 6, "kill": 8, "interrupt": 1, "backfill": 2, "repair": 2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,9 +146,9 @@ _VARIETY = {"types": TYPES, "shapes": _SHAPES}
 
 
 async def _populated(source: Source, setting: Setting, seed: int) -> Source:
-    """Points beside those of the beginning, from an event in three units to one in a thousand."""
+    """Points beside those of the beginning, from an event in three units to one in four hundred."""
     dice = Random(f"{seed}/points")
-    for number, units in enumerate([3, 25, 150, 1000]):
+    for number, units in enumerate([3, 25, 100, 400]):
         kind, every = dice.choice(TYPES), f"{units * setting.unit_secs}s"
         await source.change(
             [{"tag": f"Made.{number}2", "action": "create_point", "at": iso(BEGIN), "type": kind, "interval": every}]
