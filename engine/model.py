@@ -55,7 +55,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     overlap: Window | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct):
     """What became of an ask.
 
     `rows` events in `[ask.start, until)` were decoded, and that window is complete:

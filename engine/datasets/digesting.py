@@ -12,25 +12,28 @@ import pyarrow as pa
 
 from writers.digest import TRUTH, row_hashes, sums
 
-from ..model import Answer, Outcome
+from ..model import Answer, Window
 
 __all__ = ["with_digests"]
 
 _Int64s = npt.NDArray[np.int64]
 _NEVER = int(np.iinfo(np.int64).min)
+_NO_OVERLAP = Window(_NEVER, _NEVER)
 
 
 def with_digests(answer: Answer) -> Answer:
-    """The same answer, its outcomes with digests of their last event and their overlap."""
+    """Give the outcomes of an answer the digests of their last event and of their overlap."""
     outcomes = answer.outcomes
+    size = len(outcomes)
     if not answer.rows.num_rows:
         return answer
-    size = len(outcomes)
-    owner = np.repeat(np.arange(size), np.fromiter((o.rows for o in outcomes), np.int64, size))
+    counts = np.fromiter((o.rows for o in outcomes), np.int64, size)
+    owner = np.repeat(np.arange(size), counts)
     micros = answer.rows.column("timestamp").view(pa.int64()).to_numpy()
-    lasts = np.array([_NEVER if o.last_event is None else o.last_event for o in outcomes], np.int64)
-    overlaps = [(o.ask.overlap.start, o.ask.overlap.end) if o.ask.overlap else (_NEVER, _NEVER) for o in outcomes]
-    starts, ends = np.array(overlaps, np.int64).T
+    lasts = np.fromiter((_NEVER if o.last_event is None else o.last_event for o in outcomes), np.int64, size)
+    overlaps = [o.ask.overlap or _NO_OVERLAP for o in outcomes]
+    starts = np.fromiter((overlap.start for overlap in overlaps), np.int64, size)
+    ends = np.fromiter((overlap.end for overlap in overlaps), np.int64, size)
     is_last = micros == lasts[owner]
     not_fresh = micros < ends[owner]
     compared = not_fresh & (micros >= starts[owner])
@@ -39,17 +42,12 @@ def with_digests(answer: Answer) -> Answer:
     hashes = row_hashes(answer.rows.select(TRUTH).take(pa.array(picked)))
     last_digests = _summed(hashes, owner[picked], is_last[picked], size)
     overlap_digests = _summed(hashes, owner[picked], compared[picked], size)
-    told = zip(outcomes, lasts.tolist(), last_digests, overlap_digests, before.tolist(), strict=True)
-    return Answer(
-        answer.rows,
-        tuple(
-            Outcome(
-                o.ask, o.rows, o.until, o.last_event, o.error, o.recheck, None if last == _NEVER else digest, overlap, n
-            )
-            for o, last, digest, overlap, n in told
-        ),
-        answer.body_bytes,
-    )
+    for o, last, overlap, n in zip(outcomes, last_digests, overlap_digests, before.tolist(), strict=True):
+        if o.last_event is not None:
+            o.last_digest = last
+        o.overlap_digest = overlap
+        o.overlap_rows = n
+    return answer
 
 
 def _summed(hashes: npt.NDArray[np.uint64], owner: _Int64s, chosen: npt.NDArray[np.bool_], size: int) -> list[int]:

@@ -9,35 +9,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from ..model import Answer, Micros, Outcome
+from ..model import Answer, Outcome
 from ..plan.settled import Keep
 
 __all__ = ["part"]
-
-_ALL, _NONE = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
 
 
 def part(answer: Answer, keep: Sequence[Keep]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """The rows to append, and those to put in the place of what the table holds."""
     rows, outcomes = answer.rows, answer.outcomes
     nothing = rows.slice(0, 0)
-    if all((k is Keep.FRESH and not o.overlap_rows) or not o.rows for k, o in zip(keep, outcomes, strict=True)):
-        return rows, nothing
-    owner = np.repeat(np.arange(len(outcomes)), np.fromiter((o.rows for o in outcomes), np.int64, len(outcomes)))
-    micros = rows.column("timestamp").view(pa.int64()).to_numpy()
-    bounds = np.array([_bounds(k, o) for k, o in zip(keep, outcomes, strict=True)], np.int64)[owner].T
-    fresh, since, until = micros >= bounds[0], micros >= bounds[1], micros < bounds[2]
-    replacing = since & until
-    return rows.filter(pa.array(fresh)), rows.filter(pa.array(replacing)) if replacing.any() else nothing
+    size = len(outcomes)
+    # Rows of an outcome are in order of time, so those that are not fresh come first.
+    counts = np.fromiter((o.rows for o in outcomes), np.int64, size)
+    stale = np.fromiter((_stale(k, o) for k, o in zip(keep, outcomes, strict=True)), np.int64, size)
+    replacing = nothing
+    if Keep.REPLACE in keep:
+        replacing = rows.filter(pa.array(_replacing(answer, keep, np.cumsum(counts) - counts)))
+    if not stale.any():
+        return rows, replacing
+    fresh_from = np.cumsum(counts) - counts + stale
+    return rows.filter(pa.array(np.arange(rows.num_rows) >= np.repeat(fresh_from, counts))), replacing
 
 
-def _bounds(keep: Keep, outcome: Outcome) -> tuple[Micros, Micros, Micros]:
-    """From where on rows are appended; from where on and up to where they replace."""
-    overlap = outcome.ask.overlap
-    if keep is Keep.NOTHING:
-        return _NONE, _NONE, _NONE
-    if keep is Keep.FRESH:
-        return overlap.end if overlap else _ALL, _NONE, _NONE
-    return (overlap.end, overlap.start, overlap.end) if overlap else (_NONE, _ALL, _NONE)
+def _stale(keep: Keep, outcome: Outcome) -> int:
+    """How many of the first rows are not appended."""
+    if keep is Keep.NOTHING or (keep is Keep.REPLACE and outcome.ask.overlap is None):
+        return outcome.rows
+    return outcome.overlap_rows
+
+
+def _replacing(answer: Answer, keep: Sequence[Keep], firsts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which rows take the place of others. Few tags at a time are so."""
+    chosen = np.zeros(answer.rows.num_rows, np.bool_)
+    micros = answer.rows.column("timestamp").view(pa.int64()).to_numpy()
+    for first, kept, outcome in zip(firsts.tolist(), keep, answer.outcomes, strict=True):
+        if kept is Keep.REPLACE:
+            overlap = outcome.ask.overlap
+            end = first + (outcome.rows if overlap is None else outcome.overlap_rows)
+            chosen[first:end] = overlap is None or micros[first:end] >= overlap.start
+    return chosen
