@@ -86,8 +86,8 @@ def _last(before: Watermark | None, move: Move) -> tuple[int | None, int | None]
     if before is None or before.last_event is None:
         return move.last_event, digest if move.last_event is not None else None
     known = before.last_event, before.last_event_digest
-    if move.last_event is None:
-        return known
+    if move.last_event is None or move.last_event < before.low < before.high:
+        return known  # what was done already is younger than an event that lies below it
     decides = move.high >= before.high or move.last_event >= before.last_event
     return (move.last_event, digest) if decides else known
 
