@@ -44,14 +44,14 @@ class _Case:
 
 def assert_accounted(before: Page, after: Page, wish: Wish, ended: Ended, source: Source, setting: Setting) -> None:
     """Fails with the first thing that is wrong."""
-    appended, corrected = 0, [0, 0, 0]
+    appended, corrected, differed = 0, [0, 0, 0], False
     for index in range(source.size):
         case = _case(index, before, after, wish, source)
         _assert_true_steps(case)
         _assert_moved(case)
-        if ended.status == "succeeded" or (ended.status == "incomplete" and case.what not in ended.failed):
-            if index not in source.gone:
-                _assert_finished(case, wish, wish.until(source, setting), wish.begin(setting))
+        if ended.finished and case.what not in ended.failed and index not in source.gone:
+            _assert_finished(case, wish, wish.until(source, setting), wish.begin(setting))
+        differed = differed or _differs(case)
         fresh = [key for key in case.has.keys() - case.had.keys() if not _done(case.before, key)]
         appended += len(fresh)
         for place, number in enumerate(_corrections(case)):
@@ -66,6 +66,8 @@ def assert_accounted(before: Page, after: Page, wish: Wish, ended: Ended, source
             _assert_points(after, source)
         if before.facts == after.facts and before.version >= 0:
             assert after.version == before.version, "nothing differs, and yet something was written"
+        if not differed and not wish.repair:
+            assert "before_correction" not in ended.steps, "nothing differs, and yet something was taken for different"
 
 
 def _case(index: int, before: Page, after: Page, wish: Wish, source: Source) -> _Case:
@@ -74,6 +76,11 @@ def _case(index: int, before: Page, after: Page, wish: Wish, source: Source) -> 
     had, has = before.of(web_id), after.of(web_id)
     truth = facts_of(source.rows(index, max(now.high, 1)))
     return _Case(source.point(index).name, was, now, had, has, truth, _since(was, wish))
+
+
+def _differs(case: _Case) -> bool:
+    """Whether the source shows something else than the table held, where they were to be compared."""
+    return span(case.had, case.since, case.before.high) != span(case.truth, case.since, case.before.high)
 
 
 def _since(mark: Mark, wish: Wish) -> int:
@@ -155,11 +162,10 @@ def _assert_failed(before: Page, wish: Wish, ended: Ended, source: Source, setti
     """Tags that could not be read failed, and only they."""
     closed = source.forbidden | source.gone if wish.repair else source.forbidden - source.gone
     closed_names = {source.point(index).name for index in closed}
-    assert ended.failed <= closed_names, f"failed: {ended.failed}, cannot be read: {closed_names}"
-    if ended.status == "interrupted":
+    assert setting.flaky or ended.failed <= closed_names, f"failed: {ended.failed}, cannot be read: {closed_names}"
+    assert setting.flaky or ended.finished or ended.status == "interrupted", ended
+    if not ended.finished:
         return
-    assert ended.report is not None
-    assert ended.report["tags_undone"] == 0
     assert (ended.status == "succeeded") == (not ended.failed), ended
     until = wish.until(source, setting)
     marks: Mapping[int, Mark] = {index: before.marks.get(web_id_of(index), _NOTHING) for index in closed}

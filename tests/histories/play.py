@@ -99,7 +99,7 @@ def _pause(step: Step, setting: Setting, dice: Random) -> int:
 def _wish(step: Step, setting: Setting, dice: Random) -> Wish:
     unit = setting.unit_secs * _MICROS
     lookback = setting.lookback * unit
-    fate = (dice.choice(["step", "event"]), dice.choice([dice.randint(1, 8), dice.randint(4, 24)]))
+    fate = (dice.choice(["step", "event"]), dice.choice([dice.randint(1, 6), dice.randint(1, 6), dice.randint(5, 20)]))
     match step.kind:
         case "look_back":
             return Wish(lookback)

@@ -16,7 +16,6 @@ from engine.app import run
 from engine.flow.stop import Stop
 from engine.model import Tag, Window
 from engine.telemetry.events import Event
-from engine.telemetry.report import RunReport
 from tests.crash.process import run_of
 from tests.exactness.plant import SECOND, settings, text_of
 
@@ -55,14 +54,22 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of a run; one that died has no report. `appended` and `corrections` as it reported them."""
+    """What became of a run; one that died has no report. `steps` of landing that it reached, where that is known."""
 
     report: Mapping[str, Any] | None = None
     failed: frozenset[str] = frozenset()
+    steps: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
         return "died" if self.report is None else str(self.report["status"])
+
+
+    @property
+    def finished(self) -> bool:
+        """Whether every tag was read to its end, or failed."""
+        report = self.report
+        return report is not None and report["status"] != "interrupted" and not (report["tags_undone"] or report["error"])
 
 
 class Killed(BaseException):
@@ -76,8 +83,10 @@ class _Fate:
         self._at = wish.die_at
         self._stop = stop if wish.interrupt else None
         self._passed = {"step": 0, "event": 0}
+        self.steps: list[str] = []
 
-    def step(self, _step: str) -> None:
+    def step(self, step: str) -> None:
+        self.steps.append(step)
         self._pass("step")
 
     def event(self, _event: Event) -> None:
@@ -111,11 +120,11 @@ async def carry_out(
         )
     except Killed:
         return Ended()
-    return _ended(report)
+    return _ended(report.as_dict(), fate.steps)
 
 
-def _ended(report: RunReport) -> Ended:
-    return Ended(report.as_dict(), frozenset(name for name, _ in report.tags_failed))
+def _ended(report: Mapping[str, Any], steps: Sequence[str]) -> Ended:
+    return Ended(report, frozenset(failed["tag"] for failed in report["tags_failed"]), tuple(steps))
 
 
 async def _in_process(wish: Wish, document: Mapping[str, Any], folder: Path) -> Ended:
@@ -124,11 +133,12 @@ async def _in_process(wish: Wish, document: Mapping[str, Any], folder: Path) -> 
     if wish.die_at:
         _, count = wish.die_at
         options["at"] = (STEPS[count % len(STEPS)], 1 + count // len(STEPS))
-    ended = await run_of(folder, document, **options).end()
+    process = run_of(folder, document, **options)
+    ended = await process.end()
     if ended.code == -signal.SIGKILL and wish.die_at:
         return Ended()
     assert ended.report is not None, ended
-    return Ended(ended.report, frozenset(failed["tag"] for failed in ended.report["tags_failed"]))
+    return _ended(ended.report, process.reached())
 
 
 def _document(wish: Wish, source: Source, setting: Setting, root: Path) -> dict[str, Any]:
@@ -145,5 +155,11 @@ def _document(wish: Wish, source: Source, setting: Setting, root: Path) -> dict[
         extraction["mode"] = "full"
     if wish.end is not None:
         extraction["end_date"] = text_of(wish.end)
-    performance = {"values_per_answer": setting.values_per_answer, "commit_rows": setting.commit_rows}
-    return settings(root, source.url, extraction=extraction, performance=performance)
+    performance = {
+        "values_per_answer": setting.values_per_answer,
+        "commit_rows": setting.commit_rows,
+        "optimize_after_write": setting.optimize,
+    }
+    # A flaky server throws dice for each request: one after the other, so that a round can be played again.
+    pi_web_api = {"max_in_flight": 1} if setting.flaky else {}
+    return settings(root, source.url, extraction=extraction, performance=performance, pi_web_api=pi_web_api)

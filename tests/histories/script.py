@@ -24,7 +24,9 @@ OURS = {"run": 6, "look_back": 6, "kill": 8, "interrupt": 1, "backfill": 2, "rep
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all steps of a round share. Spans are in units, the shortest interval between two events of a tag."""
+    """What all steps of a round share. Spans are in units, the shortest interval between two events of a tag.
+
+    A `flaky` server does that to one request in eight; see `source`."""
 
     unit_secs: int
     lag: int
@@ -37,6 +39,8 @@ class Setting:
     max_count: int
     values_per_answer: int
     commit_rows: int
+    optimize: bool
+    flaky: str | None
     processes: bool
 
 
@@ -78,6 +82,8 @@ def script_of(seed: int, number: int, *, processes: bool | None = None) -> Scrip
         max_count=dice.choice([7, 50, 10_000]),
         values_per_answer=dice.choice([30, 300, 25_000]),
         commit_rows=dice.choice([20, 200, 100_000]),
+        optimize=dice.random() < 0.2,
+        flaky=dice.choice([None, None, None, "refuses", "breaks_off", "drops", "halves"]),
         processes=dice.random() < 0.125 if processes is None else processes,
     )
     kinds = ["run"]

@@ -116,6 +116,7 @@ def _as_typed(row: Row, event: Event, point_type: str) -> Row:
 async def serving(setting: Setting, seed: int, folder: Path) -> AsyncIterator[Source]:
     """The plant of a setting, with tags of all types and paces, its clock a bit after the beginning."""
     plan: dict[str, Any] = {
+        "rules": [_FLAKY[setting.flaky]] if setting.flaky else [],
         "switches": {
             "recorded_shows_snapshot": setting.shows_snapshot,
             "streamset_max_count": setting.streamset_max_count,
@@ -142,6 +143,13 @@ async def serving(setting: Setting, seed: int, folder: Path) -> AsyncIterator[So
             yield await _populated(Source(twin, url, None), setting, seed)
 
 
+_SOMETIMES = {"route": "*recorded", "probability": 0.125}
+_FLAKY = {
+    "refuses": {"match": _SOMETIMES, "do": {"status": 503}},
+    "breaks_off": {"match": _SOMETIMES, "do": {"fail_midway": True}},
+    "drops": {"match": {**_SOMETIMES, "scope": "outer"}, "do": {"drop_connection": True}},
+    "halves": {"match": _SOMETIMES, "do": {"status": 413}},
+}
 _VARIETY = {"types": TYPES, "shapes": _SHAPES}
 
 
