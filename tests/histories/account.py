@@ -99,7 +99,9 @@ def _assert_true_steps(case: _Case) -> None:
     for key, fact in case.has.items():
         assert _done(case.after, key), f"{case.what}: {key} lies outside of {case.after}"
         if case.had.get(key) != fact:
-            assert case.truth.get(key) == fact, f"{case.what}: {key} became {fact}, the source has {case.truth.get(key)}"
+            assert case.truth.get(key) == fact, (
+                f"{case.what}: {key} became {fact}, the source has {case.truth.get(key)}"
+            )
     for key, fact in case.had.items():
         if case.has.get(key) != fact:
             assert case.truth.get(key) != fact, f"{case.what}: {key}, {fact}, was lost; it became {case.has.get(key)}"
@@ -193,5 +195,3 @@ def _known(after: Page, source: Source) -> Iterable[int]:
     for index in range(source.size):
         if index not in source.gone or web_id_of(index) in after.points:
             yield index
-
-

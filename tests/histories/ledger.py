@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tests.exactness.expected import Row
 from tests.exactness.reading import is_table, read_table, rows_in, version_of
 
-__all__ = ["Facts", "Mark", "Page", "assert_like_source", "page_of", "span"]
+__all__ = ["Facts", "Mark", "Page", "assert_like_source", "facts_of", "page_of", "span"]
 
 # What is known of each event of one tag, by timestamp and sequence: all columns but whose it is and its name.
 Facts: TypeAlias = dict[tuple[int, int], Row]

@@ -30,7 +30,7 @@ from writers import lease
 from .account import assert_accounted
 from .changes import edits_for
 from .ledger import Page, page_of
-from .runs import Ended, Wish, carry_out
+from .runs import Wish, carry_out
 from .script import OURS, Script, Setting, Step, script_of
 from .source import BEGIN, Source, serving
 
@@ -132,12 +132,12 @@ def _suspects(source: Source, page: Page) -> Sequence[tuple[Tag, Window]]:
 @contextmanager
 def _no_rival_starters() -> Iterator[None]:
     """Runs start one after another: nobody else can be at the lease."""
-    before = lease._SETTLE_SECS  # noqa: SLF001
-    lease._SETTLE_SECS = 0.0  # noqa: SLF001
+    before = lease._SETTLE_SECS
+    lease._SETTLE_SECS = 0.0
     try:
         yield
     finally:
-        lease._SETTLE_SECS = before  # noqa: SLF001
+        lease._SETTLE_SECS = before
 
 
 # --- the command -----------------------------------------------------------------
@@ -148,11 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m tests.histories.play", description=__doc__.partition("\n")[0])
     parser.add_argument("--seed", type=int, default=1, help="of all rounds (1)")
     parser.add_argument("--round", type=int, help="play only this one, and tell its steps")
+    parser.add_argument("--processes", action=argparse.BooleanOptionalAction, help="in that round (default: as drawn)")
     parser.add_argument("--only", help="of that round only these steps, such as 0,4,9")
     parser.add_argument("--secs", type=float, default=60.0, help="begin no more rounds after so long (60)")
     given = parser.parse_args(arguments)
     if given.round is not None:
-        script = script_of(given.seed, given.round)
+        script = script_of(given.seed, given.round, processes=given.processes)
         if given.only:
             script = script.only({int(place) for place in given.only.split(",")})
         print(play(script))

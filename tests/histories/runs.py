@@ -64,12 +64,13 @@ class Ended:
     def status(self) -> str:
         return "died" if self.report is None else str(self.report["status"])
 
-
     @property
     def finished(self) -> bool:
         """Whether every tag was read to its end, or failed."""
         report = self.report
-        return report is not None and report["status"] != "interrupted" and not (report["tags_undone"] or report["error"])
+        return (
+            report is not None and report["status"] != "interrupted" and not (report["tags_undone"] or report["error"])
+        )
 
 
 class Killed(BaseException):

@@ -7,7 +7,7 @@ the others still do what they did.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 __all__ = ["OURS", "SOURCES", "Script", "Setting", "Step", "script_of"]
@@ -68,7 +68,7 @@ class Script:
 
 
 def script_of(seed: int, number: int, *, processes: bool | None = None) -> Script:
-    """The round of this number. It ends with everything allowed, read, repaired and read again."""
+    """The round of this number, with or without processes as drawn, or as told. It ends with everything allowed, read, repaired and read again."""
     dice = Random(f"{seed}/{number}")
     setting = Setting(
         unit_secs=dice.choice([1, 60, 600]),
@@ -84,8 +84,10 @@ def script_of(seed: int, number: int, *, processes: bool | None = None) -> Scrip
         commit_rows=dice.choice([20, 200, 100_000]),
         optimize=dice.random() < 0.2,
         flaky=dice.choice([None, None, None, "refuses", "breaks_off", "drops", "halves"]),
-        processes=dice.random() < 0.125 if processes is None else processes,
+        processes=dice.random() < 0.125,
     )
+    if processes is not None:
+        setting = replace(setting, processes=processes)
     kinds = ["run"]
     for _ in range(dice.randint(11, 24)):
         choices = SOURCES if dice.random() < 0.55 else OURS

@@ -170,7 +170,14 @@ async def _process(options: SimulatorOptions, plan: Mapping[str, Any], folder: P
     faults = folder / "faults.yaml"
     faults.write_text(json.dumps(plan))  # YAML, too
     arguments = ["--tags", options.tags, "--seed", options.seed, "--begin", options.begin]
-    arguments += ["--now", iso(ticks_of(options.now or 0.0)), "--interval", f"{options.interval_secs}s", "--faults", faults]
+    arguments += [
+        "--now",
+        iso(ticks_of(options.now or 0.0)),
+        "--interval",
+        f"{options.interval_secs}s",
+        "--faults",
+        faults,
+    ]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "engine.simulator", *map(str, arguments), stdout=asyncio.subprocess.PIPE
     )
