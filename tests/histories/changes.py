@@ -6,6 +6,7 @@ the state of the point allows it is the plant's to say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ __all__ = ["edits_for"]
 
 _NAMES = ("Boiler", "Mixer", "Öl & Gas", "Unit0000.Flow.000001")
 _STATES = ({"Name": "Bad Input", "Value": 255, "IsSystem": True}, {"Name": "No Data", "Value": 248, "IsSystem": True})
-_POINT = {
+_POINT: dict[str, Callable[[Random, Source], dict[str, Any]]] = {
     "rename": lambda dice, _source: {"name": dice.choice(_NAMES)},
     "retype": lambda dice, _source: {"type": dice.choice(TYPES)},
     "delete_point": lambda _dice, _source: {},
@@ -64,8 +65,8 @@ def _of_history(kind: str, index: int, source: Source, setting: Setting, dice: R
         return [edit | {"at": iso(_instant(seen, source, unit, dice))}]
     if kind == "hide":
         start = _instant(seen, source, unit, dice)
-        until, later = start + dice.randint(1, 60 * unit), source.now + dice.randint(1, 200 * unit)
-        return [edit | {"at": iso(start), "until": iso(until), "visible_at": iso(later)}]
+        until, shown = start + dice.randint(1, 60 * unit), source.now + dice.randint(1, 200 * unit)
+        return [edit | {"at": iso(start), "until": iso(until), "visible_at": iso(shown)}]
     if not seen:
         return []
     if kind == "compress":

@@ -70,7 +70,7 @@ async def _play(script: Script, folder: Path, told: Told) -> None:
     if setting.processes:
         at_once()
     page = Page()
-    async with serving(setting, script.seed, folder) as source:
+    async with serving(setting, script.seed * 10_000 + script.number, folder) as source:
         for step in script.steps:
             dice = Random(step.dice)
             if step.kind not in OURS:

@@ -133,7 +133,7 @@ async def _in_process(wish: Wish, document: Mapping[str, Any], folder: Path) -> 
     options: dict[str, Any] = {}
     if wish.die_at:
         _, count = wish.die_at
-        options["at"] = (STEPS[count % len(STEPS)], 1 + count // len(STEPS))
+        options["at"] = (STEPS[count % len(STEPS)], 1 + count // 10)
     process = run_of(folder, document, **options)
     ended = await process.end()
     if ended.code == -signal.SIGKILL and wish.die_at:

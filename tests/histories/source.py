@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -123,20 +124,19 @@ async def serving(setting: Setting, seed: int, folder: Path) -> AsyncIterator[So
         },
         "tags": [{"tag": "*2", "compress_every": setting.compress_every}] if setting.compress_every else [],
     }
-    # What the command line of the simulator can say, and what only a server in this process knows.
-    ours = {} if setting.processes else {key: tuple((n, 1.0) for n in names) for key, names in _VARIETY.items()}
     options = SimulatorOptions(
         tags=_BASE_TAGS,
         seed=seed,
         begin=BEGIN_TEXT,
-        now=BEGIN / SECOND + 100 * setting.unit_secs,
+        now=_clock(setting) / SECOND,
         interval_secs=setting.unit_secs,
         faults=FaultPlan.from_dict(plan),
-        **ours,
     )
+    if not setting.processes:  # only a server in this process can be told so
+        options = replace(options, types=_alike(TYPES), shapes=_alike(_SHAPES))
     twin = Simulator(options)
     if setting.processes:
-        async with _process(options, plan, folder) as (url, post):
+        async with _process(setting, options, plan, folder) as (url, post):
             yield await _populated(Source(twin, url, post), setting, seed)
     else:
         async with twin.serve() as url:
@@ -150,7 +150,15 @@ _FLAKY = {
     "drops": {"match": {**_SOMETIMES, "scope": "outer"}, "do": {"drop_connection": True}},
     "halves": {"match": _SOMETIMES, "do": {"status": 413}},
 }
-_VARIETY = {"types": TYPES, "shapes": _SHAPES}
+
+
+def _clock(setting: Setting) -> int:
+    """What the clock shows at first, in ticks: there is some history already."""
+    return BEGIN + 100 * setting.unit_secs * SECOND
+
+
+def _alike(names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    return tuple((name, 1.0) for name in names)
 
 
 async def _populated(source: Source, setting: Setting, seed: int) -> Source:
@@ -165,21 +173,19 @@ async def _populated(source: Source, setting: Setting, seed: int) -> Source:
 
 
 @asynccontextmanager
-async def _process(options: SimulatorOptions, plan: Mapping[str, Any], folder: Path) -> AsyncIterator[tuple[str, Post]]:
+async def _process(
+    setting: Setting, options: SimulatorOptions, plan: Mapping[str, Any], folder: Path
+) -> AsyncIterator[tuple[str, Post]]:
     """The same plant as a process of its own; gives its URL, and what posts to its control routes."""
     faults = folder / "faults.yaml"
     faults.write_text(json.dumps(plan))  # YAML, too
-    arguments = ["--tags", options.tags, "--seed", options.seed, "--begin", options.begin]
-    arguments += [
-        "--now",
-        iso(ticks_of(options.now or 0.0)),
-        "--interval",
-        f"{options.interval_secs}s",
-        "--faults",
-        faults,
-    ]
+    told = {
+        "tags": options.tags, "seed": options.seed, "begin": options.begin, "now": iso(_clock(setting)),
+        "interval": f"{setting.unit_secs}s", "faults": faults,
+    }  # fmt: skip
+    arguments = [text for name, value in told.items() for text in (f"--{name}", str(value))]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "engine.simulator", *map(str, arguments), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "engine.simulator", *arguments, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
