@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ from config import Config, check_followable, check_runnable
 
 from .app import run
 from .flow.stop import Stop, on_signals
+from .model import Tag, Window
 from .plan.shards import Shard
 from .telemetry.events import Emit, Event, Planned
 from .telemetry.log import EventLog
@@ -43,10 +44,11 @@ def run_job(
     console: Console | None = None,
     warnings: tuple[str, ...] = (),
     follow: bool = False,
+    suspects: Sequence[tuple[Tag, Window]] | None = None,
 ) -> RunReport:
     """Run to the end and report; `warnings` are passed on into the report. `run_id` names the run in
     logs, commits and metrics: whoever schedules runs has a name for them already. With `follow` the end
-    comes when it is asked for.
+    comes when it is asked for; with `suspects` these windows are read again, instead of what is new.
 
     Raises `StopError` where there is nothing to report, and `KeyboardInterrupt` when interrupted
     before there was.
@@ -62,7 +64,7 @@ def run_job(
         log(event)
 
     try:
-        start = partial(run, config, shard=shard or Shard(), run_id=run_id, follow=follow)
+        start = partial(run, config, shard=shard or Shard(), run_id=run_id, follow=follow, suspects=suspects)
         report = _in_loop(lambda stop: _interruptible(start, emit, stop))
     finally:
         display.close()

@@ -24,13 +24,13 @@ from ..datasets.counts import CountSource, asks_for
 from ..datasets.recorded import choose_mode
 from ..datasets.tags import find_tags
 from ..model import Micros, Tag, Window
-from ..plan.agreement import NOT_ASKED, Agreement, Disagreement, Rule
+from ..plan.agreement import NOT_ASKED, Agreement, Disagreement, Rule, Suspect, suspects
 from ..plan.lanes import Limits
 from ..plan.timeline import DAY
 from ..wiring import Connection, connect, lakehouse_of, limits_of, watermarks_of
 from .patterns import matcher
 
-__all__ = ["Cost", "Scope", "Verification", "done_windows", "slices", "verify"]
+__all__ = ["Cost", "Scope", "Verification", "done_windows", "everything", "slices", "verify"]
 
 LOG = logging.getLogger("osipi.verify")
 # Tags times days that are compared at once; each takes some 50 bytes meanwhile.
@@ -88,6 +88,10 @@ class Verification:
     uncounted: tuple[tuple[Tag, str], ...]
     cost: Cost
 
+    def suspects(self) -> tuple[Suspect, ...]:
+        """The windows that have to be read again."""
+        return suspects(self.disagreements)
+
     @property
     def exit_code(self) -> int:
         """0 if all that could be compared agrees, and something could, or there was nothing to compare."""
@@ -100,9 +104,7 @@ async def verify(config: Config, scope: Scope) -> Verification:
     # The watermarks first: what lands after they were read is beyond them, and not compared.
     marks = await asyncio.to_thread(watermarks_of, config)
     async with connect(config) as source:
-        inventory = await find_tags(source.client, config.extraction)
-        chosen = [tag for tag in inventory.tags if scope.takes(tag)]
-        tags, windows = done_windows(chosen, marks, scope.window(inventory.server_now))
+        chosen, tags, windows = await _in_scope(config, scope, source, marks)
         agreement = Agreement(tags, windows)
         refused = await _compare(config, source, agreement, tags, windows)
         stats = source.client.statistics()
@@ -111,7 +113,7 @@ async def verify(config: Config, scope: Scope) -> Verification:
         pipeline=config.pipeline,
         tags=tags,
         windows=windows,
-        unread=len(chosen) - len(tags),
+        unread=chosen - len(tags),
         days=agreement.days,
         events=agreement.events,
         disagreements=tuple(agreement.disagreements()),
@@ -120,6 +122,23 @@ async def verify(config: Config, scope: Scope) -> Verification:
         uncounted=tuple((tag, uncounted[tag.web_id]) for tag in tags if tag.web_id in uncounted),
         cost=Cost(stats.requests, stats.bytes_received, monotonic() - began),
     )
+
+
+async def everything(config: Config, scope: Scope) -> tuple[Suspect, ...]:
+    """All that is done in scope, as if it were suspect. Raises what the source and the destination raise."""
+    marks = await asyncio.to_thread(watermarks_of, config)
+    async with connect(config) as source:
+        _, tags, windows = await _in_scope(config, scope, source, marks)
+    return tuple(zip(tags, windows, strict=True))
+
+
+async def _in_scope(
+    config: Config, scope: Scope, source: Connection, marks: Mapping[str, Watermark]
+) -> tuple[int, tuple[Tag, ...], tuple[Window, ...]]:
+    """How many tags there are in scope, and of those of which something is done there, what that is."""
+    inventory = await find_tags(source.client, config.extraction)
+    chosen = [tag for tag in inventory.tags if scope.takes(tag)]
+    return len(chosen), *done_windows(chosen, marks, scope.window(inventory.server_now))
 
 
 def done_windows(

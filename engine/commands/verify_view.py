@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.text import Text
 
 from ..piweb.times import iso_text
-from ..plan.agreement import Disagreement, Rule, suspects
+from ..plan.agreement import Disagreement, Rule, Suspect
 from ..plan.timeline import DAY
+from ..telemetry.report_text import corrected
 from .bars import span, timeline
+from .mending import Mended, Outcome
 from .terminal import count, lasting, marks, plain, reason, size
 from .verification import Verification
 
-__all__ = ["as_dict", "print_verification"]
+__all__ = ["as_dict", "print_outcome"]
 
 _MOST_COLUMNS = 48
 _RULES = {
@@ -27,8 +29,38 @@ _RULES = {
 }
 
 
-def print_verification(console: Console, found: Verification, limit: int) -> None:
-    """Print it all; of disagreements, and of tags that are not counted, at most `limit`."""
+def print_outcome(console: Console, done: Outcome, limit: int) -> None:
+    """Print it all; of disagreements, of tags that are not counted and of those that failed, at most `limit`."""
+    if done.found is not None:
+        _print_verification(console, done.found, limit)
+    if done.mended is not None:
+        _print_mended(console, done.mended, limit)
+    elif done.found is None:
+        console.print(Text("Nothing that is done falls into this; there is nothing to read again."), soft_wrap=True)
+
+
+def _print_mended(console: Console, mended: Mended, limit: int) -> None:
+    report, tags = mended.report, len({tag.web_id for tag, _ in mended.suspects})
+    unchanged = "nothing differed" if mended.whole else "nothing was mended"
+    console.print(
+        Text.assemble(
+            ("Repair: ", "bold"),
+            f"{count(len(mended.suspects), 'window')} of {count(tags, 'tag')} read again in ",
+            f"{lasting(report.duration_seconds)}, with {count(report.requests, 'request')}; ",
+            corrected(report.corrections) if report.corrections else unchanged,
+        ),
+        soft_wrap=True,
+    )
+    for name, why in list(mended.failed.items())[:limit]:
+        console.print(Text(f"  {plain(name)}: {reason(name, why)}", style="yellow"), soft_wrap=True)
+    if report.tags_undone:
+        console.print(Text(f"  {count(report.tags_undone, 'tag')} not finished", style="yellow"), soft_wrap=True)
+    if report.error is not None:
+        console.print(Text(f"  {plain(report.error.message)}", style="yellow"), soft_wrap=True)
+    _print_verification(console, mended.after, limit)
+
+
+def _print_verification(console: Console, found: Verification, limit: int) -> None:
     well, text = _headline(found)
     mark = marks(console)[0 if well else 1]
     console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold red"), (text, "bold")), soft_wrap=True)
@@ -102,15 +134,31 @@ def _facts(found: Verification) -> Iterator[tuple[str, str]]:
     yield "cost", f"{count(cost.requests, 'request')}, {size(cost.bytes_received)} received, {lasting(cost.seconds)}"
 
 
-def as_dict(found: Verification) -> dict[str, Any]:
-    """All of it, for scripts."""
+def as_dict(done: Outcome) -> dict[str, Any]:
+    """All of it, for scripts: the comparison, and what a repair did with the comparison after it."""
+    repair = None
+    if (mended := done.mended) is not None:
+        repair = {
+            "windows": _windows(mended.suspects),
+            "tags_failed": [{"name": name, "reason": why} for name, why in mended.failed.items()],
+            "run": mended.report.as_dict(),
+            "after": _verification_dict(mended.after),
+        }
+    compared = {} if done.found is None else _verification_dict(done.found)
+    return {**compared, "repair": repair, "exit_code": done.exit_code}
 
-    def window(start: int, end: int) -> dict[str, str]:
-        return {"start": iso_text(start), "end": iso_text(end)}
 
+def _windows(found: Sequence[Suspect]) -> list[dict[str, str]]:
+    return [{"tag_webid": tag.web_id, "name": tag.name, **_ends(window.start, window.end)} for tag, window in found]
+
+
+def _ends(start: int, end: int) -> dict[str, str]:
+    return {"start": iso_text(start), "end": iso_text(end)}
+
+
+def _verification_dict(found: Verification) -> dict[str, Any]:
     return {
         "pipeline": found.pipeline,
-        "exit_code": found.exit_code,
         "tags": len(found.tags),
         "tags_nothing_done": found.unread,
         "tag_days": found.days,
@@ -119,17 +167,14 @@ def as_dict(found: Verification) -> dict[str, Any]:
             {
                 "tag_webid": each.tag.web_id,
                 "name": each.tag.name,
-                **window(each.start, each.end),
+                **_ends(each.start, each.end),
                 "counted": each.counted,
                 "rows": each.rows,
                 "good_rows": each.good,
             }
             for each in found.disagreements
         ],
-        "suspects": [
-            {"tag_webid": tag.web_id, "name": tag.name, **window(doubtful.start, doubtful.end)}
-            for tag, doubtful in suspects(found.disagreements)
-        ],
+        "suspects": _windows(found.suspects()),
         "days": [
             {"date": iso_text(day * DAY)[:10], "compared": compared, "disagree": wrong}
             for day, compared, wrong in found.by_day

@@ -1,14 +1,14 @@
 """Whether a table and its source agree: counts of both, day by day, held against each other. Pure.
 
 Whether a server counts bad events, too, is not documented. A day agrees if its count is that of all rows or
-that of the good ones; where days with both kinds have shown which of the two a server means for points of
-a type, only that one. Invariant: what is compared once is told of as agreeing, or as disagreeing.
+that of the good ones; where days with both kinds have shown which of the two a server means (for points of
+a type, or, while they tell too little, for all), only that one. Invariant: what is compared once is told of as agreeing, or as disagreeing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -28,7 +28,7 @@ Suspect: TypeAlias = tuple[Tag, Window]
 # In place of a count: the server gave none, or was not asked for one.
 NOT_COUNTED, NOT_ASKED = -1, -2
 # So many days must have told the rules apart, and so many of them for every one that says otherwise.
-_ENOUGH, _MAJORITY = 5, 19
+_ENOUGH, _MAJORITY = 5, 9
 _SETTLED = 100_000
 
 
@@ -100,10 +100,13 @@ class Agreement:
         return {kind: self._rule(kind) for kind in sorted(set(self._types.tolist()))}
 
     def _rule(self, kind: str) -> Rule:
-        good, every = (self._evidence[kind, rule] for rule in (Rule.GOOD, Rule.ALL))
-        if good >= max(_ENOUGH, _MAJORITY * every):
-            return Rule.GOOD
-        return Rule.ALL if every >= max(_ENOUGH, _MAJORITY * good) else Rule.UNKNOWN
+        """Learned from the type itself, or, while that has shown too little, from all, unless it shows otherwise."""
+        shown = {rule: self._evidence[kind, rule] for rule in (Rule.GOOD, Rule.ALL)}
+        own = _decided(shown)
+        if own is not Rule.UNKNOWN:
+            return own
+        every = _decided({r: sum(n for (_, told), n in self._evidence.items() if told is r) for r in shown})
+        return every if every is not Rule.UNKNOWN and shown[every] == max(shown.values()) else Rule.UNKNOWN
 
     def disagreements(self) -> list[Disagreement]:
         """Every day that disagrees, by tag and time."""
@@ -132,6 +135,13 @@ class Agreement:
         window = self._windows[place]
         start, end = max(window.start, day * DAY), min(window.end, (day + 1) * DAY)
         return Disagreement(self._tags[place], start, end, counted, rows, good)
+
+
+def _decided(shown: Mapping[Rule, int]) -> Rule:
+    good, every = shown[Rule.GOOD], shown[Rule.ALL]
+    if good >= max(_ENOUGH, _MAJORITY * every):
+        return Rule.GOOD
+    return Rule.ALL if every >= max(_ENOUGH, _MAJORITY * good) else Rule.UNKNOWN
 
 
 def _cells(which: npt.NDArray[np.bool_], first_day: int, counted: Int32s, rows: Int32s, good: Int32s) -> Int32s:

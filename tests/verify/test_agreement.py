@@ -54,6 +54,23 @@ def test_types_are_learned_apart():
     assert wrong(found) == []
 
 
+def test_a_type_that_has_told_little_goes_by_what_all_have_told_unless_it_tells_otherwise():
+    kinds = ["Float32", "Int16", "Digital", "Blob"]
+    tags = [tag(f"t{n}", kind) for n, kind in enumerate(kinds)]
+    #        9 days of good ones;  one day each that only the other rule explains, or neither tells
+    counted = [[9] * 9, [9] * 8 + [10], [10] + [5] * 8, [5] * 9]
+    rows = [[10] * 9, [10] + [5] * 7 + [10], [10] + [5] * 8, [5] * 9]
+    good = [[9] * 9, [9] + [5] * 7 + [9], [9] + [5] * 8, [5] * 9]
+    counted[1][1:8] = [5] * 7
+    found = compared(counted, rows, good, tags)
+    assert found.rules() == {
+        "Blob": Rule.UNKNOWN, "Digital": Rule.UNKNOWN, "Float32": Rule.GOOD, "Int16": Rule.UNKNOWN,
+    }  # fmt: skip
+    more = compared([*counted, [9] * 9], [*rows, [10] * 9], [*good, [9] * 9], [*tags, tag("t4")])
+    assert more.rules() == {"Blob": Rule.GOOD, "Digital": Rule.UNKNOWN, "Float32": Rule.GOOD, "Int16": Rule.GOOD}
+    assert wrong(more) == [("t1", 8)]
+
+
 def test_no_count_agrees_with_nothing_good_and_is_told_of_otherwise():
     found = compared([[NOT_COUNTED, NOT_COUNTED], [NOT_COUNTED, 4]], [[0, 3], [5, 4]], [[0, 0], [5, 4]])
     assert wrong(found) == []
