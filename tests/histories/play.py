@@ -21,10 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from engine.model import Tag, Window
 from engine.simulator.times import SECOND, iso
 from tests.crash.process import at_once
-from tests.exactness.expected import web_id_of
 from writers import lease
 
 from .account import assert_accounted
@@ -32,7 +30,7 @@ from .changes import edits_for
 from .ledger import Page, page_of
 from .runs import Wish, carry_out
 from .script import OURS, Script, Setting, Step, script_of
-from .source import BEGIN, Source, serving
+from .source import BEGIN, serving
 
 __all__ = ["Told", "main", "play"]
 
@@ -80,8 +78,7 @@ async def _play(script: Script, folder: Path, told: Told) -> None:
             await source.set_clock(source.now + _pause(step, setting, dice))
             wish = _wish(step, setting, dice)
             told.lines.append(f"{step.place:3} {step.kind} at {iso(source.now)}: {wish}")
-            suspects = _suspects(source, page) if wish.repair else ()
-            ended = await carry_out(wish, source, setting, root, suspects=suspects, number=step.place)
+            ended = await carry_out(wish, source, setting, root, number=step.place)
             told.lines[-1] += f" {ended.status}{''.join(f', failed {name}' for name in sorted(ended.failed))}"
             told.ends.append(ended.status)
             before, page = page, page_of(root)
@@ -115,18 +112,6 @@ def _wish(step: Step, setting: Setting, dice: Random) -> Wish:
             return Wish(repair=True)
         case _:
             return Wish()
-
-
-def _suspects(source: Source, page: Page) -> Sequence[tuple[Tag, Window]]:
-    """All that is done of every tag."""
-    found = []
-    for index in range(source.size):
-        mark = page.marks.get(web_id_of(index))
-        if mark is not None and mark.low < mark.high:
-            point = source.point(index)
-            tag = Tag(web_id_of(index), point.name, point.units, point.type)
-            found.append((tag, Window(mark.low, mark.high)))
-    return found
 
 
 @contextmanager

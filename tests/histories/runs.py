@@ -13,8 +13,8 @@ from typing import Any
 
 from config import from_mapping
 from engine.app import run
+from engine.commands.verification import Scope, everything
 from engine.flow.stop import Stop
-from engine.model import Tag, Window
 from engine.telemetry.events import Event
 from tests.crash.process import run_of
 from tests.exactness.plant import SECOND, settings, text_of
@@ -102,22 +102,21 @@ class _Fate:
         self._stop.ask("interrupted")
 
 
-async def carry_out(
-    wish: Wish, source: Source, setting: Setting, root: Path, *, suspects: Sequence[tuple[Tag, Window]], number: int
-) -> Ended:
-    """Do one run."""
+async def carry_out(wish: Wish, source: Source, setting: Setting, root: Path, *, number: int) -> Ended:
+    """Do one run; a repair is what `verify --deep --repair` does with all that is done."""
     document = _document(wish, source, setting, root)
     if setting.processes and not wish.repair and not wish.interrupt:
         return await _in_process(wish, document, root.parent / f"run-{number}")
     stop = Stop()
     fate = _Fate(wish, stop)
+    config = from_mapping(document).config
     try:
         report = await run(
-            from_mapping(document).config,
+            config,
             stop=stop,
             on_step=fate.step,
             emit=fate.event,
-            suspects=suspects if wish.repair else None,
+            suspects=await everything(config, Scope()) if wish.repair else None,
         )
     except Killed:
         return Ended()
