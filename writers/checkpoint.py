@@ -86,8 +86,8 @@ def _last(before: Watermark | None, move: Move) -> tuple[int | None, int | None]
     if before is None or before.last_event is None:
         return move.last_event, digest if move.last_event is not None else None
     known = before.last_event, before.last_event_digest
-    if move.last_event is None:
-        return known
+    if move.last_event is None or move.last_event < before.low < before.high:
+        return known  # what was done already is younger than an event that lies below it
     decides = move.high >= before.high or move.last_event >= before.last_event
     return (move.last_event, digest) if decides else known
 
@@ -139,16 +139,18 @@ def merge_stream(batches: Iterable[pa.RecordBatch]) -> pa.Table:
     return _merged(_together(merged, waiting)).select(_SCHEMA.names)
 
 
-# What merging in pieces has to remember beside the rows: how high, and when, the row stood that knows the
-# last event. (What is stored forgets it again; a merged row then stands as high and as late as any of its rows.)
+# What merging in pieces has to remember beside the rows: how high, and when, the row stood that knows the last
+# event, and the one that was written last. (What is stored forgets it again; a merged row then stands as high and
+# as late as any of its rows.)
 _KNOWN = ("known_high", "known_at", "known_sequence")
-_WRITTEN = ("updated_at", "commit_sequence", "high")
+_WRITTEN = ("written_at", "written_sequence", "written_high")
 _TAG = ("pipeline", "dataset", "tag_webid")
 _HIGHEST = ("commit_sequence", "rows_total")
 
 
 def _to_merge(rows: pa.Table) -> pa.Table:
-    for name, source in zip(_KNOWN, ("high", "updated_at", "commit_sequence"), strict=True):
+    sources = ("high", "updated_at", "commit_sequence", "updated_at", "commit_sequence", "high")
+    for name, source in zip((*_KNOWN, *_WRITTEN), sources, strict=True):
         rows = rows.append_column(name, rows[source])
     return rows
 
@@ -180,7 +182,7 @@ def _merged(rows: pa.Table) -> pa.Table:
     newest = rows.take(pc.take(by_write, grouped["written_max"]))
     last = rows.take(pc.take(by_height, grouped["known_max"]))
     columns = {
-        **{name: newest[name] for name in (*_TAG, "status", "last_error", "updated_at")},
+        **{name: newest[name] for name in (*_TAG, "status", "last_error", "updated_at", *_WRITTEN)},
         "low": pc.coalesce(grouped["done_low_min"], newest["low"]),
         "high": pc.coalesce(grouped["done_high_max"], newest["high"]),
         **{name: grouped[f"{name}_max"] for name in _HIGHEST},

@@ -58,9 +58,10 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     check: Window | None = None  # what is still to be compared; None once it is done
     expected: int = 0  # digest of what the table holds in `check`
     found: int = 0  # digest of what the source has shown of it so far
+    mending: bool = False  # it differs: what is read of it takes the place of what the table holds
     repair: bool = False
     knows_last: bool = False  # repair only: what is done ends where it ends, and its last event lies in it
-    last_event: Micros | None = None  # repair only: the last event seen so far, and its digest
+    last_event: Micros | None = None  # of a repair or while mending: the last event seen so far, and its digest
     last_digest: int | None = None
 
     @property

@@ -59,10 +59,12 @@ def overlap_of(known: Known, lookback: Micros, summed: int) -> Overlap | None:
         return None
     window = window_to_sum(known, lookback)
     since = known.high if window is None else window.start
-    if known.last_event is None or known.last_event >= since:
-        # Without any event all that is done is compared: it costs next to nothing to hear that it is still empty.
-        start = known.low if known.last_event is None and lookback <= 0 else since
-        return Overlap(start, summed & MASK, lookback > 0)
+    if known.last_event is None:
+        # All that is done is compared: it costs next to nothing to hear that it is still empty, and an only event
+        # that was kept back until there was a newer one may be of any age.
+        return Overlap(known.low, summed & MASK, lookback > 0)
+    if known.last_event >= since:
+        return Overlap(since, summed & MASK, lookback > 0)
     if known.last_digest is None:
         return Overlap(since, summed & MASK, lookback > 0)
     return Overlap(max(known.low, known.last_event), (summed + known.last_digest) & MASK, lookback > 0)

@@ -170,7 +170,8 @@ class Plan:
                     verdict = Keep.FRESH
                     advances.append(self._advance(reading, outcome, outcome.last_event, outcome.last_digest))
                 else:
-                    verdict = self._compare(reading, outcome, ask.overlap, advances, swaps)
+                    settle_overlap = self._mend if reading.mending else self._compare
+                    verdict = settle_overlap(reading, outcome, ask.overlap, advances, swaps)
             keep.append(verdict)
             failure = self._follow_up(chunk.lane, reading, outcome)
             if failure is not None:
@@ -232,43 +233,47 @@ class Plan:
     def _compare(
         self, reading: Reading, outcome: Outcome, overlap: Window, advances: list[Advance], swaps: list[Swap]
     ) -> Keep:
-        """Hold what the source shows of the overlap against what the table holds.
+        """Hold what the source shows of the overlap against what the table holds, and mend it where they differ.
 
-        Where they differ and all of the overlap is at hand, it is replaced at once; else a reading is added
-        that comes back for it.
+        The watermark passes what differs only together with the rows that mend it: a run that dies in between
+        must not leave behind what the next one takes for compared.
         """
         reading.found = (reading.found + outcome.overlap_digest) & MASK
         if outcome.until < overlap.end:
             self._shrink(reading, outcome)
             return Keep.NOTHING
+        if reading.found != reading.expected:
+            if outcome.ask.start > overlap.start:
+                self._turn_back(reading, outcome, overlap)
+                return Keep.NOTHING
+            return self._mend(reading, outcome, overlap, advances, swaps)
         reading.check = None
         known = outcome.last_event is not None and outcome.last_event >= overlap.start
         last = (outcome.last_event, outcome.last_digest) if known else (None, None)
-        if reading.found == reading.expected:
-            advances.append(self._advance(reading, outcome, *last))
-            return Keep.FRESH
-        if outcome.ask.start > overlap.start:
-            advances.append(self._advance(reading, outcome, *last))
-            self._come_back(reading, overlap)
-            return Keep.FRESH
-        swaps.append(Swap(reading.tag, overlap.start, overlap.end))
-        advances.append(self._advance(reading, outcome, *(last if known else (overlap.start, 0))))
-        return Keep.REPLACE
+        advances.append(self._advance(reading, outcome, *last))
+        return Keep.FRESH
 
-    def _come_back(self, reading: Reading, window: Window) -> None:
-        """Read a window of what is done once more, to put it in the place of what the table holds."""
-        repair = Reading(
-            reading.tag,
-            window.start,
-            window.end,
-            backward=False,
-            rate=reading.rate,
-            low=reading.low,
-            high=reading.high,
-            repair=True,
-        )
-        self._count_in(repair)
-        self._add_lane([repair])
+    def _turn_back(self, reading: Reading, outcome: Outcome, overlap: Window) -> None:
+        """Read an overlap of several pages from its beginning again, to mend it page by page."""
+        self.span_done += outcome.until - outcome.ask.start
+        self.span_total += outcome.until - overlap.start
+        reading.start, reading.mark, reading.max_count = overlap.start, None, 0
+        reading.attempts = reading.refused = reading.full = 0
+        reading.mending = True
+
+    def _mend(
+        self, reading: Reading, outcome: Outcome, overlap: Window, advances: list[Advance], swaps: list[Swap]
+    ) -> Keep:
+        """Put the rows of an overlap in the place of what the table holds, as far as they are at hand."""
+        swaps.append(Swap(reading.tag, max(outcome.ask.start, overlap.start), min(outcome.until, overlap.end)))
+        if outcome.last_event is not None and outcome.last_event >= overlap.start:
+            reading.last_event, reading.last_digest = outcome.last_event, outcome.last_digest
+        elif reading.last_event is None:
+            reading.last_event, reading.last_digest = overlap.start, 0
+        if outcome.until >= overlap.end:
+            reading.check, reading.mending = None, False
+        advances.append(self._advance(reading, outcome, reading.last_event, reading.last_digest))
+        return Keep.REPLACE
 
     def _repaired(self, reading: Reading, outcome: Outcome) -> tuple[Advance, ...]:
         """A repair of the end of what is done has seen the last event there is."""

@@ -17,7 +17,7 @@ from .faults import TagFault
 from .options import SimulatorOptions
 from .roster import Roster
 from .signals import Signal, signal_of
-from .times import DAY, MICROSECOND, ticks_of
+from .times import MICROSECOND, MINUTE, ticks_of
 from .values import Event, State, table
 from .wildcards import wildcard
 
@@ -145,7 +145,7 @@ class History:
         return self._latest(index, at, now, known=None, compress=True)
 
     def _latest(self, index: int, at: int, now: int, *, known: int | None, compress: bool) -> Event | None:
-        lowest, at, span = self.lowest(index, now), min(at, self._highest(index, now)), DAY
+        lowest, at, span = self.lowest(index, now), min(at, self._highest(index, now)), MINUTE
         while True:
             if seen := self.window(index, at - span, at, now, known=known, compress=compress):
                 return seen[-1]
@@ -164,7 +164,7 @@ class History:
             found = self.signal(index)
             number = found.until(ticks)
             return found.event(number) if number < found.until(now) else None
-        highest, span = self._highest(index, now), DAY
+        highest, span = self._highest(index, now), MINUTE
         while True:
             if seen := self.window(index, ticks + 1, ticks + span, now):
                 return seen[0]

@@ -107,6 +107,15 @@ def test_the_newest_event_may_vanish_and_its_digest_belongs_to_it() -> None:
     assert widen(None, Move("a", 0, 10, 8, last_event_digest=2**64 - 1)).last_event_digest == -1
 
 
+def test_an_event_below_what_was_done_is_not_the_last_even_if_the_move_reaches_up_too() -> None:
+    """A backfill, and a reading ahead that found nothing new, in one commit."""
+    done = Watermark("a", 100, 200, 150, 1, last_event_digest=0)
+    found = widen(done, Move("a", 50, 300, 60, 7, last_event_digest=9))
+    assert (found.low, found.high, found.last_event, found.last_event_digest) == (50, 300, 150, 0)
+    never_seen = Watermark("a", 100, 200)
+    assert widen(never_seen, Move("a", 50, 300, 60, 7, last_event_digest=9)).last_event == 60
+
+
 def test_merging_in_pieces_is_the_same(monkeypatch) -> None:
     batches = history([("a", 1, False, False), ("b", 2, False, True), ("a", 3, True, False), ("b", 0, False, False)])
     whole = merge_stream(batches)

@@ -72,8 +72,13 @@ def answer(ask: Ask, source: list[Row]) -> tuple[Outcome, list[Row]]:
     )
 
 
-def run(tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookback: int) -> int:
-    """One run over all tags; gives the number of swaps. Rows and watermarks of all of it land as one commit."""
+def run(
+    tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookback: int, *, chunks: int = 10_000
+) -> int:
+    """One run over all tags; gives the number of swaps. Rows and watermarks of all of it land as one commit.
+
+    It dies after so many chunks.
+    """
     readings = []
     for name, table in tables.items():
         known = table.known()
@@ -90,7 +95,7 @@ def run(tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookb
     plan = Plan(readings, SMALL)
     moves: dict[str, Move] = {}
     swapped = 0
-    for _ in range(10_000):
+    for _ in range(chunks):
         chunk = plan.take()
         if chunk is None:
             break
@@ -108,7 +113,7 @@ def run(tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookb
         join(moves, settled.advances, settled.failures)
         assert not settled.failures
         plan.give_back(chunk)
-    assert plan.done
+    assert plan.done or chunks < 10_000
     for move in moves.values():
         table = tables[move.tag_webid]
         table.rows.sort()
@@ -118,6 +123,10 @@ def run(tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookb
 
 rows = st.lists(st.tuples(st.integers(0, END - 1), st.integers(0, 3)), max_size=30, unique_by=lambda row: row[0]).map(
     sorted
+)
+# So many that what is compared takes several pages.
+many_rows = st.lists(st.integers(0, 3), min_size=20, max_size=40).map(
+    lambda values: [(n * END // len(values) + value, value) for n, value in enumerate(values)]
 )
 lookbacks = st.sampled_from([0, 0, 5_000_000, END // 4, END])
 
@@ -134,7 +143,7 @@ def test_after_a_run_the_overlap_equals_the_source(before, after, first_end, sec
     last = known.last_event
     run(tables, {"a": after, "b": before}, second_end, lookback)
     changed_from = max(0, min(first_end - lookback, first_end if last is None else last))
-    if last is None and not lookback:
+    if last is None:
         changed_from = 0  # nothing was ever seen: all of it is looked at again
     if second_end > first_end or lookback:
         assert between(tables["a"].rows, changed_from, END) == between(after, changed_from, second_end)
@@ -142,6 +151,23 @@ def test_after_a_run_the_overlap_equals_the_source(before, after, first_end, sec
     # Once mended it stays so: nothing differs any more.
     run(tables, {"a": after, "b": before}, second_end + 1, lookback)
     assert run(tables, {"a": after, "b": before}, second_end + 2, lookback) == 0
+
+
+@given(many_rows, many_rows, st.integers(1, END // 2), st.sampled_from([0, END // 4, END]), st.integers(1, 12))
+def test_a_run_that_dies_passes_nothing_that_it_did_not_mend(before, after, first_end, lookback, chunks) -> None:
+    second_end = first_end + END // 2
+    tables = {"a": Table()}
+    run(tables, {"a": before}, first_end, lookback)
+    mark = tables["a"].mark
+    assert mark is not None
+    changed_from = 0 if mark.last_event is None else max(0, min(first_end - lookback, mark.last_event))
+    run(tables, {"a": after}, second_end, lookback, chunks=chunks)
+    if tables["a"].mark.high > first_end:
+        high = tables["a"].mark.high
+        assert between(tables["a"].rows, changed_from, END) == between(after, changed_from, high)
+    # Whatever it left, the next run begins early enough.
+    run(tables, {"a": after}, second_end + 1, lookback)
+    assert between(tables["a"].rows, changed_from, END) == between(after, changed_from, second_end + 1)
 
 
 @given(rows, st.lists(st.integers(1, END), min_size=2, max_size=5), lookbacks)
@@ -161,13 +187,14 @@ def test_a_newest_event_that_is_dropped_later_is_dropped_here_too(source, runs) 
         assert tables["a"].rows == [source[n]]
 
 
-@given(rows.filter(lambda found: len(found) > 1))
-def test_an_event_that_was_kept_back_is_found_later(source) -> None:
-    """A server may show the newest event only when there is a newer one."""
+@given(rows.filter(lambda found: len(found) > 1), lookbacks)
+def test_an_event_that_was_kept_back_is_found_later(source, lookback) -> None:
+    """A server may show the newest event only when there is a newer one, however much later."""
     tables = {"a": Table()}
-    for n, (time, _) in enumerate(source):
-        run(tables, {"a": source[:n]}, time + 1, 0)
-    run(tables, {"a": source}, END + 1, 0)
+    for n, ((time, _), (newer, _)) in enumerate(pairwise([*source, (END, 0)])):
+        run(tables, {"a": source[:n]}, time + 1, lookback)
+        run(tables, {"a": source[:n]}, newer, lookback)
+    run(tables, {"a": source}, END + 1, lookback)
     assert tables["a"].rows == source
 
 
