@@ -13,6 +13,10 @@ __all__ = ["simulate"]
     epilog=examples(
         "python -m engine simulate --tags 30000 --port 8443",
         "python -m engine run --set pi_web_api.url=http://127.0.0.1:8443/piwebapi",
+        "",
+        "What happens to its history, points and clock meanwhile (/simulator is no part of PI):",
+        """curl http://127.0.0.1:8443/simulator/changes -d '[{"tag": 3, "action": "rename", "name": "New"}]'""",
+        "curl 'http://127.0.0.1:8443/simulator/truth?tag=New&start=2024-03-05T00:00:00Z'",
     )
 )
 @click.option("--tags", type=click.IntRange(min=0), default=1000, show_default=True, help="How many tags.")

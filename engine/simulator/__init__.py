@@ -4,7 +4,9 @@
         ...
 
 The same options give the same events, always; `events` computes what a tag holds without asking
-the server. Faults and edits of history come as a `FaultPlan` or through the running `Simulator`.
+the server. Faults, and changes of history and of points, come as a `FaultPlan`, through the running
+`Simulator` (`change`, `set_clock`; `truth` is what the archive then shows) or, from another process,
+through the control routes of `control`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from .faults import FaultPlan, FaultPlanError
 from .options import Basic, Bearer, SimulatorOptions
 from .points import Point
+from .roster import ChangeRefusedError
 from .server import Simulator
 from .signals import events, point
 from .values import Event, State, Value
@@ -19,6 +22,7 @@ from .values import Event, State, Value
 __all__ = [
     "Basic",
     "Bearer",
+    "ChangeRefusedError",
     "Event",
     "FaultPlan",
     "FaultPlanError",

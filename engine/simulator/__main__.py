@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from . import control
 from .faults import FaultPlan, FaultPlanError
 from .options import PROFILES, Basic, Bearer, SimulatorOptions
 from .replies import Refusal
@@ -54,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m engine.simulator", description="A simulated PI Web API.")
+    parser = argparse.ArgumentParser(
+        "python -m engine.simulator",
+        description="A simulated PI Web API.",
+        epilog=control.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--tags", type=int, default=1000, help="how many tags (1000)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (0: a free one)")

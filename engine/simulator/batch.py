@@ -45,6 +45,7 @@ def run(dispatch: Dispatch, method: str, body: bytes, *, base: str, now: int, gr
     """Answer a batch. `grant` says how many of so many parts the rate limit lets through."""
     site = dispatch.site
     site.requests.count("batch", "outer")
+    site.signups.visit()
     try:
         if not site.switches.batch:
             raise message(404, "No HTTP resource was found that matches the request URI.")

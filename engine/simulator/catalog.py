@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from .call import Call
 from .fields import Tree, below, pick, wants
-from .points import Point, matching
+from .points import Point
 from .replies import Refusal, Reply, json_reply, message, refused
+from .roster import Standing
 from .site import Site
 from .times import iso
 from .webid import SERVER_ID, decode, kind_of
@@ -38,7 +39,7 @@ def point_object(site: Site, call: Call, tag: Point, kind: str, tree: Tree = Non
         "Id": tag.id,
         "Name": tag.name,
         "Path": site.path(tag),
-        "Descriptor": f"{tag.name.split('.')[1]} of unit {tag.index // 50}",
+        "Descriptor": f"{(tag.name.split('.')[1:2] or [tag.name])[0]} of unit {tag.index // 50}",
         "PointClass": "classic",
         "PointType": tag.type,
         "DigitalSetName": tag.digital_set,
@@ -124,7 +125,7 @@ def _dataserver(site: Site, call: Call) -> Reply:
 
 def _server_points(site: Site, call: Call) -> Reply:
     require_server(call)
-    found: Sequence[int] = matching(site.options, call.query.one("namefilter") or "*")
+    found: Sequence[int] = site.roster.matching(call.query.one("namefilter") or "*")
     source = call.query.one("sourcefilter")
     if source and not wildcard(source)(_SOURCE):
         found = ()
@@ -181,7 +182,7 @@ def _search(site: Site, call: Call) -> Reply:
         else:
             option = call.query.whole("searchoption", 1, least=1, most=4)
             pattern = ("*{}*", "{}", "{}*", "*{}")[option - 1].format(text)
-    found: Sequence[int] = matching(site.options, pattern)
+    found: Sequence[int] = site.roster.matching(pattern)
     if types:
         found = [index for index in found if site.point(index).type.lower() in types]
     return _page(site, call, f"{call.base}/points/search", found, 1000)
@@ -190,10 +191,12 @@ def _search(site: Site, call: Call) -> Reply:
 _SOURCE = "R"
 
 
-def _attribute_values(tag: Point) -> dict[str, Any]:
+def _attribute_values(standing: Standing) -> dict[str, Any]:
+    tag = standing.point
     return {
-        "archiving": 1, "changedate": "2020-01-01T00:00:00Z", "changer": "piadmin", "compdev": 0.1, "compmax": 28800,
-        "compmin": 0, "compressing": 1, "creationdate": "2020-01-01T00:00:00Z", "excdev": 0.05, "excmax": 600,
+        "archiving": 1, "changedate": iso(standing.changed), "changer": "piadmin", "compdev": 0.1, "compmax": 28800,
+        "compmin": 0, "compressing": 1, "creationdate": iso(standing.created), "digitalset": tag.digital_set,
+        "excdev": 0.05, "excmax": 600,
         "location1": 1, "pointsource": _SOURCE, "pointtype": tag.type, "scan": 1, "step": int(tag.step),
     }  # fmt: skip
 
@@ -208,7 +211,7 @@ def _attribute_object(call: Call, name: str, value: Any) -> dict[str, Any]:
 
 
 def _attributes(site: Site, call: Call) -> Reply:
-    known = _attribute_values(site.point(site.tag(call, call.parts[1])))
+    known = _attribute_values(site.roster.standing(site.tag(call, call.parts[1])))
     names = [name.lower() for name in call.query.many("name")]
     if missing := [name for name in names if name not in known]:
         raise refused(400, f"PI Point attribute not found '{missing[0]}'.")
@@ -219,7 +222,7 @@ def _attributes(site: Site, call: Call) -> Reply:
 
 
 def _attribute(site: Site, call: Call) -> Reply:
-    known = _attribute_values(site.point(site.tag(call, call.parts[1])))
+    known = _attribute_values(site.roster.standing(site.tag(call, call.parts[1])))
     name = call.parts[3].lower()
     if name not in known:
         raise refused(404, f"PI Point attribute not found '{name}'.")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from . import catalog, home, recorded, states, streams
+from . import catalog, home, recorded, states, streams, summaries, updates
 from .call import Call, Scope
 from .lane import Lane, lane
 from .mischief import Mischief
@@ -29,8 +29,13 @@ ROUTES: dict[str, Callable[[Site, Call], Reply]] = {
     **catalog.ROUTES,
     **states.ROUTES,
     **streams.ROUTES,
+    **summaries.ROUTES,
     **recorded.ROUTES,
+    **updates.ROUTES,
 }
+WRITES: dict[str, Callable[[Site, Call], Reply]] = {**updates.WRITES}
+# An instance knows only its own sign-ups, so it matters to which one a request goes.
+_BALANCED = {*updates.ROUTES, *updates.WRITES}
 
 
 class Dispatch:
@@ -59,7 +64,10 @@ class Dispatch:
         if hot is None or method != "GET" or self._faulty:
             return None
         number = point_index_fast(hot[1])
-        if number is None or not FIRST_ID <= number < FIRST_ID + self.site.options.tags:
+        if number is None:
+            return None
+        roster, index = self.site.roster, number - FIRST_ID
+        if not 0 <= index < roster.size or index in roster.closed:
             return None
         asked = self._lanes.get(hot[2])
         if asked is None or asked.now != now:
@@ -71,7 +79,7 @@ class Dispatch:
                 self._lanes.clear()
             self._lanes[hot[2]] = asked
         self.site.requests.sub_routes["streams/*/recorded"] += 1
-        return asked.text(number - FIRST_ID)
+        return asked.text(index)
 
     def struck(self, call: Call, reply: Reply) -> Reply:
         """The answer after the fault plan had its say."""
@@ -79,13 +87,15 @@ class Dispatch:
 
     def _known(self, call: Call, path: str) -> Reply:
         requests = self.site.requests
-        found = ROUTES.get(call.route)
-        if found is None:
+        if call.scope == "outer" and call.route in _BALANCED:
+            self.site.signups.visit()
+        found = (ROUTES if call.method == "GET" else WRITES).get(call.route)
+        if found is None and call.route not in ROUTES and call.route not in WRITES:
             requests.unknown.append(f"{call.method} {path}")
             requests.count("unknown", call.scope)
             raise message(501, f"The simulator does not know the route '{path}'.")
         requests.count(call.route, call.scope)
-        if call.method != "GET":
+        if found is None:
             raise message(405, f"The requested resource does not support http method '{call.method}'.")
         return found(self.site, call)
 
@@ -105,6 +115,9 @@ def _parts(path: str) -> tuple[str, ...]:
 def _route(parts: tuple[str, ...]) -> str:
     """The name of a route, with a star for every id: `streams/*/recorded`."""
     if len(parts) == 3:
+        under = f"{parts[0]}/{parts[1]}/*".lower()
+        if under in ROUTES:
+            return under
         return f"{parts[0]}/*/{parts[2]}".lower()
     if len(parts) == 2:
         exact = f"{parts[0]}/{parts[1]}".lower()

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 import yaml
 
-from .replies import Refusal
-from .times import parse_time
+from .edits import Edit, Instant, require_instants
 
 __all__ = ["Do", "Edit", "FaultPlan", "FaultPlanError", "Match", "Rule", "Stuck", "Switches", "TagFault"]
 
@@ -24,8 +23,6 @@ Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Secs: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Status: TypeAlias = Annotated[int, msgspec.Meta(ge=200, le=599)]
-# ISO 8601 text: a datetime would lose the seventh digit.
-Instant: TypeAlias = str
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,7 +57,16 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retry_after: Index | None = None
     unauthorized_body: Literal["empty", "html", "message"] = "empty"
     recorded_shows_snapshot: bool = True
-    summary_count: Literal["all", "good"] = "all"
+    # Bad values are left out of event-weighted calculations; AF counts both ends of a single interval.
+    count_includes_bad: bool = False
+    count_includes_end: Literal["single", "always", "never"] = "single"
+    updates: bool = True
+    updates_register_status: Literal[200, 201] = 200
+    updates_idle_secs: Annotated[float, msgspec.Meta(gt=0)] = 300.0
+    updates_clock: Literal["real", "simulated"] = "real"
+    updates_buffer: Count = 10_000
+    updates_refresh_over: Count = 1000
+    updates_instances: Count = 1
     mid_stream_failure: Literal["truncate", "web_exception"] = "truncate"
     gzip: bool = True
     url_max_bytes: Count = 16384
@@ -102,6 +108,7 @@ class Do(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     value_error: Index | None = None
     hang: bool = False
     drop_connection: bool = False
+    forget_updates: bool = False
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,7 +126,7 @@ class Stuck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     same_tick: bool = False
 
     def __post_init__(self) -> None:
-        _require_instants(self.at)
+        require_instants(self.at)
 
 
 class TagFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,25 +138,6 @@ class TagFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slow_secs: Secs = 0.0
     stuck: Stuck | None = None
     compress_every: Annotated[int, msgspec.Meta(ge=2)] | None = None
-
-
-class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A change of history, by tag name. `hide` keeps `[at, until)` back; `delete` removes it.
-
-    Without `until` the event at `at` is meant. `visible_at` is when the change comes to light (for
-    `hide`: when the events arrive); before that the server answers as if nothing had happened.
-    """
-
-    tag: str
-    action: Literal["insert", "replace", "delete", "hide"]
-    at: Instant
-    until: Instant | None = None
-    value: Any = None
-    good: bool = True
-    visible_at: Instant | None = None
-
-    def __post_init__(self) -> None:
-        _require_instants(self.at, self.until, self.visible_at)
 
 
 class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -189,16 +177,6 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return msgspec.convert(content, cls)
         except msgspec.ValidationError as error:
             raise FaultPlanError(f"fault plan: {error}{_guess(str(error))}") from error
-
-
-def _require_instants(*texts: str | None) -> None:
-    for text in texts:
-        try:
-            known = text is None or parse_time(text).fixed is not None
-        except Refusal:
-            known = False
-        if not known:
-            raise ValueError(f"{text!r} is not an instant such as 2024-03-05T10:00:00Z")
 
 
 def _guess(problem: str) -> str:

@@ -2,24 +2,26 @@
 
 Imports only the pure parts. Most tags have no edits and no faults; for them everything is read off
 the signal. For the others the visible events of a window are worked out one by one, and that list
-is the truth: the server answers from it, and tests read it.
+is the truth: the server answers from it, and tests read it. Changes are never forgotten, so what
+was visible at an earlier instant, and before later changes, can still be told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .faults import Edit, TagFault
+from .edits import Edit
+from .faults import TagFault
 from .options import SimulatorOptions
-from .points import find, name_of
-from .signals import Signal, signal
+from .roster import Roster
+from .signals import Signal, signal_of
 from .times import DAY, MICROSECOND, ticks_of
-from .values import Event, State
+from .values import Event, State, table
 from .wildcards import wildcard
 
-__all__ = ["FOREVER", "Change", "History"]
+__all__ = ["FOREVER", "NEVER", "Change", "History", "change_of"]
 
 FOREVER = 253402300799 * 10_000_000
 NEVER = -(2**62)
@@ -32,46 +34,59 @@ class Change:
     action: str
     start: int
     end: int
-    visible_at: int
+    visible_at: int = NEVER
     event: Event | None = None
 
 
 class History:
     """The visible events of every tag."""
 
-    def __init__(self, options: SimulatorOptions) -> None:
+    def __init__(self, options: SimulatorOptions, roster: Roster) -> None:
         self.options = options
+        self.roster = roster
         self._changes: dict[int, list[Change]] = {}
         self._faults = options.faults.tags
         self._snapshot_shown = options.faults.switches.recorded_shows_snapshot
         self.signal = lru_cache(maxsize=65536)(self._signal)
-        self.fault = lru_cache(maxsize=65536)(self._fault) if self._faults else _no_fault
-        for edit in options.faults.edits:
-            self.change(edit.tag, _change(edit))
+        self._fault_of = lru_cache(maxsize=65536)(self._fault)
 
     def __repr__(self) -> str:
-        return f"History(tags={self.options.tags}, edited={len(self._changes)})"
+        return f"History(tags={self.roster.size}, edited={len(self._changes)})"
 
     def _signal(self, index: int) -> Signal:
-        return signal(self.options, index)
+        return signal_of(self.options, *self.roster.course(index))
+
+    def fault(self, index: int) -> TagFault | None:
+        """The trouble a tag is in."""
+        return self._fault_of(index) if self._faults else None
 
     def _fault(self, index: int) -> TagFault | None:
-        name = name_of(self.options, index)
+        name = self.roster.name(index)
         return next((fault for fault in self._faults if wildcard(fault.tag)(name)), None)
+
+    def renamed(self) -> None:
+        """Names have changed: look again which faults they are about."""
+        self._fault_of.cache_clear()
 
     def change(self, tag: str | int, change: Change) -> None:
         self._changes.setdefault(self.index(tag), []).append(change)
 
+    def changes(self, index: int) -> Sequence[Change]:
+        """What was done to a tag's history, in the order it was done."""
+        return self._changes.get(index, ())
+
     def index(self, tag: str | int) -> int:
-        found = tag if isinstance(tag, int) else find(self.options, tag)
-        if found is None or not 0 <= found < self.options.tags:
-            raise KeyError(f"no tag {tag!r} among the {self.options.tags} simulated ones")
+        found = tag if isinstance(tag, int) else self.roster.find(tag)
+        if found is None or not 0 <= found < self.roster.size:
+            raise KeyError(f"no tag {tag!r} among the {self.roster.size} simulated ones")
         return found
 
     def plain(self, index: int) -> bool:
         """Whether a tag is its signal and nothing else."""
-        if index in self._changes:
+        if index in self._changes or index in self.roster.uneven:
             return False
+        if not self._faults:
+            return True
         fault = self.fault(index)
         return fault is None or not (fault.stuck or fault.compress_every)
 
@@ -92,21 +107,33 @@ class History:
                 del seen[-1]
         return seen
 
-    def window(self, index: int, first: int, last: int, now: int) -> list[Event]:
-        """Visible events in the closed range, in the order the archive holds them."""
+    def window(
+        self, index: int, first: int, last: int, now: int, *, known: int | None = None, compress: bool = True
+    ) -> list[Event]:
+        """Visible events in the closed range, in the order the archive holds them.
+
+        `known` looks back: as if only so many changes had been made. Without `compress` what
+        compression dropped is there too.
+        """
         found = self.signal(index)
         numbers: Iterable[int] = range(found.before(first), found.until(min(last, now)))
         if self.plain(index):
             return [found.event(number) for number in numbers]
+        if self.roster.standing(index).gone:
+            return []
+        changes = [change for change in self.changes(index)[:known] if change.start <= last and first < change.end]
         fault = self.fault(index)
-        if fault and fault.compress_every:
-            newest = found.until(now) - 1
-            numbers = (number for number in numbers if number % fault.compress_every or number == newest)
-        seen = [found.event(number) for number in numbers]
+        every = fault.compress_every if fault and compress else None
+        newest = NEVER
+        if every or (compress and any(change.action == "compress" for change in changes)):
+            newest = self._newest(index, now, known)
+        if every:
+            numbers = _kept(found, numbers, every, newest, [change for change in changes if change.visible_at <= now])
+        seen = self._events(index, found, numbers)
         if fault and fault.stuck:
             seen.extend(event for event in _burst(fault, found) if first <= event.ticks <= min(last, now))
-        for change in self._changes.get(index, ()):
-            seen = _changed(seen, change, now)
+        for change in changes:
+            seen = _changed(seen, change, now, newest)
         return sorted((event for event in seen if first <= event.ticks <= last), key=lambda event: event.ticks)
 
     def last(self, index: int, at: int, now: int) -> Event | None:
@@ -115,14 +142,21 @@ class History:
             found = self.signal(index)
             number = found.until(min(at, now)) - 1
             return found.event(number) if number >= 0 else None
-        lowest, highest = self._bounds(index, now)
-        at, span = min(at, highest), DAY
+        return self._latest(index, at, now, known=None, compress=True)
+
+    def _latest(self, index: int, at: int, now: int, *, known: int | None, compress: bool) -> Event | None:
+        lowest, at, span = self.lowest(index, now), min(at, self._highest(index, now)), DAY
         while True:
-            if seen := self.window(index, at - span, at, now):
+            if seen := self.window(index, at - span, at, now, known=known, compress=compress):
                 return seen[-1]
             if at - span < lowest:
                 return None
             span *= 8
+
+    def _newest(self, index: int, now: int, known: int | None) -> int:
+        """When the newest event came, be it compressed away by none or not."""
+        found = self._latest(index, FOREVER, now, known=known, compress=False)
+        return found.ticks if found else NEVER
 
     def after(self, index: int, ticks: int, now: int) -> Event | None:
         """The earliest visible event strictly after an instant."""
@@ -130,8 +164,7 @@ class History:
             found = self.signal(index)
             number = found.until(ticks)
             return found.event(number) if number < found.until(now) else None
-        _, highest = self._bounds(index, now)
-        span = DAY
+        highest, span = self._highest(index, now), DAY
         while True:
             if seen := self.window(index, ticks + 1, ticks + span, now):
                 return seen[0]
@@ -139,13 +172,40 @@ class History:
                 return None
             span *= 8
 
-    def _bounds(self, index: int, now: int) -> tuple[int, int]:
-        instants = [change.start for change in self._changes.get(index, ())]
-        return min(self.options.begin_ticks, *instants, now), max(now, *instants, now)
+    def lowest(self, index: int, now: int) -> int:
+        """No event of a tag is older."""
+        instants = [change.start for change in self.changes(index) if change.event]
+        return min(self.options.begin_ticks, now, *instants)
+
+    def _highest(self, index: int, now: int) -> int:
+        """No event of a tag is newer; some are stamped in the future."""
+        return max([now, *(change.start for change in self.changes(index) if change.event)])
+
+    def _events(self, index: int, found: Signal, numbers: Iterable[int]) -> list[Event]:
+        """The events of these numbers, each of the type the tag had when it came."""
+        retyped = self.roster.standing(index).retyped if index in self.roster.uneven else ()
+        if not retyped:
+            return [found.event(number) for number in numbers]
+        seed, bad = self.options.seed, self.options.bad
+        pieces = [
+            (found.before(since), found._replace(table=table(kind, states, seed, bad)))
+            for since, kind, states in reversed(retyped)
+        ]
+        return [next(piece for first, piece in pieces if first <= number).event(number) for number in numbers]
 
 
-def _no_fault(_index: int) -> None:
-    return None
+def _kept(found: Signal, numbers: Iterable[int], every: int, newest: int, known: Sequence[Change]) -> list[int]:
+    """Event numbers that compression leaves: late ones bypass it, and the snapshot is not put to it yet."""
+    late = [change for change in known if change.action == "hide"]
+    snapshot = found.until(newest) - 1
+
+    def stays(number: int) -> bool:
+        when = found.start + found.rhythm.when(number)
+        if number % every or (number == snapshot and when == newest):
+            return True
+        return any(change.start <= when < min(change.end, change.visible_at) for change in late)
+
+    return [number for number in numbers if stays(number)]
 
 
 def _burst(fault: TagFault, found: Signal) -> list[Event]:
@@ -157,11 +217,13 @@ def _burst(fault: TagFault, found: Signal) -> list[Event]:
     return [found.table.event(number % len(found.table), instant) for number, instant in enumerate(ticks)]
 
 
-def _changed(seen: list[Event], change: Change, now: int) -> list[Event]:
+def _changed(seen: list[Event], change: Change, now: int, newest: int) -> list[Event]:
     """History after one change, or before it where it is not known yet."""
     touched = change.start, change.end
     if change.action == "hide":
         return seen if now >= change.visible_at else [event for event in seen if not _in(event, *touched)]
+    if change.action == "compress":
+        return [event for event in seen if event.ticks >= newest or not _in(event, *touched)]
     if now < change.visible_at:
         return seen
     kept = seen if change.action == "insert" else [event for event in seen if not _in(event, *touched)]
@@ -172,8 +234,9 @@ def _in(event: Event, start: int, end: int) -> bool:
     return start <= event.ticks < end
 
 
-def _change(edit: Edit) -> Change:
-    start = ticks_of(edit.at)
+def change_of(edit: Edit) -> Change:
+    """An edit of history as the change it makes."""
+    start = ticks_of(edit.at or "")
     event = None
     if edit.action in {"insert", "replace"}:
         value = edit.value

@@ -13,7 +13,6 @@ from typing import Any
 
 from .call import Call
 from .faults import Do, FaultPlan, Match
-from .points import name_of
 from .replies import HTML, JSON, Accident, Reply, html, json_bytes
 from .site import Site
 from .wildcards import wildcard
@@ -43,7 +42,7 @@ class Mischief:
 
     def strike(self, call: Call, reply: Reply) -> Reply:
         """The answer after the faults that concern it."""
-        names = [name_of(self._site.options, index) for index in call.touched]
+        names = [self._site.roster.name(index) for index in call.touched]
         faults = [fault for index in call.touched if (fault := self._site.history.fault(index))]
         slow = max((fault.slow_secs for fault in faults), default=0.0)
         if slow:
@@ -75,6 +74,8 @@ class Mischief:
         return all(limits)
 
     def _apply(self, do: Do, tag: str | None, reply: Reply, names: Sequence[str], slow: float) -> Reply:
+        if do.forget_updates:
+            self._site.signups.forget()
         midway = self._site.switches.mid_stream_failure if do.fail_midway else ""
         if do.status is not None or do.body is not None or do.html:
             reply = _replaced(do)

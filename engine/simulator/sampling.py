@@ -15,7 +15,15 @@ from .site import Site
 from .times import DAY, SECOND
 from .values import SYSTEM_STATES, Event, State, Value
 
-__all__ = ["SUMMARY_TYPES", "no_data", "summary", "value_at"]
+__all__ = ["BASES", "SUMMARY_TYPES", "Stretch", "counts", "no_data", "stretches", "summary", "value_at"]
+
+BASES = (
+    "TimeWeighted",
+    "EventWeighted",
+    "EventWeightedExcludeMostRecentEvent",
+    "EventWeightedExcludeEarliestEvent",
+    "EventWeightedIncludeBothEnds",
+)
 
 
 def no_data(ticks: int) -> Event:
@@ -117,18 +125,57 @@ _CALCULATE: dict[str, Callable[[_Sample], float | None]] = {
 SUMMARY_TYPES = tuple(_CALCULATE)
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One interval of a summary, `[start, end)`, and the closed range of the events that count in it."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+
+
+def stretches(start: int, end: int, span: int, basis: str, includes_end: str) -> list[Stretch]:
+    """The intervals of a summary. Whether an event on a boundary counts depends on the basis, or on the server."""
+    begins = range(start, max(end, start + 1), span)
+    lone = len(begins) == 1
+    before = 1 if basis == "EventWeightedExcludeEarliestEvent" else 0
+    every = basis in {"EventWeightedIncludeBothEnds", "EventWeightedExcludeEarliestEvent"}
+    at_end = basis == "EventWeighted" and (includes_end == "always" or (includes_end == "single" and lone))
+    found = []
+    for begin in begins:
+        close = min(begin + span, end)
+        counted = every or (at_end and close == end)
+        found.append(Stretch(begin, close, begin + before, close if counted else close - 1))
+    return found
+
+
+def counts(site: Site, index: int, asked: Sequence[Stretch], now: int) -> list[int]:
+    """How many events count in each interval; worked out without looking at any where the tag is plain."""
+    history, bad = site.history, site.switches.count_includes_bad
+    if not history.plain(index):
+        seen = [history.recorded(index, stretch.first, stretch.last, now) for stretch in asked]
+        return [len(events) if bad else sum(event.good for event in events) for events in seen]
+    found, _, shown = history.numbers(index, now, now, now)
+    places = [(found.before(stretch.first), min(shown, found.until(stretch.last))) for stretch in asked]
+    if bad:
+        return [max(0, to - number) for number, to in places]
+    good, offset = found.table.good, found.offset
+    return [good(offset + number, offset + to) if number < to else 0 for number, to in places]
+
+
 def summary(
-    site: Site, index: int, kinds: Sequence[str], *, basis: str, start: int, end: int, now: int
+    site: Site, index: int, kinds: Sequence[str], stretch: Stretch, *, basis: str, now: int
 ) -> list[tuple[str, Event]]:
-    """Summaries of `[start, end)`, each stamped with its start."""
-    by_event = basis == "EventWeighted"
-    if by_event and list(kinds) == ["Count"] and site.switches.summary_count == "all" and site.history.plain(index):
-        _, number, to = site.history.numbers(index, start, end - 1, now)
-        return [("Count", Event(start, max(0, to - number)))]
-    sample, count = (_by_event if by_event else _by_time)(site, index, start, end, now)
+    """Summaries of an interval, each stamped with its start."""
+    start, by_event = stretch.start, basis.startswith("EventWeighted")
+    if by_event and list(kinds) == ["Count"]:
+        return [("Count", Event(start, counts(site, index, [stretch], now)[0]))]
+    sample = (_by_event if by_event else _by_time)(site, index, stretch, now)
     found: list[tuple[str, Event]] = []
     for kind in kinds:
-        value: Value = count if kind == "Count" else _CALCULATE[kind](sample)
+        counted = by_event and kind == "Count"
+        value: Value = counts(site, index, [stretch], now)[0] if counted else _CALCULATE[kind](sample)
         if value is None:
             state = State("Calc Failed", SYSTEM_STATES["Calc Failed"], is_system=True)
             found.append((kind, Event(start, state, good=False)))
@@ -137,20 +184,17 @@ def summary(
     return found
 
 
-def _by_event(site: Site, index: int, start: int, end: int, now: int) -> tuple[_Sample, float]:
-    events = site.history.recorded(index, start, end - 1, now)
+def _by_event(site: Site, index: int, stretch: Stretch, now: int) -> _Sample:
+    events = site.history.recorded(index, stretch.first, stretch.last, now)
     numbers = [number for event in events if (number := _number(event)) is not None]
-    good = sum(event.good for event in events)
-    sample = _Sample(numbers, [1.0] * len(numbers), numbers, float(len(events)), 1.0, 1.0)
-    return sample, len(events) if site.switches.summary_count == "all" else good
+    return _Sample(numbers, [1.0] * len(numbers), numbers, float(len(events)), 1.0, 1.0)
 
 
-def _by_time(site: Site, index: int, start: int, end: int, now: int) -> tuple[_Sample, float]:
+def _by_time(site: Site, index: int, stretch: Stretch, now: int) -> _Sample:
     numbers, weights, ends = [], [], []
-    for piece in _pieces(site, index, start, end, now):
+    for piece in _pieces(site, index, stretch.start, stretch.end, now):
         if piece.left is not None and piece.right is not None and piece.secs:
             numbers.append((piece.left + piece.right) / 2)
             weights.append(piece.secs)
             ends += [piece.left, piece.right]
-    sample = _Sample(numbers, weights, ends, (end - start) / SECOND, DAY / SECOND, 0.0)
-    return sample, sample.weight
+    return _Sample(numbers, weights, ends, (stretch.end - stretch.start) / SECOND, DAY / SECOND, 0.0)

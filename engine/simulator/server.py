@@ -11,20 +11,23 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from isal.isal_zlib import compressobj
 
-from . import batch
+from . import batch, control
 from .dispatch import ROOT, Dispatch
+from .edits import Edit
 from .history import NEVER, Change
 from .limits import RateLimit, refuse_forgery, refuse_stranger, refuse_url, too_many
 from .options import SimulatorOptions
+from .points import Point
 from .replies import Accident, Reply, html, json_reply
 from .site import RequestLog, Site
 from .times import SECOND
@@ -34,6 +37,7 @@ __all__ = ["Simulator"]
 
 _WRITE_BYTES = 256 * 1024
 _GZIP_LEAST_BYTES = 1024
+_MOST_CONTROL_BYTES = 64 * 1024 * 1024
 
 
 class Simulator:
@@ -68,6 +72,8 @@ class Simulator:
             "body_bytes": self._body_bytes,
             "sent_bytes": self._sent_bytes,
             "most_in_flight": self._most_in_flight,
+            "changes_failed": list(self._site.failed),
+            "signups": len(self._site.signups),
             "rules_applied": list(self._dispatch.mischief.applied),
         }
 
@@ -83,6 +89,36 @@ class Simulator:
     def web_id(self, tag: str | int, kind: str = "I") -> str:
         """WebID of a tag, IDOnly unless told."""
         return self._site.web_id(kind, self._site.point(self._site.history.index(tag)))
+
+    def truth(self, tag: str | int, start_ticks: int, end_ticks: int) -> list[Event]:
+        """All visible events of a tag in `[start_ticks, end_ticks)`, also a snapshot that `events` leaves out."""
+        history = self._site.history
+        return history.window(history.index(tag), start_ticks, end_ticks - 1, self.now())
+
+    def point(self, tag: str | int) -> Point:
+        """A tag as it stands now, by its present name or its index."""
+        self.now()
+        return self._site.point(self._site.history.index(tag))
+
+    # --- changes ---------------------------------------------------------------
+
+    def change(self, *edits: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Change history or points, worded as in a fault plan; says what was done with each.
+
+        Raises:
+            ValueError: an edit that is none, or that the state of its point does not allow.
+            KeyError: there is no such point.
+        """
+        self.now()
+        return [control.applied(self._site, msgspec.convert(edit, Edit)) for edit in edits]
+
+    def set_clock(self, ticks: int) -> None:
+        """Put a clock that stands still at a later instant."""
+        self._site.set_clock(ticks)
+
+    def forget_updates(self) -> None:
+        """Start the instances anew: every marker of stream updates is lost."""
+        self._site.signups.forget()
 
     # --- edits of history ----------------------------------------------------
 
@@ -141,6 +177,9 @@ class Simulator:
 
     async def _answer(self, request: web.BaseRequest, now: int) -> Reply:
         target, switches = request.raw_path, self._site.switches
+        if target.startswith(control.PREFIX):
+            body = await _read(request, _MOST_CONTROL_BYTES) or b""
+            return control.answer(self._site, request.method, target.removeprefix(control.PREFIX), body)
         early = (
             refuse_url(target, switches)
             or refuse_stranger(request.headers, self.options)

@@ -14,11 +14,11 @@ from math import lcm
 from typing import NamedTuple
 
 from .options import SimulatorOptions
-from .points import Point, course, point
+from .points import Course, Point, course, point
 from .times import MINUTE
 from .values import Event, State, Table, Value, table
 
-__all__ = ["Event", "Point", "Rhythm", "Signal", "State", "Value", "events", "point", "rhythm", "signal"]
+__all__ = ["Event", "Point", "Rhythm", "Signal", "State", "Value", "events", "point", "rhythm", "signal", "signal_of"]
 
 # Where five events lie in five intervals, in (thousandths of an interval, extra ticks).
 _SLOTS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -84,8 +84,12 @@ class Signal(NamedTuple):
 
 def signal(options: SimulatorOptions, index: int) -> Signal:
     """The events of a tag, worked out in a few microseconds."""
-    found = course(options, index)
-    start = options.begin_ticks + found.phase_ticks
+    return signal_of(options, course(options, index), options.begin_ticks)
+
+
+def signal_of(options: SimulatorOptions, found: Course, begin: int) -> Signal:
+    """The events of what runs so from `begin` on."""
+    start = begin + found.phase_ticks
     return Signal(
         start,
         start // MINUTE,

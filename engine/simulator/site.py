@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from heapq import heappop, heappush
+from itertools import count
 
 from .call import Call
-from .history import History
+from .edits import Edit
+from .history import NEVER, Change, History, change_of
 from .options import SimulatorOptions
-from .points import FIRST_ID, Point, find, point
-from .replies import refused
+from .points import FIRST_ID, Point
+from .replies import Refusal, refused
+from .roster import ChangeRefusedError, Roster
+from .signups import Signups
 from .times import SECOND, ticks_of
 from .webid import decode, encode, point_index_fast
 
@@ -43,15 +48,82 @@ class Site:
     def __init__(self, options: SimulatorOptions) -> None:
         self.options = options
         self.switches = options.faults.switches
-        self.history = History(options)
+        self.roster = Roster(options)
+        self.history = History(options, self.roster)
+        self.signups = Signups(self.switches)
         self.requests = RequestLog()
         self.watch_tags = bool(options.faults.tags or options.faults.rules)
-        self._now = options.now
+        # Changes of points whose time has not come, and those that could not be made when it came.
+        self._waiting: list[tuple[int, int, Edit]] = []
+        self._order = count()
+        self.failed: deque[str] = deque(maxlen=100)
+        self._clock = options.now if callable(options.now) else None
+        self._fixed = None if options.now is None or callable(options.now) else ticks_of(options.now)
+        for edit in options.faults.edits:
+            self.change(edit)
+
+    # --- the clock -----------------------------------------------------------
 
     def now(self) -> int:
-        if self._now is None:
-            return time.time_ns() // 100
-        return ticks_of(self._now() if callable(self._now) else self._now)
+        now = self._read()
+        if self._waiting and self._waiting[0][0] <= now:
+            self._catch_up(now)
+        return now
+
+    def _read(self) -> int:
+        if self._fixed is not None:
+            return self._fixed
+        return ticks_of(self._clock()) if self._clock else time.time_ns() // 100
+
+    def set_clock(self, now: int) -> None:
+        """Put a clock that stands still at a later instant.
+
+        Raises:
+            ChangeRefusedError: the clock runs by itself, or the instant is in its past.
+        """
+        if self._fixed is None:
+            raise ChangeRefusedError("this server's clock runs by itself")
+        if now < self._fixed:
+            raise ChangeRefusedError("a clock goes forward only")
+        self._fixed = now
+
+    # --- changes -------------------------------------------------------------
+
+    def change(self, edit: Edit) -> int | None:
+        """Make a change, or keep it until its time comes; gives the number of the point where it is known.
+
+        Raises:
+            ChangeRefusedError: the point is not in a state for that.
+            KeyError: there is no such point.
+        """
+        now = self._read()
+        if not edit.is_of_point:
+            index = self.history.index(edit.tag)
+            self.history.change(index, change_of(edit))
+            return index
+        at = now if edit.at is None else ticks_of(edit.at)
+        if at > now:
+            heappush(self._waiting, (at, next(self._order), edit))
+            return None
+        return self._change_point(edit, at)
+
+    def _change_point(self, edit: Edit, at: int) -> int:
+        index = None if edit.action == "create_point" else self.history.index(edit.tag)
+        changed = self.roster.change(edit, index, at)
+        if edit.action == "restore_point" and not edit.history:
+            self.history.change(changed, Change("delete", NEVER, at))
+        self.history.renamed()
+        return changed
+
+    def _catch_up(self, now: int) -> None:
+        while self._waiting and self._waiting[0][0] <= now:
+            at, _, edit = heappop(self._waiting)
+            try:
+                self._change_point(edit, at)
+            except (ChangeRefusedError, KeyError) as error:
+                self.failed.append(f"{edit.action} of {edit.tag!r}: {error}")
+
+    # --- who a WebID names ---------------------------------------------------
 
     def tag(self, call: Call, web_id: str) -> int:
         """Index of the tag a WebID of any kind names. Raises a 400 or 404, or what a tag in trouble says."""
@@ -70,25 +142,32 @@ class Site:
         return self.checked(call, self._by_path(path), path.rpartition("\\")[2])
 
     def checked(self, call: Call, index: int | None, name: str) -> int:
-        if index is None or not 0 <= index < self.options.tags:
-            raise refused(404, f"PI Point not found '{name}'." if name else "PI Point not found.")
+        if index is None or not 0 <= index < self.roster.size:
+            raise _missing(name)
+        forbidden = None
+        if index in self.roster.closed:
+            standing = self.roster.standing(index)
+            forbidden = standing.forbidden
+            if standing.gone:
+                raise _missing(name)
         if self.watch_tags:
             call.touched.append(index)
             fault = self.history.fault(index)
             if fault and fault.gone:
-                raise refused(404, f"PI Point not found '{name}'." if name else "PI Point not found.")
-            if fault and fault.forbidden == 403:
-                raise refused(403, "Access to the requested resource is denied.")
-            if fault and fault.forbidden == 500:
-                raise refused(500, "[-10401] No Read Access - Secure Object")
+                raise _missing(name)
+            forbidden = forbidden or (fault.forbidden if fault else None)
+        if forbidden == 403:
+            raise refused(403, "Access to the requested resource is denied.")
+        if forbidden == 500:
+            raise refused(500, "[-10401] No Read Access - Secure Object")
         return index
 
     def _by_path(self, path: str | None) -> int | None:
         server, _, name = (path or "").removeprefix("\\\\").partition("\\")
-        return find(self.options, name) if server.casefold() == self.options.server.casefold() else None
+        return self.roster.find(name) if server.casefold() == self.options.server.casefold() else None
 
     def point(self, index: int) -> Point:
-        return point(self.options, index)
+        return self.roster.point(index)
 
     def path(self, tag: Point) -> str:
         return f"\\\\{self.options.server}\\{tag.name}"
@@ -101,3 +180,7 @@ class Site:
 
     def uptime_minutes(self, now: int) -> int:
         return max(0, now - self.options.begin_ticks) // (60 * SECOND)
+
+
+def _missing(name: str) -> Refusal:
+    return refused(404, f"PI Point not found '{name}'." if name else "PI Point not found.")

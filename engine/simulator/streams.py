@@ -1,27 +1,28 @@
-"""Routes of single values: snapshots, values at times, interpolated series and summaries, alone and in sets."""
+"""Routes of single values: snapshots, values at times and interpolated series, alone and in sets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from .call import Call
+from .call import Call, Query
+from .faults import Switches
 from .fields import pick
 from .history import FOREVER
 from .lane import no_filter
 from .recorded import tags_of_set
 from .render import event_object
 from .replies import Refusal, Reply, json_reply, refused
-from .sampling import SUMMARY_TYPES, no_data, summary, value_at
+from .sampling import no_data, value_at
 from .site import Site
 from .times import parse_span, parse_time
 from .values import Event
 from .webid import kind_of
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "One", "alone", "in_set", "instant", "limit"]
 
 # What one stream answers: the members of its answer, `Value` or `Items` among them in a set.
-_One: TypeAlias = Callable[[Site, Call, int], Any]
+One: TypeAlias = Callable[[Site, Call, int], Any]
 _MODES = ("Auto", "AtOrBefore", "Before", "AtOrAfter", "After", "Exact")
 
 
@@ -30,8 +31,12 @@ def _object(site: Site, event: Event) -> dict[str, Any]:
 
 
 def _instant(site: Site, call: Call, name: str, default: str) -> int:
-    zone = call.query.one("timezone") or site.options.time_zone
-    return parse_time(call.query.one(name) or default, zone).at(call.now)
+    return instant(call.query, name, default, site.options.time_zone, call.now)
+
+
+def instant(query: Query, name: str, default: str, zone: str, now: int) -> int:
+    """The instant a parameter names. Raises a 400."""
+    return parse_time(query.one(name) or default, query.one("timezone") or zone).at(now)
 
 
 def _range(site: Site, call: Call) -> tuple[int, int]:
@@ -80,37 +85,20 @@ def _interpolated(site: Site, call: Call, index: int) -> Any:
     no_filter(call.query)
     start, end = _range(site, call)
     step = parse_span(call.query.one("interval") or "1h")
-    _limit(site, abs(end - start) // step + 1)
+    limit(site.switches, abs(end - start) // step + 1)
     instants = range(start, end + 1, step) if end >= start else range(start, end - 1, -step)
     return [_object(site, value_at(site, index, ticks, call.now)) for ticks in instants]
 
 
-def _summary(site: Site, call: Call, index: int) -> Any:
-    no_filter(call.query)
-    known = {name.lower(): name for name in (*SUMMARY_TYPES, "All", "AllForNonNumeric")}
-    kinds: list[str] = []
-    for asked in call.query.many("summarytype") or ["Total"]:
-        if asked.lower() not in known:
-            raise refused(400, f"The value '{asked}' is not valid for parameter 'summaryType'.")
-        name = known[asked.lower()]
-        kinds += {"All": SUMMARY_TYPES, "AllForNonNumeric": ("Count", "PercentGood")}.get(name, (name,))
-    basis = call.query.choice("calculationbasis", ("TimeWeighted", "EventWeighted"))
-    start, end = sorted(_range(site, call))
-    span = parse_span(call.query.one("summaryduration")) if call.query.one("summaryduration") else max(1, end - start)
-    _limit(site, (end - start) // span * len(kinds))
-    items = []
-    for begin in range(start, max(end, start + 1), span):
-        found = summary(site, index, kinds, basis=basis, start=begin, end=min(begin + span, end), now=call.now)
-        items += [{"Type": kind, "Value": _object(site, event)} for kind, event in found]
-    return items
+def limit(switches: Switches, count: int) -> None:
+    """Refuse an answer of too many items. Raises a 400."""
+    if count > switches.max_items:
+        raise refused(400, f"Parameter (maxCount) is greater than the maximum allowed ({switches.max_items}).")
 
 
-def _limit(site: Site, count: int) -> None:
-    if count > site.switches.max_items:
-        raise refused(400, f"Parameter (maxCount) is greater than the maximum allowed ({site.switches.max_items}).")
+def alone(one: One) -> Callable[[Site, Call], Reply]:
+    """The route of one stream."""
 
-
-def _stream(one: _One) -> Callable[[Site, Call], Reply]:
     def route(site: Site, call: Call) -> Reply:
         found = one(site, call, site.tag(call, call.parts[1]))
         if isinstance(found, list):
@@ -121,7 +109,9 @@ def _stream(one: _One) -> Callable[[Site, Call], Reply]:
     return route
 
 
-def _set(one: _One) -> Callable[[Site, Call], Reply]:
+def in_set(one: One) -> Callable[[Site, Call], Reply]:
+    """The route of an ad hoc set of streams."""
+
     def route(site: Site, call: Call) -> Reply:
         kind = kind_of(call.query.one("webidtype"))
         items: list[dict[str, Any]] = []
@@ -140,14 +130,13 @@ def _set(one: _One) -> Callable[[Site, Call], Reply]:
     return route
 
 
-_ONE: dict[str, _One] = {
+_ONE: dict[str, One] = {
     "value": _value,
     "end": _end,
     "recordedattime": _recorded_at_time,
     "recordedattimes": _recorded_at_times,
     "interpolated": _interpolated,
-    "summary": _summary,
 }
-ROUTES = {f"streams/*/{name}": _stream(one) for name, one in _ONE.items()} | {
-    f"streamsets/{name}": _set(one) for name, one in _ONE.items()
+ROUTES = {f"streams/*/{name}": alone(one) for name, one in _ONE.items()} | {
+    f"streamsets/{name}": in_set(one) for name, one in _ONE.items()
 }

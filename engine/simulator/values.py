@@ -9,8 +9,9 @@ same on every machine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import msgspec
@@ -52,12 +53,22 @@ class Table:
     values: list[Value]
     texts: list[str]
     marks: bytes
+    _good: list[int] = field(init=False, repr=False)  # how many good events lie before each row
+
+    def __post_init__(self) -> None:
+        counted = accumulate((FLAGS[mark][0] for mark in self.marks), initial=0)
+        object.__setattr__(self, "_good", list(counted))
 
     def __len__(self) -> int:
         return len(self.values)
 
     def event(self, row: int, ticks: int) -> Event:
         return Event(ticks, self.values[row], *FLAGS[self.marks[row]])
+
+    def good(self, first: int, to: int) -> int:
+        """How many events of the endless cycle are good among places `[first, to)`."""
+        (turns, row), (turns_to, row_to) = divmod(first, len(self)), divmod(to, len(self))
+        return (turns_to - turns) * self._good[-1] + self._good[row_to] - self._good[row]
 
 
 # mark -> good, questionable, substituted, annotated

@@ -41,6 +41,23 @@ class Client:
             assert answer.status == expect, body[:500]
             return json.loads(body) if body else None
 
+    async def post(self, path: str, /, *, expect: int = 200, **parameters: Any) -> Any:
+        """Post to the API, without a body."""
+        query = urlencode(parameters, doseq=True)
+        async with self.session.post(URL(f"{self.url}/{path}?{query}", encoded=True)) as answer:
+            body = await answer.read()
+            assert answer.status == expect, body[:500]
+            return json.loads(body)
+
+    async def control(self, path: str, body: Any = None, /, *, expect: int = 200, **parameters: Any) -> Any:
+        """Ask a control route, or post a body to it."""
+        target = URL(self.url).with_path(f"/simulator/{path}").with_query(parameters)
+        method = "GET" if body is None else "POST"
+        async with self.session.request(method, target, json=body) as answer:
+            text = await answer.read()
+            assert answer.status == expect, text[:500]
+            return json.loads(text) if text else None
+
     async def batch(self, parts: dict[str, Any], *, expect: int = 207) -> Any:
         async with self.session.post(f"{self.url}/batch", json=parts) as answer:
             body = await answer.read()

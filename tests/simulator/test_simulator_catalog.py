@@ -156,6 +156,32 @@ async def test_digital_sets_hold_the_states_that_tags_show(serve):
         await client.get("enumerationsets/I1MSDcQo8XkQrbk-dEAx74aLzAQYwAAAA", expect=404)
 
 
+async def test_every_digital_point_names_a_set_that_holds_its_states(serve):
+    async with serve() as client:
+        client.simulator.change(
+            {"tag": 0, "action": "retype", "type": "Digital", "digital_set": "Mode", "at": "2024-03-05T11:00:00Z"},
+            {"tag": "New", "action": "create_point", "type": "Digital", "at": "2024-03-05T10:00:00Z"},
+        )
+        server = await server_id(client)
+        known = {}
+        for item in (await client.get(f"dataservers/{server}/enumerationsets"))["Items"]:
+            values = (await client.get(f"enumerationsets/{item['WebId']}/enumerationvalues"))["Items"]
+            known[item["Name"]] = {(value["Name"], value["Value"]) for value in values}
+        points = (await client.get(f"dataservers/{server}/points", maxCount=100))["Items"]
+        digital = [point for point in points if point["PointType"] == "Digital"]
+        assert {points[0]["WebId"], points[-1]["WebId"]} <= {point["WebId"] for point in digital}
+        assert all(point["DigitalSetName"] == "" for point in points if point not in digital)
+        for shown in digital:
+            attribute = await client.get(f"points/{shown['WebId']}/attributes/digitalset")
+            assert attribute["Value"] == shown["DigitalSetName"]
+            answer = await client.get(f"streams/{shown['WebId']}/recorded", startTime="*-1h")
+            states = [event["Value"] for event in answer["Items"] if isinstance(event["Value"], dict)]
+            own = {(state["Name"], state["Value"]) for state in states if not state["IsSystem"]}
+            assert own
+            assert own <= known[shown["DigitalSetName"]]
+            assert {(state["Name"], state["Value"]) for state in states if state["IsSystem"]} <= known["SYSTEM"]
+
+
 async def test_an_unknown_route_is_a_501_and_is_remembered(serve):
     async with serve() as client:
         assert "Message" in await client.get("assetservers", expect=501)

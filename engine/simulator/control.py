@@ -1,0 +1,136 @@
+"""The control routes under `/simulator`: how a driver in another process plays with time and history.
+
+They do not exist in PI, lie outside its API, and no fault, limit or login of the plan applies:
+
+    POST /simulator/changes   a list of edits, worded as in a fault plan; says what was done with each
+    GET  /simulator/truth     ?tag=..&start=..&end=..: every visible event of a tag in `[start, end)`,
+                              in the order of the archive, with all seven digits; `&shown=recorded`
+                              leaves out a snapshot that recorded ranges do not show
+    GET  /simulator/clock     what the server's clock shows
+    POST /simulator/clock     {"now": instant} or {"advance": "90s"}, where the clock stands still
+    POST /simulator/restart   the instances start anew: every marker of stream updates is lost
+
+Changes are made in order; a bad one is a 400, says how many were made before it, and ends the list.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .call import Query
+from .edits import Edit, Instant, require_instants
+from .history import History
+from .replies import Refusal, Reply, json_reply, refused
+from .roster import ChangeRefusedError
+from .site import Site
+from .times import SECOND, iso, parse_span, parse_time, ticks_of
+from .values import Event, event_value
+
+__all__ = ["PREFIX", "answer", "applied"]
+
+PREFIX = "/simulator/"
+_edits = msgspec.json.Decoder(list[Edit])
+
+
+class _Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    now: Instant | None = None
+    advance: str | None = None
+
+    def __post_init__(self) -> None:
+        require_instants(self.now)
+        if (self.now is None) == (self.advance is None):
+            raise ValueError("either `now` or `advance` says where the clock goes")
+
+
+_clock = msgspec.json.Decoder(_Clock)
+
+
+def answer(site: Site, method: str, target: str, body: bytes) -> Reply:
+    """Answer a control request; `target` is the URL below `PREFIX`."""
+    path, _, query = target.partition("?")
+    try:
+        match method, path.strip("/").lower():
+            case "POST", "changes":
+                return _change(site, body)
+            case "GET", "truth":
+                return _truth(site, Query(query))
+            case "GET", "clock":
+                return json_reply({"Now": _exact(site.now())})
+            case "POST", "clock":
+                return _set_clock(site, body)
+            case "POST", "restart":
+                site.signups.forget()
+                return Reply(204, [])
+        raise refused(404, f"There is no control route '{method} {PREFIX}{path}'.")
+    except Refusal as refusal:
+        return refusal.reply()
+    except (msgspec.DecodeError, ChangeRefusedError, KeyError) as error:
+        return refused(400, _words(error)).reply()
+
+
+def applied(site: Site, edit: Edit) -> dict[str, Any]:
+    """Make a change and say what was done.
+
+    Raises:
+        ChangeRefusedError: the point is not in a state for that.
+        KeyError: there is no such point.
+    """
+    index = site.change(edit)
+    done: dict[str, Any] = {"Action": edit.action, "Tag": edit.tag}
+    if index is None:
+        return done | {"Due": _exact(ticks_of(edit.at or ""))}
+    tag = site.point(index)
+    return done | {"Index": index, "Name": tag.name, "WebId": site.web_id("I", tag)}
+
+
+def _change(site: Site, body: bytes) -> Reply:
+    now, done = site.now(), list[dict[str, Any]]()
+    for edit in _edits.decode(body):
+        try:
+            done.append(applied(site, edit))
+        except (ChangeRefusedError, KeyError) as error:
+            return json_reply({"Errors": [_words(error)], "Now": _exact(now), "Applied": done}, 400)
+    return json_reply({"Now": _exact(now), "Applied": done})
+
+
+def _set_clock(site: Site, body: bytes) -> Reply:
+    asked = _clock.decode(body)
+    now = ticks_of(asked.now) if asked.now else site.now() + parse_span(asked.advance or "")
+    site.set_clock(now)
+    return json_reply({"Now": _exact(site.now())})
+
+
+def _truth(site: Site, query: Query) -> Reply:
+    now = site.now()
+    history: History = site.history
+    asked = query.one("tag")
+    index = history.index(int(asked) if asked.isdecimal() else asked)
+    start = parse_time(query.one("start") or site.options.begin).at(now)
+    end = parse_time(query.one("end")).at(now) if query.one("end") else now + 1
+    tell = history.recorded if query.choice("shown", ("all", "recorded")) == "recorded" else history.window
+    standing = site.roster.standing(index)
+    events = [_event(event) for event in tell(index, start, end - 1, now)]
+    whose = {"Tag": standing.point.name, "Index": index, "Deleted": standing.gone, "Now": _exact(now)}
+    return json_reply(whose | {"Events": events})
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "Timestamp": _exact(event.ticks),
+        "Value": event_value(event.value),
+        "Good": event.good,
+        "Questionable": event.questionable,
+        "Substituted": event.substituted,
+        "Annotated": event.annotated,
+    }
+
+
+def _exact(ticks: int) -> str:
+    """Text of an instant with all seven digits."""
+    return f"{iso(ticks // SECOND * SECOND)[:-1]}.{ticks % SECOND:07d}Z"
+
+
+def _words(error: Exception) -> str:
+    return str(error.args[0]) if isinstance(error, KeyError) else str(error)
