@@ -31,6 +31,7 @@ NO_EFFECT: tuple[tuple[Path, Any, str], ...] = (
     (("schedule", "cron_expression"), None, "the schedule of the job decides when it runs"),
     (("performance", "spark_partitions"), None, "values are read without Spark"),
     (("extraction", "lookback"), None, "this version does not read again behind the watermark"),
+    (("extraction", "stream_updates"), "off", "this version does not listen for them"),
     (("monitoring", "slack_webhook_url"), None, "this version posts no alerts"),
     (("asset_framework", "database"), None, "this version does not read the asset framework"),
     (("asset_framework", "templates"), (), "this version does not read the asset framework"),

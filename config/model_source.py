@@ -99,6 +99,8 @@ class Extraction(Section):
     """How far behind the server's clock to stay, for events that arrive late."""
     lookback: Duration | None = None
     """How far behind the watermark to compare again with the source."""
+    stream_updates: Literal["off", "auto"] = "off"
+    """auto: a hint from the server where events came late or were edited. With --follow; one request a minute per 100 tags."""
     batch_size: Annotated[int, Field(ge=1, le=1000), NotBool] = 100
     """Requests in one batch."""
     max_count_per_tag: Annotated[int, Field(ge=1, le=150_000), NotBool] = 10_000
