@@ -139,6 +139,13 @@ class UpdatesWatch:
             await self._register(new, current)
             self._end(current)
             self._list.forgive(new)
+            if unwatched := len(self._list) - self._list.watched:
+                _log.warning(
+                    "stream updates: %d of %d tags are not watched so far: %s",
+                    unwatched,
+                    len(self._list),
+                    current.failed,
+                )
 
     async def poll(self) -> Hints:
         """What happened to the tags since the last poll; nothing if it is too early to ask.
@@ -165,15 +172,15 @@ class UpdatesWatch:
     async def _register(self, web_ids: Sequence[str], current: _Round) -> None:
         async def ask(request: Request, named: Sequence[str]) -> _Sets:
             answer = await self._send(request, current)
-            if isinstance(answer, ExtractError):
-                return iter(())  # they wait for the next round
+            if isinstance(answer, ExtractError):  # these tags may be at fault, or have to wait for the next round
+                return self._divide(named, answer.message, current) if _is_theirs(answer) else iter(())
             if not self._list.signed_up and updates.is_unsupported(answer):
                 current.stopped = True
                 self._turn_off(f"this PI Web API does not offer them ({_said(answer)})")
             elif updates.is_too_long(answer) and len(named) > 1:
                 return self._shorter(updates.registrations, named)
             elif not 200 <= answer.status < 300:
-                return self._divide(named, answer, current)
+                return self._divide(named, _said(answer), current)
             else:
                 await self._take_registrations(answer, named, current)
             return iter(())
@@ -192,9 +199,9 @@ class UpdatesWatch:
                 current.failed = one.reason
                 self._list.refused(one.web_id)
 
-    def _divide(self, named: Sequence[str], answer: Response, current: _Round) -> _Sets:
+    def _divide(self, named: Sequence[str], reason: str, current: _Round) -> _Sets:
         """One WebID spoils the whole set: ask by halves, as long as the round has room for that."""
-        current.failed = _said(answer)
+        current.failed = reason
         if len(named) == 1:
             self._list.refused(named[0])
         elif current.splits:
@@ -222,7 +229,7 @@ class UpdatesWatch:
                 return self._shorter(updates.retrievals, markers) if too_long else iter(())
             if isinstance(answer, Response):
                 await self._take_retrievals(answer, markers, web_ids, current)
-            elif not current.stopped:
+            elif _is_theirs(answer):
                 self._list.missed(len(markers))
             return iter(())
 
@@ -251,9 +258,7 @@ class UpdatesWatch:
         try:
             return await self._client.send(request, max_body_bytes=_MAX_BODY_BYTES)
         except ExtractError as error:
-            # A 500, or an answer too large, is a matter of these tags. Anything else would happen to all.
-            ours = isinstance(error, SplitError) or (isinstance(error, RetryError) and error.status == 500)
-            current.stopped = current.stopped or not ours
+            current.stopped = current.stopped or not _is_theirs(error)
             current.failed = error.message
             return error
 
@@ -304,6 +309,11 @@ async def _decoded(
     if len(answer.body) <= _INLINE_BYTES:
         return decode(answer.body, named)
     return await asyncio.to_thread(decode, answer.body, named)
+
+
+def _is_theirs(error: ExtractError) -> bool:
+    """Whether an error may be due to the tags of one set. Any other would meet every set."""
+    return isinstance(error, SplitError) or (isinstance(error, RetryError) and error.status == 500)
 
 
 def _said(answer: Response) -> str:

@@ -32,8 +32,7 @@ _OF_ONE_EVENT = frozenset(("Add", "Insert", "Update", "Delete"))
 
 def windows(messages: Iterable[Message]) -> tuple[Window, ...]:
     """The windows that hold all messages of a tag: in order, apart, and at most `MOST_WINDOWS`."""
-    touched = [Window(at, at + 1 if action in _OF_ONE_EVENT else FOREVER) for action, at in messages]
-    return _capped(_joined(touched))
+    return _capped(_joined((at, at + 1 if action in _OF_ONE_EVENT else FOREVER) for action, at in messages))
 
 
 def clipped(found: Iterable[Window], done: Window) -> tuple[Window, ...]:
@@ -42,14 +41,19 @@ def clipped(found: Iterable[Window], done: Window) -> tuple[Window, ...]:
     return tuple(one for one in inside if one.start < one.end)
 
 
-def _joined(found: list[Window]) -> list[Window]:
+def _joined(touched: Iterable[tuple[Micros, Micros]]) -> list[Window]:
+    """Windows in order; those close to each other are one."""
     joined: list[Window] = []
-    for one in sorted(found, key=lambda window: window.start):
-        if joined and one.start - joined[-1].end < JOIN_WITHIN:
-            joined[-1] = Window(joined[-1].start, max(joined[-1].end, one.end))
+    first = last = None
+    for start, end in sorted(touched):
+        if first is None or last is None:
+            first, last = start, end
+        elif start - last < JOIN_WITHIN:
+            last = max(last, end)
         else:
-            joined.append(one)
-    return joined
+            joined.append(Window(first, last))
+            first, last = start, end
+    return joined if first is None or last is None else [*joined, Window(first, last)]
 
 
 def _capped(apart: Sequence[Window]) -> tuple[Window, ...]:

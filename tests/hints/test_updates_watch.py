@@ -136,12 +136,14 @@ async def test_a_point_that_changed_is_lost_and_one_that_is_gone_comes_back_lost
         assert watch.watching
 
 
-async def test_one_bad_web_id_costs_nobody_else_the_watch(watching):
+async def test_one_bad_web_id_costs_nobody_else_the_watch(watching, said):
     async with watching(150) as plant:
         tags = plant.tags(range(150))
         tags.insert(70, Tag("nonsense-that-is-no-WebID", "?"))
         watch = await plant.open(tags)
         assert (watch.statistics().tags, watch.statistics().watched) == (151, 150)
+        assert len(said) == 1
+        assert "1 of 151 tags are not watched so far: 400: " in said[0]
         assert requests(plant) < 20
         plant.pass_time()
         hints = await plant.poll()
@@ -223,16 +225,16 @@ async def test_without_affinity_the_watch_gives_up_and_says_why(watching, said):
         assert requests(plant) == asked
 
 
-async def test_tags_that_wait_when_the_watch_gives_up_are_lost(watching):
+async def test_tags_that_wait_when_the_watch_gives_up_are_lost(watching, said):
     rules = [{"match": {**SIGN_UP, "after": 1}, "do": {"status": 500}}]
     async with watching(rules=rules) as plant:
         watch = await plant.open(plant.tags([0, 1]))
-        await plant.control("restart", {})
+        plant.simulator.forget_updates()
         assert await plant.poll() == Hints()  # lost, and not watched again so far
-        for _ in range(8):
-            assert watch.watching
-            assert await plant.poll() == Hints()
-        assert watch.statistics().watched == 0
+        while watch.watching:
+            hints = await plant.poll()
+        assert hints == Hints(lost=frozenset(plant.ids(0, 1)))
+        assert "answered 500" in said[-1]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +257,16 @@ async def test_a_server_without_the_feature_is_left_alone(watching, said, rule):
         assert requests(plant) <= 2
         assert await plant.poll() == Hints()
         assert requests(plant) <= 2
+
+
+async def test_a_server_that_had_the_feature_is_asked_again(watching):
+    rules = [{"match": {**SIGN_UP, "nth": 2}, "do": {"status": 404, "html": True}}]
+    async with watching(rules=rules) as plant:
+        watch = await plant.open(plant.tags([0]))
+        plant.simulator.forget_updates()
+        found = [await plant.poll() for _ in range(3)]
+        assert [hints.lost for hints in found] == [frozenset(), plant.ids(0), frozenset()]
+        assert watch.watching
 
 
 async def test_a_server_that_refuses_everybody_is_not_asked_for_each(watching, said):

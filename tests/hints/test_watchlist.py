@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from engine.model import Window
 from engine.plan.watchlist import HOPELESS_AFTER, Watchlist
 
-TAGS = [f"tag{n}" for n in range(6)]
+TAGS = ["a", "b"]
 
 
 class Untold(RuleBasedStateMachine):
@@ -95,7 +95,7 @@ class Untold(RuleBasedStateMachine):
             assert self.happened[web_id] <= on_its_way
 
 
-Untold.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Untold.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestUntold = Untold.TestCase
 
 
@@ -139,6 +139,15 @@ def test_a_lost_tag_is_named_once_it_is_watched_again():
     found.registered("a", "anew")
     assert found.harvest()[1] == {"a"}
     assert found.harvest()[1] == frozenset()
+
+
+def test_what_two_rounds_told_is_kept_until_it_is_harvested():
+    found = signed_up("a")
+    for at in (10, 20):
+        found.spend("a")
+        found.told("a", f"marker {at}", (Window(at, at + 1),))
+        found.end_round()
+    assert found.harvest() == ({"a": (Window(10, 11), Window(20, 21))}, frozenset())
 
 
 def test_a_restart_now_and_then_is_no_reason_to_give_up():
