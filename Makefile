@@ -4,7 +4,7 @@ BIN := .venv/bin
 BUNDLE_CLI := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/osipi-connector/bundle-cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-scale test-unity unity-jars bench tune figures schema lock bundle-cli runtimes wheel clean
+.PHONY: help setup run check test test-scale test-unity unity-jars soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-scale: setup ## 30,000 tags through the simulator, exact and within its mem
 
 test-unity: setup unity-jars ## Unity Catalog: the contract, crashes and races on the real server
 	$(BIN)/python -m pytest -m unity
+
+soak-follow: setup ## follow for ten minutes: drift, freshness, memory, and how soon it stops
+	$(BIN)/python -m tests.follow.soak
 
 unity-jars: ## fetch the open-source Unity Catalog server into a cache
 	-bash tests/unity/fetch_jars.sh

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lab import decoding, extract, landing, planning, results, scenarios
+from benchmarks.lab import decoding, extract, landing, planning, reconcile, results, scenarios
 from benchmarks.lab.machine import machine
 from benchmarks.lab.processes import claim_cores
 
@@ -30,6 +30,7 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "extract": extract.measure,
     "memory": extract.measure_memory,
     "planning": planning.measure,
+    "reconcile": reconcile.measure,
 }
 
 

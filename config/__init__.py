@@ -6,7 +6,7 @@ Imports nothing of ours but its own modules. `errors` is the root of the product
 from __future__ import annotations
 
 from . import errors
-from .checks import check_runnable, uses_simulator
+from .checks import check_followable, check_runnable, uses_simulator
 from .durations import Instant, format_duration, parse_duration, parse_instant
 from .load import Loaded, from_mapping, load
 from .model import (
@@ -24,6 +24,7 @@ from .model import (
     Simulator,
     Storage,
     Tables,
+    TagClass,
     UnityCatalog,
     masked,
 )
@@ -52,8 +53,10 @@ __all__ = [
     "Simulator",
     "Storage",
     "Tables",
+    "TagClass",
     "UnityCatalog",
     "UnknownSecretError",
+    "check_followable",
     "check_runnable",
     "errors",
     "format_duration",

@@ -16,7 +16,19 @@ from .durations import Instant, format_duration
 from .model import Config, PiWebApi
 from .problems import InvalidConfigurationError, Path, Problem
 
-__all__ = ["NO_EFFECT", "UNSUPPORTED", "check_runnable", "contradictions", "uses_simulator", "warnings"]
+__all__ = [
+    "DEFAULT_CLASS",
+    "NO_EFFECT",
+    "UNSUPPORTED",
+    "check_followable",
+    "check_runnable",
+    "contradictions",
+    "uses_simulator",
+    "warnings",
+]
+
+# What tags of no class are called together.
+DEFAULT_CLASS = "default"
 
 # Places whose value this version cannot act on, and what to do instead. A run refuses them.
 UNSUPPORTED: tuple[tuple[Path, Any, str], ...] = (
@@ -30,7 +42,6 @@ UNSUPPORTED: tuple[tuple[Path, Any, str], ...] = (
 NO_EFFECT: tuple[tuple[Path, Any, str], ...] = (
     (("schedule", "cron_expression"), None, "the schedule of the job decides when it runs"),
     (("performance", "spark_partitions"), None, "values are read without Spark"),
-    (("extraction", "lookback"), None, "this version does not read again behind the watermark"),
     (("extraction", "stream_updates"), "off", "this version does not listen for them"),
     (("monitoring", "slack_webhook_url"), None, "this version posts no alerts"),
     (("asset_framework", "database"), None, "this version does not read the asset framework"),
@@ -46,6 +57,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     """Combinations that no run can satisfy, whatever else is configured."""
     yield from _window(config)
     yield from _place(config)
+    yield from _classes(config)
     waits = config.retry
     if waits.initial_wait > waits.max_wait:
         yield Problem(
@@ -99,6 +111,36 @@ def _place(config: Config) -> Iterator[Problem]:
             found,
             "table_type external; the catalog places managed tables",
             involves=(kind,),
+        )
+
+
+def _classes(config: Config) -> Iterator[Problem]:
+    seen = {DEFAULT_CLASS: "the name of the tags of no class"}
+    for n, one in enumerate(config.extraction.classes):
+        here = ("extraction", "classes", n)
+        if one.name in seen:
+            yield Problem((*here, "name"), f"'{one.name}', {seen[one.name]}", "a name of its own")
+        seen.setdefault(one.name, f"as in classes[{n}]")
+        if not one.tags:
+            yield Problem((*here, "tags"), "nothing", 'names of tags or patterns such as "CRIT.*"')
+
+
+def check_followable(config: Config) -> None:
+    """Refuse what reading on without an end cannot be.
+
+    Raises:
+        InvalidConfigurationError: names every problem.
+
+    """
+    chosen = config.extraction
+    problems = []
+    if chosen.mode != "incremental":
+        problems.append(Problem(("extraction", "mode"), chosen.mode, "incremental beside --follow"))
+    if chosen.end_date is not None:
+        problems.append(Problem(("extraction", "end_date"), f"'{chosen.end_date}'", "nothing beside --follow"))
+    if problems:
+        raise InvalidConfigurationError(
+            "the configuration", problems, hint="For a window of the past, run without --follow."
         )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from .fields import Count, Duration, File, NotBool, PipelineName, PositiveDuration, Secret, Section, Text
-from .model_source import AssetFramework, EventFrames, Extraction, OAuth, PiWebApi
+from .model_source import AssetFramework, EventFrames, Extraction, OAuth, PiWebApi, TagClass
 from .model_target import Performance, Storage, Tables, UnityCatalog
 from .problems import Path
 
@@ -31,6 +31,7 @@ __all__ = [
     "Simulator",
     "Storage",
     "Tables",
+    "TagClass",
     "UnityCatalog",
     "known_keys",
     "masked",
@@ -62,7 +63,7 @@ class Monitoring(Section):
     slack_webhook_url: Secret | None = None
     """Address that alerts are posted to; whoever knows it can post, so it is a secret."""
     metrics: bool = True
-    """Write one row a run to the metrics table."""
+    """Write one row a run, with --follow one an hour, to the metrics table."""
 
 
 class Schedule(Section):

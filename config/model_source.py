@@ -13,6 +13,7 @@ from .fields import (
     Duration,
     File,
     NotBool,
+    PipelineName,
     PositiveDuration,
     Rate,
     Secret,
@@ -23,7 +24,7 @@ from .fields import (
     When,
 )
 
-__all__ = ["AssetFramework", "EventFrames", "Extraction", "OAuth", "PiWebApi"]
+__all__ = ["AssetFramework", "EventFrames", "Extraction", "OAuth", "PiWebApi", "TagClass"]
 
 _A_DAY_AGO: Instant = parse_instant("now-1d")
 
@@ -78,6 +79,19 @@ class PiWebApi(Section):
     """Requests that may be unanswered at one time."""
 
 
+class TagClass(Section):
+    """Tags that are read alike. Of several classes that match a tag the first one counts."""
+
+    name: PipelineName
+    """What the class is called in logs."""
+    tags: TextList = ()
+    """Names of tags, patterns of names with `*` and `?`, or paths (`\\\\SERVER\\tag`, of which the name counts)."""
+    interval: PositiveDuration | None = None
+    """How often these tags are read with --follow. Left out: extraction.interval."""
+    lookback: Duration | None = None
+    """How far behind the watermark to compare these tags again. Left out: extraction.lookback."""
+
+
 class Extraction(Section):
     """Which tags are read, which time, and in what portions."""
 
@@ -99,6 +113,12 @@ class Extraction(Section):
     """How far behind the server's clock to stay, for events that arrive late."""
     lookback: Duration | None = None
     """How far behind the watermark to compare again with the source."""
+    interval: PositiveDuration = timedelta(minutes=5)
+    """How often tags of no class are read. Has an effect only with --follow; else whoever starts runs decides."""
+    classes: tuple[TagClass, ...] = ()
+    """Tags that are read more, or less, often than the others, or looked back at further."""
+    discovery_interval: PositiveDuration = timedelta(hours=1)
+    """How often to look for new, renamed and deleted tags. Has an effect only with --follow."""
     stream_updates: Literal["off", "auto"] = "off"
     """auto: a hint from the server where events came late or were edited. With --follow; one request a minute per 100 tags."""
     batch_size: Annotated[int, Field(ge=1, le=1000), NotBool] = 100

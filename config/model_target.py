@@ -89,7 +89,7 @@ class Performance(Section):
     commit_seconds: PositiveDuration = timedelta(seconds=60)
     """Age of the oldest uncommitted row after which a commit is made."""
     optimize_after_write: bool = False
-    """Compact the dates a run has written to at its end. `maintain` compacts everything."""
+    """Compact the dates a run has written to at its end; not with --follow. `maintain` compacts everything."""
     zorder_columns: TextList = ()
     """Columns to cluster by when compacting."""
     vacuum_after: Retention = timedelta(days=7)

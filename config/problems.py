@@ -130,7 +130,8 @@ def from_pydantic(
 
 
 def _unknown_key(path: Path, keys: Mapping[Path, Sequence[str]]) -> Problem:
-    section, key = path[:-1], str(path[-1])
+    section = tuple(part for part in path[:-1] if isinstance(part, str))  # items of a list are alike
+    key = str(path[-1])
     known = keys.get(section, ())
     guess = closest(key, known)
     if not guess:  # right key, wrong section
@@ -144,6 +145,8 @@ def _wrong_value(detail: ErrorDetails, references: Mapping[Path, str]) -> Proble
     kind, path, value, context = detail["type"], detail["loc"], detail["input"], detail.get("ctx", {})
     suggestion, public = "", kind in _PUBLIC
     error = context.get("error")
+    if kind == "missing":
+        value = None  # pydantic gives what it is missing in
     if kind == "literal_error":
         # The context holds the words only as a sentence: "'basic', 'bearer' or 'ntlm'".
         words = re.findall(r"'([^']*)'", context["expected"])

@@ -1,7 +1,7 @@
 """The run: everything is put together here, once, and taken apart in the reverse order.
 
-Secrets, source, tags, lease, watermarks, plan, pipeline, report. Decides nothing about data; parses
-nothing itself.
+Secrets, source, tags, lease, watermarks; then a cycle of plan and pipeline; then the report. What was
+prepared serves any number of cycles. Decides nothing about data; parses nothing itself.
 """
 
 from __future__ import annotations
@@ -11,43 +11,55 @@ import contextlib
 import gc
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from config import Config, check_runnable
+from config import Config, check_followable, check_runnable
 from config.errors import ExtractError, StorageError
 from writers import (
     DATASETS,
     PI_TIMESERIES,
+    Digest,
     Lakehouse,
     Landing,
     Lease,
     Upkeep,
     Watermark,
-    add_run,
     check_columns,
     look_after,
     sync_tags,
+    window_digests,
 )
 
-from .clock import monotonic, wall_micros
+from .accounts import Accounts
+from .clock import ServerClock, monotonic, wall_micros
 from .datasets.recorded import RecordedSource
-from .datasets.tags import Inventory, find_tags
+from .datasets.tags import Inventory, ask_time, find_tags
 from .flow.channel import Channel
 from .flow.committer import Committer, Delivery
 from .flow.pipeline import Pipeline
 from .flow.stop import Stop
-from .model import Micros
+from .follow import Cycle, Following, Means, ReadOnce
+from .model import Micros, Tag, Window
 from .piweb.times import iso_text
 from .plan.planner import Plan
 from .plan.shards import Shard
-from .telemetry.events import Emit, Event, Finished, Planned, Started, TagsFound, TagsSynced
+from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound, TagsSynced
 from .telemetry.freshness import Freshness, freshness
-from .telemetry.metrics import row_of_failure, row_of_report
 from .telemetry.report import RunReport, Tally, peak_rss_bytes
-from .wiring import DATASET, Connection, connect, lakehouse_of, plan_of, target_of, wanted_window
+from .wiring import (
+    DATASET,
+    Connection,
+    connect,
+    lakehouse_of,
+    plan_of,
+    repairs_of,
+    target_of,
+    wanted_window,
+    windows_to_sum,
+)
 
 __all__ = ["run"]
 
@@ -63,16 +75,25 @@ async def run(
     stop: Stop | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
     run_id: str | None = None,
+    follow: bool = False,
+    suspects: Sequence[tuple[Tag, Window]] | None = None,
 ) -> RunReport:
-    """Read everything the configuration selects and is not done yet, and land it exactly once.
+    """Read everything the configuration selects and is not done yet, and land it exactly once; with
+    `follow` again and again, until asked to stop.
+
+    With `suspects`, nothing new is read: these windows, as far as they are done, are read again and put in
+    the place of what the table holds, where that differs.
 
     Returns the report, also of a run that was interrupted or stopped by the source. Raises
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
     """
     check_runnable(config)
+    if follow:
+        check_followable(config)
     check_columns(PI_TIMESERIES, config.performance.zorder_columns)
     run_id = run_id or uuid.uuid4().hex[:12]
-    this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id)
+    this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id, follow=follow)
+    this.suspects = suspects
     try:
         with _rare_collections():
             report = await this.go()
@@ -87,7 +108,15 @@ class _Run:
     """One run. A class only because its steps share what was wired."""
 
     def __init__(
-        self, config: Config, shard: Shard, *, emit: Emit, stop: Stop, on_step: Callable[[str], None], run_id: str
+        self,
+        config: Config,
+        shard: Shard,
+        *,
+        emit: Emit,
+        stop: Stop,
+        on_step: Callable[[str], None],
+        run_id: str,
+        follow: bool,
     ) -> None:
         self._config = config
         self._shard = shard
@@ -96,13 +125,16 @@ class _Run:
         self._stop = stop
         self._on_step = on_step
         self._run_id = run_id
+        self._follow = follow
         self._began = monotonic()
-        self._started_at = wall_micros()
+        self._accounts = Accounts(config, shard, run_id)
         self._source: Connection | None = None
         self._lakehouse: Lakehouse | None = None
         self._inventory: Inventory | None = None
+        self._clock: ServerClock | None = None
         self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
+        self.suspects: Sequence[tuple[Tag, Window]] | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="osipi-decoder")
@@ -115,9 +147,8 @@ class _Run:
             async with connect(config, shard) as source:
                 self._source = source
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
-                inventory = (await find_tags(source.client, config.extraction)).share(shard)
-                self._inventory, self._found_at = inventory, monotonic()
-                self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - self._began))
+                inventory = await self._find_tags(source, since=self._began)
+                self._clock = ServerClock(inventory.server_now)
                 lease = lakehouse.lease(config.pipeline, str(shard), self._run_id)
                 await asyncio.to_thread(lease.acquire)
                 try:
@@ -127,6 +158,12 @@ class _Run:
         finally:
             self._writer.shutdown()
             self._decoder.shutdown()
+
+    async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
+        inventory = (await find_tags(source.client, self._config.extraction)).share(self._shard)
+        self._inventory, self._found_at = inventory, monotonic()
+        self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - since))
+        return inventory
 
     async def _under(self, lease: Lease, lakehouse: Lakehouse, source: Connection, inventory: Inventory) -> RunReport:
         """Work while the lease is kept alive; losing it ends the work."""
@@ -152,28 +189,86 @@ class _Run:
             run_id=self._run_id,
             on_step=self._on_step,
         )
-        self._marks = marks = await self._blocking(landing.open)
+        self._marks = await self._blocking(landing.open)
         await self._sync_tags(lakehouse, inventory)
-        plan = plan_of(config, inventory, marks)
-        until = wanted_window(config, None, inventory.server_now).end
-        self._emit(
-            Planned(
-                tags=plan.tags_unfinished,
-                tags_done=len(inventory.tags) - plan.tags_unfinished,
-                expected_values=round(plan.expected_values),
-                start=plan.earliest,
-                until=until,
-                seconds=monotonic() - self._found_at,
-            )
-        )
         recorded = await RecordedSource.open(
             source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
         )
-        await self._pump(plan, recorded, landing)
-        await self._optimize(lakehouse)
-        return self._report(plan, source, inventory, lakehouse, until)
+        cycle = partial(self._cycle, recorded, landing)
+        if self._follow:
+            last = await self._following(cycle, inventory, source, lakehouse).run()
+        else:
+            last = await cycle(inventory.tags, inventory.server_now, since=self._found_at)
+            await self._optimize(lakehouse)
+        report = self._report(last, source, lakehouse)
+        self._emit(Finished(report.status))
+        return report
 
-    async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing) -> None:
+    def _following(self, cycle: ReadOnce, inventory: Inventory, source: Connection, lakehouse: Lakehouse) -> Following:
+        if self._config.performance.optimize_after_write:
+            LOG.warning("performance.optimize_after_write has no effect with --follow: schedule `maintain`")
+
+        async def discover() -> None:
+            await self._sync_tags(lakehouse, await self._find_tags(source, since=monotonic()))
+
+        async def server_now() -> Micros:
+            now = await ask_time(source.client, self._config.extraction)
+            self._clock = ServerClock(now)
+            return now
+
+        async def account(last: Cycle) -> None:
+            await self.account_for(self._report(last, source, lakehouse))
+
+        means = Means(
+            tags=lambda: (self._inventory or inventory).tags,
+            server_now=server_now,
+            cycle=cycle,
+            discover=discover,
+            account=account,
+            fresh=self._freshness,
+        )
+        begun = Cycle(wanted_window(self._config, None, inventory.server_now).end)
+        return Following(self._config.extraction, means, begun=begun, emit=self._emit, stop=self._stop)
+
+    async def _cycle(
+        self, recorded: RecordedSource, landing: Landing, tags: Sequence[Tag], now: Micros, *, since: float
+    ) -> Cycle:
+        """Read these tags up to the server's `now`, less the lag, and land what came."""
+        if self.suspects is None:
+            plan = plan_of(self._config, tags, self._marks, await self._sums(tags), now=now)
+        else:
+            plan = repairs_of(self._config, self.suspects, self._marks)
+        until = wanted_window(self._config, None, now).end
+        self._emit(
+            Planned(
+                tags=plan.tags_unfinished,
+                tags_done=len(tags) - plan.tags_unfinished,
+                expected_values=round(plan.expected_values),
+                start=plan.earliest,
+                until=until,
+                seconds=monotonic() - since,
+            )
+        )
+        failed: dict[str, str] = {}
+        rows = self._tally.records_written
+
+        def emit(event: Event) -> None:
+            if isinstance(event, TagFailed):
+                failed[event.web_id] = event.tag
+            self._emit(event)
+
+        await self._pump(plan, recorded, landing, emit)
+        return Cycle(until, self._tally.records_written - rows, failed, plan.tags_unfinished, plan.stopped)
+
+    async def _sums(self, tags: Sequence[Tag]) -> Mapping[str, Digest]:
+        """Digests of what the table holds where it is to be compared with the source."""
+        windows = windows_to_sum(self._config, tags, self._marks)
+        if not windows or self._lakehouse is None:
+            return {}
+        table = self._lakehouse.table(PI_TIMESERIES)
+        return await self._blocking(lambda: window_digests(table.open(), windows))
+
+    async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing, emit: Emit) -> None:
         performance = self._config.performance
         channel: Channel[Delivery] = Channel(performance.buffer_bytes)
         committer = Committer(
@@ -182,10 +277,10 @@ class _Run:
             commit_rows=performance.commit_rows,
             commit_secs=performance.commit_seconds.total_seconds(),
             writer=self._writer,
-            emit=self._emit,
+            emit=emit,
         )
         fetchers = performance.fetchers or self._config.pi_web_api.max_in_flight
-        await Pipeline(plan, recorded, channel, committer, fetchers=fetchers, emit=self._emit, stop=self._stop).run()
+        await Pipeline(plan, recorded, channel, committer, fetchers=fetchers, emit=emit, stop=self._stop).run()
 
     async def _sync_tags(self, lakehouse: Lakehouse, inventory: Inventory) -> None:
         receipt = await self._blocking(
@@ -200,17 +295,17 @@ class _Run:
         )
         self._emit(TagsSynced(receipt.added, receipt.changed, receipt.missing))
 
-    def _report(
-        self, plan: Plan, source: Connection, inventory: Inventory, lakehouse: Lakehouse, until: Micros
-    ) -> RunReport:
+    def _report(self, cycle: Cycle, source: Connection, lakehouse: Lakehouse) -> RunReport:
         tally, stats = self._tally, source.client.statistics()
-        failed = {**dict(inventory.unresolved), **tally.failed}
-        undone = plan.tags_unfinished
-        if self._stop.asked:
+        unresolved = self._inventory.unresolved if self._inventory else ()
+        failed = {**dict(unresolved), **tally.failed}
+        undone = cycle.undone
+        # Who follows is never done, and was to stop when asked to.
+        left = undone and not self._follow
+        if self._stop.asked and not self._follow:
             status = "interrupted"
         else:
-            status = "incomplete" if failed or undone or plan.stopped else "succeeded"
-        self._emit(Finished(status))
+            status = "incomplete" if failed or left or cycle.stopped else "succeeded"
         return RunReport(
             run_id=self._run_id,
             pipeline=self._config.pipeline,
@@ -232,9 +327,10 @@ class _Run:
             duration_seconds=monotonic() - self._began,
             seconds=dict(tally.seconds),
             peak_rss_bytes=peak_rss_bytes(),
-            until=iso_text(until),
+            until=iso_text(cycle.until),
             tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
-            error=plan.stopped,
+            error=cycle.stopped,
+            corrections=tally.corrections,
         )
 
     async def _optimize(self, lakehouse: Lakehouse) -> None:
@@ -252,44 +348,20 @@ class _Run:
 
     async def account_for(self, report: RunReport) -> None:
         """Leave the row of a run that has a report."""
-        row = row_of_report(report, started_at=self._started_at, fresh=self._freshness())
-        await self._add_row(row)
+        await self._accounts.add(self._lakehouse, report, self._freshness())
 
     async def account_for_failure(self, error: BaseException) -> None:
-        """Leave the row of a run that ended by an error, unless it was the destination that failed."""
-        if isinstance(error, StorageError):
-            return
+        """Leave the row of a run that ended by an error."""
         stats = self._source.client.statistics() if self._source else None
-        asked = (stats.requests, stats.retries, stats.throttled, stats.bytes_received) if stats else (0, 0, 0, 0)
-        row = row_of_failure(
-            error,
-            self._tally,
-            run=(self._run_id, self._config.pipeline, str(self._shard)),
-            started_at=self._started_at,
-            duration_seconds=monotonic() - self._began,
-            asked=asked,
-            fresh=self._freshness(),
-        )
-        await self._add_row(row)
-
-    async def _add_row(self, row: Mapping[str, Any]) -> None:
-        """Add to the metrics table. A run is not worse for a row that is missing: trouble is a warning."""
-        lakehouse = self._lakehouse
-        if lakehouse is None or not self._config.monitoring.metrics:
-            return
-        try:
-            await asyncio.to_thread(add_run, lakehouse, row)
-        except ExtractError as error:
-            LOG.warning("no row was added to the metrics table: %s", error)
+        await self._accounts.add_failure(self._lakehouse, error, self._tally, stats, self._freshness())
 
     def _freshness(self) -> Freshness | None:
         """How far the tags of this run lie behind the server's clock."""
-        if self._inventory is None:
+        if self._inventory is None or self._clock is None:
             return None
-        inventory = self._inventory
-        now = inventory.server_now + int((monotonic() - self._found_at) * 1e6)
-        marks = (self._marks.get(tag.web_id) for tag in inventory.tags)
-        return freshness((mark.high for mark in marks if mark is not None and mark.high > mark.low), now)
+        marks = (self._marks.get(tag.web_id) for tag in self._inventory.tags)
+        highs = (mark.high for mark in marks if mark is not None and mark.high > mark.low)
+        return freshness(highs, self._clock.now())
 
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

@@ -23,6 +23,7 @@ from .commands.status import status
 from .commands.tags import tags
 from .commands.terminal import name, print_json, tell_error
 from .commands.verdict import verdict_on
+from .commands.verify import verify
 from .ownership import DISTRIBUTION, shadowed
 
 __all__ = ["commands", "main"]
@@ -72,7 +73,7 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-for _command in (run, check, plan, tags, status, maintain, simulate, config, rebuild_watermarks):
+for _command in (run, check, plan, tags, status, verify, maintain, simulate, config, rebuild_watermarks):
     commands.add_command(_command)
 
 

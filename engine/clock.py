@@ -6,7 +6,7 @@ import time
 
 from .model import Micros
 
-__all__ = ["monotonic", "wall_micros"]
+__all__ = ["ServerClock", "monotonic", "wall_micros"]
 
 
 def wall_micros() -> Micros:
@@ -17,3 +17,14 @@ def wall_micros() -> Micros:
 def monotonic() -> float:
     """Seconds that never jump, for durations."""
     return time.monotonic()
+
+
+class ServerClock:
+    """The server's clock between two looks at it: what it said, and how long ago that is."""
+
+    def __init__(self, said: Micros) -> None:
+        self._said = said
+        self._at = monotonic()
+
+    def now(self) -> Micros:
+        return self._said + int((monotonic() - self._at) * 1e6)

@@ -11,21 +11,24 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from rich.console import Console
 
-from config import Config, check_runnable
+from config import Config, check_followable, check_runnable
 
 from .app import run
 from .flow.stop import Stop, on_signals
+from .model import Tag, Window
 from .plan.shards import Shard
 from .telemetry.events import Emit, Event, Planned
 from .telemetry.log import EventLog
 from .telemetry.progress import display_for
+from .telemetry.progress_following import display_of_following
 from .telemetry.report import RunReport
 
 __all__ = ["run_job"]
@@ -40,23 +43,29 @@ def run_job(
     run_id: str | None = None,
     console: Console | None = None,
     warnings: tuple[str, ...] = (),
+    follow: bool = False,
+    suspects: Sequence[tuple[Tag, Window]] | None = None,
 ) -> RunReport:
     """Run to the end and report; `warnings` are passed on into the report. `run_id` names the run in
-    logs, commits and metrics: whoever schedules runs has a name for them already.
+    logs, commits and metrics: whoever schedules runs has a name for them already. With `follow` the end
+    comes when it is asked for; with `suspects` these windows are read again, instead of what is new.
 
     Raises `StopError` where there is nothing to report, and `KeyboardInterrupt` when interrupted
     before there was.
     """
     check_runnable(config)
-    display = display_for(console or Console(stderr=True))
-    log = EventLog()
+    if follow:
+        check_followable(config)
+    display = (display_of_following if follow else display_for)(console or Console(stderr=True))
+    log = EventLog(follow=follow)
 
     def emit(event: Event) -> None:
         display(event)
         log(event)
 
     try:
-        report = _in_loop(lambda stop: _interruptible(config, shard or Shard(), run_id, emit, stop))
+        start = partial(run, config, shard=shard or Shard(), run_id=run_id, follow=follow, suspects=suspects)
+        report = _in_loop(lambda stop: _interruptible(start, emit, stop))
     finally:
         display.close()
     if report is None:
@@ -64,7 +73,9 @@ def run_job(
     return replace(report, warnings=(*warnings, *report.warnings))
 
 
-async def _interruptible(config: Config, shard: Shard, run_id: str | None, emit: Emit, stop: Stop) -> RunReport | None:
+async def _interruptible(
+    start: Callable[..., Coroutine[Any, Any, RunReport]], emit: Emit, stop: Stop
+) -> RunReport | None:
     """The run, or None if it was asked to stop before it had a plan; after that the run itself listens."""
     planned = False
 
@@ -74,7 +85,7 @@ async def _interruptible(config: Config, shard: Shard, run_id: str | None, emit:
         emit(event)
 
     with on_signals(stop):
-        work = asyncio.ensure_future(run(config, shard=shard, emit=noting, stop=stop, run_id=run_id))
+        work = asyncio.ensure_future(start(emit=noting, stop=stop))
         asked = asyncio.ensure_future(stop.wait())
         await asyncio.wait((work, asked), return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()

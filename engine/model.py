@@ -42,15 +42,20 @@ class Window(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """One tag and window, to be read with at most `max_count` events."""
+    """One tag and window, to be read with at most `max_count` events.
+
+    With `overlap`, the table already holds what lies in it: events there are to be compared, earlier ones
+    mean nothing, and new ones begin where it ends.
+    """
 
     tag: Tag
     start: Micros
     end: Micros
     max_count: int
+    overlap: Window | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct):
     """What became of an ask.
 
     `rows` events in `[ask.start, until)` were decoded, and that window is complete:
@@ -62,6 +67,9 @@ class Outcome(msgspec.Struct, frozen=True):
     `recheck`: several tags shared a count, the answer is exactly that long, and does not say which
     tag it was cut at. What is before `until` stands; ask this tag alone from there on (also when
     `until == ask.start`, which then does not mean that a page is full of one microsecond).
+
+    Digests are sums of `writers.row_hashes` modulo 2^64: `last_digest` of the rows at `last_event`,
+    `overlap_digest` of those in the ask's overlap. Rows come after the overlap but for `overlap_rows`.
     """
 
     ask: Ask
@@ -70,6 +78,14 @@ class Outcome(msgspec.Struct, frozen=True):
     last_event: Micros | None = None
     error: AskError | None = None
     recheck: bool = False
+    last_digest: int | None = None
+    overlap_digest: int = 0
+    overlap_rows: int = 0
+
+    @property
+    def fresh(self) -> int:
+        """Rows after the overlap: the table does not hold them yet."""
+        return self.rows - self.overlap_rows
 
 
 @dataclass(frozen=True, slots=True)

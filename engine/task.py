@@ -2,7 +2,8 @@
 
 The task runs inside IPython, where an event loop is at work already and `sys.exit`, even with 0, counts
 as a failure. Invariant: returning means that everything is done; what is
-left undone, an interruption included, is an exception with one sentence that names it.
+left undone, an interruption included, is an exception with one sentence that names it. (A run that
+follows is done when it is told to stop.)
 """
 
 from __future__ import annotations

@@ -6,24 +6,25 @@ What a command needs without running (plan, tags, status, check) is here, too. R
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from config import Config, resolve_secrets, uses_simulator
 from config.errors import ConfigurationError
-from writers import Lakehouse, Names, Watermark, open_lakehouse
+from writers import Digest, Lakehouse, Names, Watermark, open_lakehouse
 from writers.checkpoint import decode, merge_stream
 from writers.tables import PI_WATERMARKS
 from writers.unity import open_unity
 
 from .clock import wall_micros
-from .datasets.tags import Inventory
-from .model import Micros, Window
+from .model import Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
+from .plan.classes import class_of
 from .plan.lanes import Limits, Reading
+from .plan.overlap import MASK, Known, overlap_of, window_to_sum
 from .plan.planner import Plan, readings_for
 from .plan.shards import Shard
 
@@ -34,9 +35,11 @@ __all__ = [
     "lakehouse_of",
     "limits_of",
     "plan_of",
+    "repairs_of",
     "target_of",
     "wanted_window",
     "watermarks_of",
+    "windows_to_sum",
 ]
 
 # The name of recorded values in the checkpoint table.
@@ -170,20 +173,77 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros) -> Window
     return Window(min(start, until), until)
 
 
-def plan_of(config: Config, inventory: Inventory, marks: Mapping[str, Watermark]) -> Plan:
-    """The plan of a run over these tags. Asks nobody."""
-    assumed_rate = 1 / (config.extraction.assumed_interval.total_seconds() * 1e6)
+def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark]) -> dict[str, tuple[int, int]]:
+    """By WebID, the windows whose rows in the table have to be summed up before a run can compare them."""
+    kind_of = class_of(config.extraction)
+    windows: dict[str, tuple[int, int]] = {}
+    for tag in tags:
+        mark = marks.get(tag.web_id)
+        window = None if mark is None else window_to_sum(_known(mark), kind_of(tag.name).lookback_micros)
+        if window is not None:
+            windows[tag.web_id] = (window.start, window.end)
+    return windows
+
+
+def plan_of(
+    config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark], sums: Mapping[str, Digest], *, now: Micros
+) -> Plan:
+    """The plan of reading these tags, where `now` is the server's clock. Asks nobody.
+
+    `sums`: digests of the rows in `windows_to_sum`; none for no rows.
+    """
+    assumed_rate = 1 / _micros(config.extraction.assumed_interval)
+    kind_of = class_of(config.extraction)
+    nothing = Digest()
 
     def readings() -> Iterator[Reading]:
-        for tag in inventory.tags:
+        for tag in tags:
             mark = marks.get(tag.web_id)
-            done = None if mark is None else Window(mark.low, mark.high)
+            known = None if mark is None else _known(mark)
+            total = sums.get(tag.web_id, nothing).total
             yield from readings_for(
                 tag,
-                wanted_window(config, mark, inventory.server_now),
-                done,
+                wanted_window(config, mark, now),
+                None if mark is None else Window(mark.low, mark.high),
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
+                overlap=None if known is None else overlap_of(known, kind_of(tag.name).lookback_micros, total),
             )
 
     return Plan(readings(), limits_of(config))
+
+
+def repairs_of(config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]) -> Plan:
+    """The plan of reading windows again, as far as they are done, to put them in the place of what the table holds."""
+    assumed_rate = 1 / _micros(config.extraction.assumed_interval)
+
+    def readings() -> Iterator[Reading]:
+        for tag, window in suspects:
+            mark = marks.get(tag.web_id)
+            if mark is None:
+                continue
+            start, end = max(window.start, mark.low), min(window.end, mark.high)
+            if start >= end:
+                continue
+            yield Reading(
+                tag,
+                start,
+                end,
+                backward=False,
+                rate=mark.rows_total / (mark.high - mark.low) or assumed_rate,
+                low=mark.low,
+                high=mark.high,
+                repair=True,
+                knows_last=end == mark.high and (mark.last_event is None or mark.last_event >= start),
+            )
+
+    return Plan(readings(), limits_of(config))
+
+
+def _known(mark: Watermark) -> Known:
+    digest = mark.last_event_digest
+    return Known(mark.low, mark.high, mark.last_event, None if digest is None else digest & MASK)
+
+
+def _micros(span: timedelta | None) -> Micros:
+    return 0 if span is None else span // timedelta(microseconds=1)

@@ -14,16 +14,18 @@ import deltalake
 from config.errors import ConfigurationError
 
 from .checkpoint import Move, Watermark
-from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, Stage, StagedFile
+from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, LiveFile, Stage, StagedFile
 from .correction import CorrectionCounts, Replacement
 from .digest import Digest, digests, row_hashes
-from .landing import Landing, LandingBatch, LandingReceipt
+from .landing import Landing
+from .landing_batch import LandingBatch, LandingReceipt
 from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
 from .memory import MemoryLakehouse
 from .metrics import add_run, newest_runs
 from .rebuild import RebuildReport, rebuild_watermarks
 from .tables import DATASETS, PI_CONNECTOR_METRICS, PI_TAGS, PI_TIMESERIES, PI_WATERMARKS, Names, TableSpec
 from .tags import TagsReceipt, sync_tags
+from .windows import window_digests
 
 __all__ = [
     "DATASETS",
@@ -42,6 +44,7 @@ __all__ = [
     "LandingReceipt",
     "LastCommit",
     "Lease",
+    "LiveFile",
     "MemoryLakehouse",
     "Move",
     "Names",
@@ -63,6 +66,7 @@ __all__ = [
     "rebuild_watermarks",
     "row_hashes",
     "sync_tags",
+    "window_digests",
 ]
 
 # Older ones accept app transactions and drop them silently: two runs would not notice each other.
@@ -82,7 +86,7 @@ def open_lakehouse(
             f"deltalake {deltalake.__version__} is too old: it loses the marks that keep commits exactly once.",
             hint="Install deltalake 1.6 or newer in this environment (a job's own library wins over the runtime's).",
         )
-    from .delta import DeltaLakehouse
+    from .delta_lakehouse import DeltaLakehouse
     from .storage import Place
 
     return DeltaLakehouse(Place.parse(root, storage_options), names or Names())

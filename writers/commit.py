@@ -11,15 +11,29 @@ fails with `FencedError` and nothing lands. Commits of other `app_id`s never dis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
 from .tables import TableSpec
 
-__all__ = ["CommitKey", "CommitReceipt", "CommitTable", "Lakehouse", "LastCommit", "Lease", "Stage", "StagedFile"]
+__all__ = [
+    "ROW",
+    "CommitKey",
+    "CommitReceipt",
+    "CommitTable",
+    "Lakehouse",
+    "LastCommit",
+    "Lease",
+    "LiveFile",
+    "Stage",
+    "StagedFile",
+]
+
+# A column that `read_file` can give beside those of the table: which row of the file it is, from 0.
+ROW = "_row_of_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,21 @@ class StagedFile:
     partition_values: Mapping[str, str | None]
     stats_json: str
     modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """A file of a snapshot, and what its statistics say of it. Bounds may be loose, and never too narrow."""
+
+    path: str  # as the log spells it
+    size_bytes: int
+    partition_values: Mapping[str, str | None]
+    rows: int | None = None  # None: the statistics do not say
+    low: int | None = None  # first and last timestamp, both inclusive, in microseconds
+    high: int | None = None
+    low_tag: str | None = None
+    high_tag: str | None = None
+    deletion_vector: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +103,9 @@ class Stage(Protocol):
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch of the table's schema. Raises `StorageError` (disk full, read-only)."""
+
+    def flush(self) -> None:
+        """Begin to write out what was given, without waiting for it; more may follow. Raises `StorageError`."""
 
     def close(self) -> tuple[StagedFile, ...]:
         """Finish the files. No file at all when nothing was written."""
@@ -108,7 +140,12 @@ class CommitTable(Protocol):
         Raises `LostStateError` if the log no longer holds it.
         """
 
-    def stage(self) -> Stage: ...
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of the table, those that others have added included."""
+
+    def stage(self, *, whole: bool = False) -> Stage:
+        """Begin new files. `whole`: with every column of the table, for rows that are carried over."""
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         """Remove staged files that were never committed."""
@@ -123,6 +160,7 @@ class CommitTable(Protocol):
         *,
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
+        remove: Sequence[LiveFile] = (),
     ) -> CommitReceipt:
         """Add `files` in one atomic commit, and advance `app_id` to `key.sequence`.
 
@@ -130,8 +168,12 @@ class CommitTable(Protocol):
         files it matches are removed in the same commit. An outcome that is unknown is looked up in
         the log, by a token in the commit's metadata, before anything is sent again.
 
+        `remove` names live files of the snapshot, which are removed in the same commit: `files` hold what
+        is left of them. Not together with `replace_where`.
+
         Raises `FencedError` (somebody committed under `app_id` since the snapshot),
-        `CommitConflictError` (a replace lost against another writer: `open` and rebuild),
+        `CommitConflictError` (a replace lost against another writer, or a file to be removed is gone
+        already: `open` and rebuild),
         `StorageError`. Nothing has landed when it raises, except `UnknownCommitError`.
         """
 
@@ -139,6 +181,23 @@ class CommitTable(Protocol):
         self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None
     ) -> pa.RecordBatchReader:
         """Stream rows of the snapshot, at most the partitions of `where`, in no given order."""
+
+    def allow_removing(self) -> None:
+        """Raise `SchemaDriftError` or `ConfigurationError` where single files cannot be removed, and why."""
+
+    def live_files(self, low: int, high: int) -> Sequence[LiveFile]:
+        """Give the files of the snapshot that may hold events in `[low, high)`, microseconds since 1970."""
+
+    def read_file(
+        self, file: LiveFile, columns: Sequence[str], *, window: tuple[int, int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream rows of a file, as they lie in it; strings may come dictionary-encoded.
+
+        `columns` may name `ROW`. With a `window`, parts of the file that hold no event in it may be left
+        out. Rows that others have deleted do not come back.
+
+        Raises `SchemaDriftError` for deletions that we cannot read, `StorageError`.
+        """
 
     def file_count(self, *, where: Mapping[str, str]) -> int:
         """Count the live files of the snapshot in the partitions of `where`."""

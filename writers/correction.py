@@ -1,14 +1,39 @@
 """Corrections: what has to change in a table so that a window of a tag holds what the source holds.
 
-Imports nothing of the engine. Invariant: rows outside the windows, and rows that do not differ, stay as
-they are, to the last bit.
+Imports nothing of the engine. `diff` decides, `correct` reads and stages; the commit is the caller's.
+Invariant: rows outside the windows, and rows that do not differ, stay as they are to the last bit, and a
+file that loses no row is not touched.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-__all__ = ["UNCHANGED", "CorrectionCounts", "Replacement"]
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .commit import ROW, CommitTable, LiveFile, Stage, StagedFile
+from .digest import TRUTH, Hashes, row_hashes
+from .parquet import column_as, held_schema
+from .tables import TableSpec
+from .windows import Int64s, Windows, micros, rows_inside
+
+__all__ = [
+    "UNCHANGED",
+    "Correction",
+    "CorrectionCounts",
+    "Difference",
+    "Events",
+    "Replacement",
+    "Replacements",
+    "correct",
+    "diff",
+]
+
+# Files that lose rows are put together up to so much, so that many small ones become fewer.
+_TOGETHER_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +67,237 @@ class CorrectionCounts:
 
 
 UNCHANGED = CorrectionCounts()
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Keys and hashes of rows: tag (by code), timestamp, sequence, what the truth is."""
+
+    codes: Int64s
+    times: Int64s
+    sequences: Int64s
+    hashes: Hashes
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[Int64s, pa.RecordBatch]]) -> Events:
+        """Take the codes and rows of batches, one after the other."""
+        found = [
+            (codes, micros(batch.column("timestamp")), micros(batch.column("sequence")), row_hashes(batch))
+            for codes, batch in parts
+        ]
+        none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64)
+        return cls(*(np.concatenate(column) for column in zip(none, *found, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Places of stored rows that go, of source rows that come, and which of these have a new key."""
+
+    gone: Int64s
+    come: Int64s
+    new: npt.NDArray[np.bool_]
+
+    @property
+    def counts(self) -> CorrectionCounts:
+        inserted = int(self.new.sum())
+        changed = len(self.come) - inserted
+        return CorrectionCounts(inserted, changed, len(self.gone) - changed)
+
+
+def diff(stored: Events, source: Events) -> Difference:
+    """Compare by key. Of rows of the source with one key the last counts; in the table one of them may stay."""
+    many = len(stored.codes)
+    columns = [
+        np.concatenate(pair)
+        for pair in (
+            (stored.sequences, source.sequences),
+            (stored.times, source.times),
+            (stored.codes, source.codes),
+        )
+    ]
+    order = np.lexsort(columns)  # stable: in each group the rows of the source are the last ones
+    if not len(order):
+        return Difference(order, order, order.astype(np.bool_))
+    ends = np.ones(len(order), np.bool_)
+    ends[:-1] = np.logical_or.reduce([np.diff(column[order]) != 0 for column in columns])
+    group: Int64s = np.cumsum(ends) - ends
+    last = order[ends]  # of each group
+    in_source = last >= many
+    hashes = np.concatenate([stored.hashes, source.hashes])
+    is_stored = order < many
+    alike = np.flatnonzero(is_stored & in_source[group] & (hashes[order] == hashes[last][group]))
+    settled: Int64s
+    settled, first = np.unique(group[alike], return_index=True)
+    goes = is_stored.copy()
+    goes[alike[first]] = False
+    comes = in_source.copy()
+    comes[settled] = False
+    there = np.bincount(group[is_stored], minlength=len(last)) > 0
+    return Difference(np.sort(order[goes]), last[comes] - many, ~there[comes])
+
+
+class Replacements:
+    """What is to be replaced by one commit. Rows are held in memory: whoever fills it keeps the bound."""
+
+    def __init__(self, spec: TableSpec) -> None:
+        self._schema = held_schema(spec, spec.schema.names)
+        self._calls: list[tuple[Windows, pa.RecordBatch]] = []
+        self._reach: dict[str, tuple[int, int]] = {}  # from the first to the last window of each tag
+        self._repeats = False
+
+    def __bool__(self) -> bool:
+        return bool(self._reach)
+
+    @property
+    def tags(self) -> Collection[str]:
+        return self._reach.keys()
+
+    def add(self, replacements: Sequence[Replacement], rows: pa.RecordBatch) -> None:
+        """Raises ValueError for rows that lie in none of the windows."""
+        windows = Windows.of((r.tag_webid, r.low, r.high) for r in replacements)
+        if not windows.inside(windows.codes(rows.column("tag_webid")), micros(rows.column("timestamp"))).all():
+            raise ValueError("a row that replaces others lies in none of the windows that are to be replaced")
+        for r in replacements:
+            low, high = self._reach.get(r.tag_webid, (r.low, r.low))
+            self._repeats = self._repeats or (r.low < high and low < r.high)
+            self._reach[r.tag_webid] = min(low, r.low), max(high, r.high)
+        columns = [column_as(rows.column(f.name), f.type) for f in self._schema]
+        self._calls.append((windows, pa.RecordBatch.from_arrays(columns, schema=self._schema)))
+
+    def windows(self) -> Windows:
+        return Windows.of(
+            (tag, low, high)
+            for windows, _ in self._calls
+            for lows, highs in zip(windows.lows, windows.highs, strict=True)
+            for tag, low, high in zip(windows.tags, lows.tolist(), highs.tolist(), strict=True)
+        )
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Give the rows, as they came. Where a window was replaced twice, the later call counts."""
+        for place, (_, rows) in enumerate(self._calls):
+            current = rows
+            for later, _ in self._calls[place + 1 :] if self._repeats else ():
+                again = later.inside(later.codes(current.column("tag_webid")), micros(current.column("timestamp")))
+                current = current.filter(pa.array(~again))
+            yield current
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a commit adds and removes to correct, and what that means for the tags it concerns."""
+
+    files: tuple[StagedFile, ...] = ()
+    remove: tuple[LiveFile, ...] = ()
+    counts: CorrectionCounts = UNCHANGED
+    inserted: Mapping[str, int] = field(default_factory=dict)  # rows with a new key, of each tag that changed
+
+
+def correct(table: CommitTable, wanted: Replacements) -> Correction:
+    """Compare the snapshot with what is wanted, and stage what differs. Stages nothing where nothing does.
+
+    Raises what reading and staging raise; then nothing stays staged.
+    """
+    windows, batches = wanted.windows(), list(wanted.batches())
+    files, stored, rows = _stored(table, windows)
+    source = Events.of((windows.codes(batch.column("tag_webid")), batch) for batch in batches)
+    found = diff(stored, source)
+    if not found.counts:
+        return Correction()
+    losing = _by_file(rows[0][found.gone], rows[1][found.gone])
+    staging = _Staging(table)
+    try:
+        for number, gone in losing.items():
+            staging.carry_over(files[number], gone)
+        staging.insert(_taken(batches, np.sort(found.come)))
+        staged = staging.close()
+    except BaseException:
+        staging.abort()
+        raise
+    counts = found.counts + CorrectionCounts(files_rewritten=len(losing))
+    new = np.bincount(source.codes[found.come[found.new]], minlength=len(windows.tags))
+    touched = np.unique(np.concatenate([stored.codes[found.gone], source.codes[found.come]])).tolist()
+    inserted = {windows.tags[code]: int(new[code]) for code in touched}
+    return Correction(staged, tuple(files[n] for n in losing), counts, inserted)
+
+
+def _stored(table: CommitTable, windows: Windows) -> tuple[list[LiveFile], Events, tuple[Int64s, Int64s]]:
+    """Read keys and hashes of the rows in the windows; give also of each row its file and its place there."""
+    files: list[LiveFile] = []
+    places: list[tuple[Int64s, Int64s]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+
+    def parts() -> Iterator[tuple[Int64s, pa.RecordBatch]]:
+        for file, batch, codes in rows_inside(table, windows, ["tag_webid", *TRUTH, ROW]):
+            if not files or files[-1] is not file:
+                files.append(file)
+            places.append((np.full(len(codes), len(files) - 1), micros(batch.column(ROW))))
+            yield codes, batch
+
+    events = Events.of(parts())
+    of_file, in_file = (np.concatenate(column) for column in zip(*places, strict=True))
+    return files, events, (of_file, in_file)
+
+
+def _by_file(of_file: Int64s, in_file: Int64s) -> dict[int, Int64s]:
+    """Give the places of rows in their files, rising, file by file."""
+    order = np.lexsort((in_file, of_file))
+    numbers, starts = np.unique(of_file[order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(in_file[order], starts[1:]), strict=True)) if len(numbers) else {}
+
+
+def _taken(batches: Iterable[pa.RecordBatch], places: Int64s) -> Iterator[pa.RecordBatch]:
+    """Give the rows at some places (rising) of a sequence of batches."""
+    first = 0
+    for batch in batches:
+        start, end = np.searchsorted(places, [first, first + batch.num_rows])
+        if start < end:
+            yield batch.take(pa.array(places[start:end] - first))
+        first += batch.num_rows
+
+
+class _Staging:
+    """Writes the files of a correction, some source files to each."""
+
+    def __init__(self, table: CommitTable) -> None:
+        self._table = table
+        self._columns = table.columns
+        self._stage: Stage | None = None
+        self._read_bytes = 0
+        self._done: list[StagedFile] = []
+
+    def carry_over(self, file: LiveFile, gone: Int64s) -> None:
+        """Write what a file holds, but for some of its rows."""
+        if self._read_bytes and self._read_bytes + file.size_bytes > _TOGETHER_BYTES:
+            self._finish()
+        self._read_bytes += file.size_bytes
+        stage = self._begun(whole=True)
+        for batch in self._table.read_file(file, [*self._columns, ROW]):
+            places = micros(batch.column(ROW))
+            rows = batch.drop_columns([ROW])
+            start, end = np.searchsorted(gone, [places[0], places[-1] + 1]) if len(places) else (0, 0)
+            stage.write(rows.filter(pa.array(~np.isin(places, gone[start:end]))) if start < end else rows)
+
+    def insert(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Write rows of the source. They have no values for columns that others have added to the table."""
+        if set(self._columns) - set(self._table.spec.schema.names):
+            self._finish()
+        for batch in batches:
+            self._begun(whole=False).write(batch)
+
+    def close(self) -> tuple[StagedFile, ...]:
+        self._finish()
+        return tuple(self._done)
+
+    def abort(self) -> None:
+        if self._stage is not None:
+            self._stage.abort()
+        self._table.discard(self._done)
+
+    def _begun(self, *, whole: bool) -> Stage:
+        if self._stage is None:
+            self._stage = self._table.stage(whole=whole)
+        return self._stage
+
+    def _finish(self) -> None:
+        if self._stage is not None:
+            self._done += self._stage.close()
+        self._stage, self._read_bytes = None, 0

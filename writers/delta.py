@@ -7,66 +7,51 @@ notes who else committed under which `app_id`, and a later commit under it is re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from config.errors import (
-    CommitConflictError,
     ExtractError,
-    FencedError,
     LostStateError,
     RetryError,
     SchemaDriftError,
     UnknownCommitError,
 )
 
-from .commit import CommitKey, CommitReceipt, LastCommit, Lease, StagedFile
-from .delta_shape import add_later_columns, schema_of, shape_of, shape_wanted
+from .actions import encode
+from .commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
+from .delta_entry import correcting_actions, entry_path, is_checkpoint_due, refuse_entries, refuse_vectors
+from .delta_reading import files_with_vector, read_rows, read_tags
+from .delta_shape import add_later_columns, arrow_schema, schema_of, shape_of, shape_wanted
 from .delta_upkeep import HOOKS, look_after_delta
 from .drift import absent_columns, check_shape
-from .failures import FOREIGN_ERRORS, detail_of, explain, recognise, storage_errors
-from .lease import FileLease, shards_with_lease
+from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
+from .live import from_columns
 from .maintenance import Upkeep, UpkeepReport
 from .outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
 from .parquet import ParquetStage
+from .reading import live_schema, read_live
+from .refusals import conflict, fenced, unknown
 from .storage import Place
-from .tables import PI_WATERMARKS, Names, TableSpec
+from .tables import TableSpec
 
-__all__ = ["DeltaCommitTable", "DeltaLakehouse"]
+__all__ = ["DeltaCommitTable"]
 
 # A handle grows slower with every commit it has seen.
 _REOPEN_AFTER = 100
 _ATTEMPTS = 3
-
-
-class DeltaLakehouse:
-    """Tables at `<root>/<catalog>/<schema>/<table>`."""
-
-    def __init__(self, place: Place, names: Names) -> None:
-        self._place = place
-        self._names = names
-
-    def __repr__(self) -> str:
-        return f"DeltaLakehouse({self._place.uri!r})"
-
-    def table(self, spec: TableSpec) -> DeltaCommitTable:
-        return DeltaCommitTable(self._place.child(*self._names.parts(spec)), spec)
-
-    def lease(self, pipeline: str, shard: str, run_id: str) -> Lease:
-        return FileLease(self._lease_place(), pipeline, shard, run_id)
-
-    def shards_seen(self, pipeline: str) -> tuple[str, ...]:
-        return shards_with_lease(self._lease_place(), pipeline)
-
-    def _lease_place(self) -> Place:
-        return self._place.child(*self._names.parts(PI_WATERMARKS))
+# Each try that is lost is a commit that somebody else has won.
+_RACES = 100
 
 
 class DeltaCommitTable:
@@ -76,6 +61,7 @@ class DeltaCommitTable:
         self._place = place
         self._spec = spec
         self._written = spec  # without the columns that the table is too old to have
+        self._whole = spec  # and with those that others have added to it
         self._table: DeltaTable | None = None
         self._opened_with: dict[str, str] | None = None
         self._rivals: dict[str, Mapping[str, str]] = {}
@@ -106,6 +92,7 @@ class DeltaCommitTable:
                 table = self._load()
         found = shape_of(table)
         self._written = self._spec.without(absent_columns(self._spec, found))
+        self._whole = self._written.widened(arrow_schema(table))
         check_shape(self.uri, shape_wanted(self._written), found)
         self._table, self._rivals, self._commits = table, {}, 0
         return self
@@ -130,8 +117,13 @@ class DeltaCommitTable:
             hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
         )
 
-    def stage(self) -> ParquetStage:
-        return ParquetStage(self._place, self._written)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        self._snapshot()
+        return tuple(self._whole.schema.names)
+
+    def stage(self, *, whole: bool = False) -> ParquetStage:
+        return ParquetStage(self._place, self._whole if whole else self._written)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:
@@ -148,21 +140,25 @@ class DeltaCommitTable:
         *,
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
+        remove: Sequence[LiveFile] = (),
     ) -> CommitReceipt:
-        table = self._snapshot()
+        self._snapshot()
         if key.app_id in self._rivals:
-            raise self._fenced(key, self._rivals[key.app_id])
+            raise fenced(self.uri, key, self._rivals[key.app_id])
         last = self.last_sequence(key.app_id)
         if last is not None and key.sequence < last:
-            raise self._fenced(key, {})
-        if replace_where is not None and table.metadata().configuration.get("delta.appendOnly") == "true":
+            raise fenced(self.uri, key, {})
+        if replace_where is not None and self._configuration().get("delta.appendOnly") == "true":
             raise SchemaDriftError(
                 f"The table at {self.uri} is append-only, and rows have to be replaced.",
                 hint="Unset its property delta.appendOnly.",
             )
         token = uuid4().hex
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: token}
-        version = self._land(key, [_add_action(f) for f in files], labels, replace_where)
+        if remove:
+            version = self._land_correction(key, files, remove, labels)
+        else:
+            version = self._land(key, [_add_action(f) for f in files], labels, replace_where)
         self._commits += 1
         return CommitReceipt(
             key=key,
@@ -176,12 +172,23 @@ class DeltaCommitTable:
         self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None
     ) -> pa.RecordBatchReader:
         names = list(columns or self._spec.schema.names)
-        condition = " AND ".join(f"{_quoted(name)} = {_literal(value)}" for name, value in (where or {}).items())
-        schema = pa.schema([self._spec.schema.field(name).remove_metadata() for name in names])
-        there = self._written.schema.names
-        shown = ", ".join(_quoted(name) if name in there else f"NULL AS {_quoted(name)}" for name in names)
-        sql = f"SELECT {shown} FROM t WHERE {condition or 'true'}"  # noqa: S608  quoted above
-        return self._query(sql, schema)
+        absent = frozenset(self._spec.schema.names) - frozenset(self.columns)
+        return read_rows(self._snapshot(), self.uri, self._spec, names, where=where or {}, absent=absent)
+
+    def allow_removing(self) -> None:
+        refuse_entries(self.uri, self._configuration(), {**os.environ, **(self._options() or {})})
+
+    def live_files(self, low: int, high: int) -> Sequence[LiveFile]:
+        with storage_errors(self.uri):
+            table = self._snapshot()
+            adds = pa.table(table.get_add_actions(flatten=True))
+            return list(from_columns(adds, low, high, with_vector=files_with_vector(table)))
+
+    def read_file(
+        self, file: LiveFile, columns: Sequence[str], *, window: tuple[int, int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        refuse_vectors(self.uri, [file])
+        return read_live(self._place, file, live_schema(self._whole, columns), window=window)
 
     def file_count(self, *, where: Mapping[str, str]) -> int:
         with storage_errors(self.uri):
@@ -191,19 +198,7 @@ class DeltaCommitTable:
         return int(files.num_rows)
 
     def scan_tags(self) -> pa.Table:
-        schema = self._spec.schema
-        return self._query(
-            'SELECT tag_webid, min("timestamp") AS low, max("timestamp") AS high, count(*) AS "rows" '
-            "FROM t GROUP BY tag_webid",
-            pa.schema(
-                [
-                    ("tag_webid", pa.string()),
-                    ("low", schema.field("timestamp").type),
-                    ("high", schema.field("timestamp").type),
-                    ("rows", pa.int64()),
-                ]
-            ),
-        ).read_all()
+        return read_tags(self._snapshot(), self.uri)
 
     def look_after(self, wish: Upkeep) -> UpkeepReport:
         """Compact, cluster and vacuum, as wished; takes a fresh snapshot."""
@@ -212,21 +207,7 @@ class DeltaCommitTable:
             try:
                 return look_after_delta(self._table, self._spec, wish)
             except CommitFailedError as error:
-                raise self._conflict(error) from None
-
-    def _conflict(self, cause: BaseException | None) -> CommitConflictError:
-        detail = f" ({detail_of(cause)})" if cause is not None else ""
-        return CommitConflictError(
-            f"Another writer has changed {self.uri} in the meantime{detail}.",
-            hint="Try again; this is no error when shards work side by side.",
-        )
-
-    def _query(self, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
-        # DataFusion inside delta-rs: it honours deletion vectors, streams, and (unlike the Arrow
-        # dataset of DeltaTable) leaves no threads behind that abort the interpreter at exit.
-        with storage_errors(self.uri):
-            found = pa.RecordBatchReader.from_stream(QueryBuilder().register("t", self._snapshot()).execute(sql))
-        return pa.RecordBatchReader.from_batches(schema, _cast_batches(found, schema, self.uri))
+                raise conflict(self.uri, error) from None
 
     def _create(self) -> None:
         with storage_errors(self.uri):
@@ -253,28 +234,84 @@ class DeltaCommitTable:
     ) -> int:
         """Send the commit until the log says what became of it, and give its version."""
         failure: BaseException | None = None
-        for _ in range(_ATTEMPTS):
+        failures = 0
+        for _ in range(_RACES):
             base = self._snapshot().version()
             failure = self._send(key, actions, labels, replace_where)
             outcome = self._look(base, labels[TOKEN])
             if outcome.version is not None:
                 return outcome.version
             if key.app_id in outcome.rivals:
-                raise self._fenced(key, outcome.rivals[key.app_id])
+                raise fenced(self.uri, key, outcome.rivals[key.app_id])
             if failure is None:
                 break
             known = recognise(failure, self.uri)
             if known is not None and not isinstance(known, RetryError):
                 raise known
-            # A replace is right only for the snapshot it was made from: it is never sent over another one.
             lost = known is None and isinstance(failure, CommitFailedError)
+            if lost and replace_where is None and outcome.removed and not outcome.reshaped:
+                continue  # delta-rs takes us for a reader of what another has removed; we have only rows to add
+            # A replace is right only for the snapshot it was made from: it is never sent over another one.
             if lost or (replace_where is not None and self._moved_past(base)):
-                raise self._conflict(failure)
-        detail = "" if failure is None else f" ({explain(failure, self.uri).message})"
-        raise UnknownCommitError(
-            f"It is unknown whether commit {key.sequence} of {key.app_id} reached {self.uri}{detail}.",
-            hint="Run again: the next run looks into the log first, and continues from there.",
-        )
+                raise conflict(self.uri, failure)
+            failures += 1
+            if failures == _ATTEMPTS:
+                break
+        raise unknown(self.uri, key, failure)
+
+    def _land_correction(
+        self, key: CommitKey, files: Sequence[StagedFile], remove: Sequence[LiveFile], labels: Mapping[str, str]
+    ) -> int:
+        """Put an entry of our own at the end of the log, until the log says what became of it."""
+        self.allow_removing()
+        refuse_vectors(self.uri, remove)
+        gone, failures = {file.path for file in remove}, 0
+        for _ in range(_RACES):
+            base = self._snapshot().version()
+            failure = self._put_entry(base, key, files, remove, labels)
+            outcome = self._look(base, labels[TOKEN])
+            if outcome.version is not None:
+                self._checkpoint_if_due(outcome.version)
+                return outcome.version
+            if key.app_id in outcome.rivals:
+                raise fenced(self.uri, key, outcome.rivals[key.app_id])
+            if outcome.reshaped or outcome.removed & gone:
+                raise conflict(self.uri)
+            if isinstance(failure, FileExistsError) or self._moved_past(base):
+                continue  # another's commit, which does not touch our files, has taken the version
+            known = None if failure is None else recognise(failure, self.uri)
+            if known is not None and not isinstance(known, RetryError):
+                raise known
+            failures += 1
+            if failure is None or failures == _ATTEMPTS:
+                raise unknown(self.uri, key, failure)
+        raise conflict(self.uri)
+
+    def _put_entry(
+        self,
+        base: int,
+        key: CommitKey,
+        files: Sequence[StagedFile],
+        remove: Sequence[LiveFile],
+        labels: Mapping[str, str],
+    ) -> OSError | None:
+        now_ms = time.time_ns() // 1_000_000
+        actions = correcting_actions(key, files, remove, labels, read_version=base, now_ms=now_ms)
+        try:
+            self._place.create_small(entry_path(base + 1), encode(actions))
+        except OSError as error:
+            return error
+        return None
+
+    def _checkpoint_if_due(self, version: int) -> None:
+        """delta-rs sees to checkpoints after its own commits alone. Without one readers only take longer."""
+        if is_checkpoint_due(version, self._configuration()):
+            with contextlib.suppress(*FOREIGN_ERRORS):
+                self._snapshot().create_checkpoint()
+
+    def _configuration(self) -> Mapping[str, str | None]:
+        configuration: Mapping[str, str | None] = self._snapshot().metadata().configuration
+        return configuration
 
     def _send(
         self, key: CommitKey, actions: list[AddAction], labels: dict[str, str], replace_where: Mapping[str, str] | None
@@ -321,18 +358,11 @@ class DeltaCommitTable:
 
     def _entry(self, version: int) -> LogEntry | None:
         """Read one version of the log; None where it has been cleaned up."""
-        content = self._place.read_small(f"_delta_log/{version:020}.json")
+        content = self._place.read_small(entry_path(version))
         return None if content is None else parse_entry(version, content)
 
     def _moved_past(self, base: int) -> bool:
         return bool(self._snapshot().version() > base)
-
-    def _fenced(self, key: CommitKey, winner: Mapping[str, str]) -> FencedError:
-        who = f"Run {winner['run_id']}" if "run_id" in winner else "Another run"
-        return FencedError(
-            f"{who} has committed to {self.uri} as {key.app_id} since this run started.",
-            hint="Let only one run of a pipeline and shard work at a time; nothing of this commit was written.",
-        )
 
     def _snapshot(self) -> DeltaTable:
         if self._table is None:
@@ -361,17 +391,3 @@ def _add_action(file: StagedFile) -> AddAction:
         data_change=True,
         stats=file.stats_json,
     )
-
-
-def _cast_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, uri: str) -> Iterable[pa.RecordBatch]:
-    with storage_errors(uri):
-        for batch in batches:
-            yield batch.cast(schema)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -9,6 +9,7 @@ import contextlib
 import json
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable, Schema
 
 from .delta_upkeep import HOOKS
@@ -16,7 +17,7 @@ from .drift import TableShape, absent_columns
 from .failures import FOREIGN_ERRORS
 from .tables import TableSpec
 
-__all__ = ["add_later_columns", "schema_of", "shape_of", "shape_wanted"]
+__all__ = ["add_later_columns", "arrow_schema", "schema_of", "shape_of", "shape_wanted"]
 
 
 def schema_of(spec: TableSpec) -> Schema:
@@ -35,6 +36,10 @@ def shape_of(table: DeltaTable) -> TableShape:
         features={*(protocol.reader_features or ()), *(protocol.writer_features or ())},
         configuration=metadata.configuration,
     )
+
+
+def arrow_schema(table: DeltaTable) -> pa.Schema:
+    return pa.schema(table.schema().to_arrow())
 
 
 def add_later_columns(table: DeltaTable, spec: TableSpec) -> bool:

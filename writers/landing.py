@@ -17,13 +17,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
+import msgspec
 import pyarrow as pa
 
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
 from .checkpoint import Move, Watermark, decode, encode, merge_stream, moved
 from .commit import CommitKey, CommitReceipt, Lakehouse, Stage, StagedFile
-from .correction import UNCHANGED, CorrectionCounts
+from .correction import Correction, Replacements, correct
+from .landing_batch import LandingBatch, LandingReceipt
+from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
 
 __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
@@ -31,6 +34,8 @@ __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "sett
 # Metadata of a data commit: the staged watermark file, to the last detail.
 WATERMARK_FILE = "watermark_file"
 _MANY_FILES = 64
+# A correction that other writers disturb (compaction, mostly) is computed again on what they left.
+_ATTEMPTS = 4
 
 
 class State(Enum):
@@ -58,18 +63,15 @@ def app_id(pipeline: str, dataset: str, shard: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class LandingReceipt:
-    """Proof that rows and watermarks are in. `data` is None when only watermarks moved; both are None when
-    there was nothing to do.
+class _Prepared:
+    """Everything that one commit of data and watermarks needs, staged."""
 
-    `rows`: appended ones; `partitions`: the values of the partition column that rows went to.
-    """
-
-    rows: int
-    data: CommitReceipt | None
-    watermarks: CommitReceipt | None
-    partitions: frozenset[str] = frozenset()
-    corrections: CorrectionCounts = UNCHANGED
+    key: CommitKey
+    files: tuple[StagedFile, ...]
+    correction: Correction
+    marks: Mapping[str, Watermark]
+    mark_files: tuple[StagedFile, ...]
+    lands_data: bool
 
 
 class Landing:
@@ -137,7 +139,8 @@ class Landing:
         if not self._ready:
             raise RuntimeError("open the landing before a commit, and again after one whose outcome is open")
         self.on_step("before_staging")
-        return LandingBatch(self._data.stage(), self._land)
+        wanted = Replacements(self._data.spec)
+        return LandingBatch(self._data.stage(), wanted, self._land, self._data.allow_removing)
 
     def _refresh(self) -> None:
         """Take fresh snapshots. Watermarks first: if a run is alive, we may then find data ahead of them,
@@ -192,43 +195,108 @@ class Landing:
             raise self._lost(f"the watermarks of commit {data} are gone")
         self._checkpoint.commit(last.key, [file], metadata={"run_id": self._run_id})
 
-    def _land(self, stage: Stage, moves: Sequence[Move]) -> LandingReceipt:
+    def _land(self, stage: Stage, moves: Sequence[Move], wanted: Replacements) -> LandingReceipt:
         """Stage all files, commit the data, commit the watermarks."""
-        after = self._checked(stage, moves)
-        sequence = self._sequence + 1 if stage.rows else self._sequence
-        key = CommitKey(self._app_id, sequence)
-        files = _closed(stage)
-        try:
-            marks = self._staged(after, sequence)
-        except BaseException:
-            self._data.discard(files)
-            raise
-        self.on_step("after_staging")
-        self._ready = False
-        data = self._commit_data(key, files, marks) if files else None
+        after = self._checked(stage, moves, wanted)
+        appended = _closed(stage)
+        landed = self._land_data(appended, after, wanted)
+        if landed is None:
+            return LandingReceipt(0, None, None)
+        prepared, data = landed
         self.on_step("after_data_commit")
-        watermarks = self._commit_watermarks(key, marks, landed=data is not None)
+        watermarks = self._commit_watermarks(prepared.key, prepared.mark_files, landed=data is not None)
         self._ready = True
         self.on_step("after_watermark_commit")
-        self._sequence = sequence
-        self._marks.update(after)
+        self._settle(prepared)
+        partitions = frozenset(v for file in prepared.files for v in file.partition_values.values() if v is not None)
+        return LandingReceipt(stage.rows, data, watermarks, partitions, prepared.correction.counts)
+
+    def _land_data(
+        self, appended: Sequence[StagedFile], after: Mapping[str, Watermark], wanted: Replacements
+    ) -> tuple[_Prepared, CommitReceipt | None] | None:
+        """Commit the data, if there is any; None if there is nothing to do at all."""
+        attempts = 0
+        while True:
+            prepared = self._prepared(appended, after, wanted)
+            if prepared is None:
+                return None
+            self.on_step("after_staging")
+            self._ready = False
+            try:
+                return prepared, self._commit_data(prepared) if prepared.lands_data else None
+            except CommitConflictError:
+                attempts += 1
+                if not prepared.correction.remove or attempts == _ATTEMPTS:
+                    self._data.discard(appended)
+                    raise
+            except UnknownCommitError:
+                raise  # it may have landed: its files must stay
+            except ExtractError:
+                self._data.discard(appended)
+                raise
+            self._look_again(appended)
+
+    def _checked(self, stage: Stage, moves: Sequence[Move], wanted: Replacements) -> dict[str, Watermark]:
+        """Apply the moves. Rows that no move accounts for would be read again and land twice."""
+        try:
+            stage.flush()  # encoded while we count
+            return self._accounted(stage.rows, moves, wanted)
+        except BaseException:
+            stage.abort()
+            raise
+
+    def _accounted(self, rows: int, moves: Sequence[Move], wanted: Replacements) -> dict[str, Watermark]:
+        told = sum(move.rows for move in moves)
+        if told != rows or not (moves or wanted):
+            raise ValueError(f"{rows} rows were written and {told} are accounted for by {len(moves)} moves")
+        after = moved(self._marks, moves)
+        for tag in wanted.tags:
+            if tag not in after and tag not in self._marks:
+                raise ValueError(f"nothing of {tag} is done, so nothing of it can be corrected")
+        # A tag that was only looked at again, or fails as before, has nothing new to say.
+        return {tag: mark for tag, mark in after.items() if mark != self._marks.get(tag)}
+
+    def _look_again(self, appended: Sequence[StagedFile]) -> None:
+        """Take a fresh snapshot for a correction whose files another writer has replaced. It does not tell
+        who committed since the old one, but the number says whether it was one of us.
+        """
+        try:
+            self._data.open()
+            last = self._data.last_sequence(self._app_id) or 0
+        except BaseException:
+            self._data.discard(appended)
+            raise
+        if last != self._sequence:
+            self._data.discard(appended)
+            raise fenced(self._data.uri, CommitKey(self._app_id, last), {})
+
+    def _prepared(
+        self, appended: Sequence[StagedFile], after: Mapping[str, Watermark], wanted: Replacements
+    ) -> _Prepared | None:
+        """Compute corrections on the snapshot, and stage them and the watermarks; None if there is nothing to do."""
+        correction = Correction()
+        if wanted:
+            self.on_step("before_correction")
+        try:
+            if wanted:
+                correction = correct(self._data, wanted)
+            files = (*appended, *correction.files)
+            lands_data = bool(files or correction.remove)
+            if not (lands_data or after):
+                return None
+            marks = _with_inserted(after, self._marks, correction.inserted)
+            key = CommitKey(self._app_id, self._sequence + lands_data)
+            return _Prepared(key, files, correction, marks, self._staged(marks, key.sequence), lands_data)
+        except BaseException:
+            self._data.discard([*appended, *correction.files])
+            raise
+
+    def _settle(self, landed: _Prepared) -> None:
+        self._sequence = landed.key.sequence
+        self._marks.update(landed.marks)
         self._commits += 1
         if self._commits % _MANY_FILES == 0:
             self._compact(self._merged())
-        partitions = frozenset(v for file in files for v in file.partition_values.values() if v is not None)
-        return LandingReceipt(stage.rows, data, watermarks, partitions)
-
-    def _checked(self, stage: Stage, moves: Sequence[Move]) -> dict[str, Watermark]:
-        """Apply the moves. Rows that no move accounts for would be read again and land twice."""
-        told = sum(move.rows for move in moves)
-        if not moves or told != stage.rows:
-            stage.abort()
-            raise ValueError(f"{stage.rows} rows were written and {told} are accounted for by {len(moves)} moves")
-        try:
-            return moved(self._marks, moves)
-        except ValueError:
-            stage.abort()
-            raise
 
     def _staged(self, marks: Mapping[str, Watermark], sequence: int) -> tuple[StagedFile, ...]:
         stage = self._checkpoint.stage()
@@ -243,16 +311,17 @@ class Landing:
         )
         return _closed(stage)
 
-    def _commit_data(self, key: CommitKey, files: Sequence[StagedFile], marks: Sequence[StagedFile]) -> CommitReceipt:
-        [mark] = marks
+    def _commit_data(self, prepared: _Prepared) -> CommitReceipt:
+        """Commit; if nothing has landed, what was prepared is removed again (but not the appended rows)."""
+        [mark] = prepared.mark_files
         metadata = {"run_id": self._run_id, WATERMARK_FILE: json.dumps(asdict(mark))}
         try:
-            return self._data.commit(key, files, metadata=metadata)
+            return self._data.commit(prepared.key, prepared.files, metadata=metadata, remove=prepared.correction.remove)
         except UnknownCommitError:
-            raise  # it may have landed: its files must stay
+            raise
         except ExtractError as error:
-            self._data.discard(files)
-            self._checkpoint.discard(marks)
+            self._data.discard(prepared.correction.files)
+            self._checkpoint.discard(prepared.mark_files)
             self._ready = not isinstance(error, FencedError)
             raise
 
@@ -295,35 +364,15 @@ class Landing:
         )
 
 
-class LandingBatch:
-    """The rows of one commit, and then its moves."""
-
-    def __init__(self, stage: Stage, land: Callable[[Stage, Sequence[Move]], LandingReceipt]) -> None:
-        self._stage = stage
-        self._land = land
-        self._begun = False
-
-    @property
-    def rows(self) -> int:
-        return self._stage.rows
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        """Stage rows of the data table's schema. Raises `StorageError`; then `abort`."""
-        self._stage.write(rows)
-
-    def commit(self, moves: Sequence[Move]) -> LandingReceipt:
-        """Land the rows together with the moves; their `rows` must add up to ours.
-
-        Raises `FencedError`, `StorageError`, `CommitConflictError` (nothing has landed, staged files are
-        gone), `UnknownCommitError` or, once the data is in, any of them again: `Landing.open` finishes it.
-        """
-        self._begun = True
-        return self._land(self._stage, moves)
-
-    def abort(self) -> None:
-        """Remove what was staged. After a `commit`, even one that failed, it does nothing: the files may be in the log."""
-        if not self._begun:
-            self._stage.abort()
+def _with_inserted(
+    after: Mapping[str, Watermark], before: Mapping[str, Watermark], inserted: Mapping[str, int]
+) -> dict[str, Watermark]:
+    """Count inserted rows; a tag that is corrected and does not move says again where it stands."""
+    marks = dict(after)
+    for tag, rows in inserted.items():
+        mark = marks.get(tag) or before[tag]
+        marks[tag] = msgspec.structs.replace(mark, rows_total=mark.rows_total + rows)
+    return marks
 
 
 def _closed(stage: Stage) -> tuple[StagedFile, ...]:

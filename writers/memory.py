@@ -7,7 +7,7 @@ taken from one `MemoryLakehouse` share its tables, as runs share a bucket.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 from uuid import uuid4
@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from config.errors import CommitConflictError, FencedError
 
-from .commit import CommitKey, CommitReceipt, LastCommit, StagedFile
+from .commit import ROW, CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
+from .live import may_hold
 from .outcome import APP_ID, SEQUENCE, TOKEN
 from .parquet import split_by_partition
 from .tables import TableSpec
@@ -32,7 +33,7 @@ class _Entry:
     key: CommitKey | None
     metadata: Mapping[str, str]
     added: tuple[StagedFile, ...] = ()
-    removed: tuple[StagedFile, ...] = ()
+    removed: tuple[str, ...] = ()  # paths
 
 
 @dataclass(slots=True)
@@ -127,6 +128,9 @@ class MemoryStage:
             self._files.append(StagedFile(path, rows.nbytes, rows.num_rows, values, "{}", 0))
         self._rows += batch.num_rows
 
+    def flush(self) -> None:
+        pass
+
     def close(self) -> tuple[StagedFile, ...]:
         return tuple(self._files)
 
@@ -174,7 +178,11 @@ class MemoryCommitTable:
                 return LastCommit(entry.key, version, entry.metadata)
         return None
 
-    def stage(self) -> MemoryStage:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._spec.schema.names)
+
+    def stage(self, *, whole: bool = False) -> MemoryStage:  # noqa: ARG002  nobody else adds columns here
         return MemoryStage(self._store, self._spec)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
@@ -191,6 +199,7 @@ class MemoryCommitTable:
         *,
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
+        remove: Sequence[LiveFile] = (),
     ) -> CommitReceipt:
         with self._store.lock:
             newer = self._store.log[self._snapshot + 1 :]
@@ -199,8 +208,9 @@ class MemoryCommitTable:
             if key.app_id in self._rivals or (last is not None and key.sequence < last):
                 winner = self._rivals.get(key.app_id, {}).get("run_id", "unknown")
                 raise FencedError(f"Run {winner} has committed to {self.uri} as {key.app_id} since this run started.")
-            removed = () if replace_where is None else self._live(replace_where)
-            if {file.path for file in removed} & {file.path for entry in newer for file in entry.removed}:
+            replaced = () if replace_where is None else self._live(replace_where)
+            removed = (*(file.path for file in replaced), *(file.path for file in remove))
+            if set(removed) & {path for entry in newer for path in entry.removed}:
                 raise CommitConflictError(f"Another writer has changed {self.uri} in the meantime.")
             labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: uuid4().hex}
             self._store.log.append(_Entry(key, labels, tuple(files), removed))
@@ -216,6 +226,23 @@ class MemoryCommitTable:
         schema = pa.schema([self._spec.schema.field(name).remove_metadata() for name in names])
         batches = [self._store.contents[f.path].select(names).cast(schema) for f in self._live(where or {})]
         return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def allow_removing(self) -> None:
+        """Files can always be removed here."""
+
+    def live_files(self, low: int, high: int) -> Sequence[LiveFile]:
+        files = (_live_file(file, self._store.contents[file.path]) for file in self._live({}))
+        return [file for file in files if may_hold(file, low, high)]
+
+    def read_file(
+        self,
+        file: LiveFile,
+        columns: Sequence[str],
+        *,
+        window: tuple[int, int] | None = None,  # noqa: ARG002  it is all one part
+    ) -> Iterator[pa.RecordBatch]:
+        rows = self._store.contents[file.path].append_column(ROW, pa.array(range(file.rows or 0), pa.int64()))
+        yield rows.select(list(columns))
 
     def file_count(self, *, where: Mapping[str, str]) -> int:
         return len(self._live(where))
@@ -235,7 +262,22 @@ class MemoryCommitTable:
     def _live(self, where: Mapping[str, str]) -> tuple[StagedFile, ...]:
         live: dict[str, StagedFile] = {}
         for entry in self._store.log[: self._snapshot + 1]:
-            for file in entry.removed:
-                live.pop(file.path, None)
+            for path in entry.removed:
+                live.pop(path, None)
             live.update({file.path: file for file in entry.added})
         return tuple(f for f in live.values() if where.items() <= f.partition_values.items())
+
+
+def _live_file(file: StagedFile, rows: pa.RecordBatch) -> LiveFile:
+    tags = pc.min_max(rows["tag_webid"]) if "tag_webid" in rows.schema.names else {}
+    times = pc.min_max(rows["timestamp"].cast(pa.int64())) if "timestamp" in rows.schema.names else {}
+    return LiveFile(
+        path=file.path,
+        size_bytes=file.size_bytes,
+        partition_values=file.partition_values,
+        rows=file.rows,
+        low=times["min"].as_py() if times else None,
+        high=times["max"].as_py() if times else None,
+        low_tag=tags["min"].as_py() if tags else None,
+        high_tag=tags["max"].as_py() if tags else None,
+    )

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 __all__ = ["APP_ID", "SEQUENCE", "TOKEN", "LogEntry", "Outcome", "judge", "labelled", "parse_entry"]
 
+_READ = (b'"txn"', b'"commitInfo"', b'"remove"', b'"metaData"', b'"protocol"')
+
 # Our entries in the commit's metadata, beside what delta-rs writes there itself.
 _PREFIX = "osipi."
 APP_ID = "app_id"
@@ -27,14 +29,20 @@ class LogEntry:
     version: int
     sequences: Mapping[str, int]  # app_id -> sequence
     metadata: Mapping[str, str]
+    removed: frozenset[str] = frozenset()  # paths of files, as the log spells them
+    reshaped: bool = False  # whether it says anew what the table is: schema, properties, protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`version`: where our commit landed, if it did. `rivals`: app_id to metadata of its newest foreign commit."""
+    """`version`: where our commit landed, if it did. `rivals`: app_id to metadata of its newest foreign commit.
+    `removed`, `reshaped`: what foreign commits have done to the table.
+    """
 
     version: int | None
     rivals: Mapping[str, Mapping[str, str]]
+    removed: frozenset[str] = frozenset()
+    reshaped: bool = False
 
 
 def labelled(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -45,26 +53,35 @@ def parse_entry(version: int, content: bytes) -> LogEntry:
     """Read a commit file of a Delta log: one action a line."""
     sequences: dict[str, int] = {}
     metadata: dict[str, str] = {}
+    removed: list[str] = []
+    reshaped = False
     for line in content.splitlines():
-        # Of the many lines only two kinds matter; the others (files, perhaps thousands) stay unread.
-        if b'"txn"' not in line and b'"commitInfo"' not in line:
+        # Of the many lines few kinds matter; the others (new files, perhaps thousands) stay unread.
+        if not any(kind in line for kind in _READ):
             continue
         action = json.loads(line)
+        if "remove" in action:
+            removed.append(action["remove"]["path"])
+        reshaped = reshaped or "metaData" in action or "protocol" in action
         if "txn" in action:
             sequences[action["txn"]["appId"]] = int(action["txn"]["version"])
         info = action.get("commitInfo", {})
         metadata.update({k.removeprefix(_PREFIX): str(v) for k, v in info.items() if k.startswith(_PREFIX)})
-    return LogEntry(version, sequences, metadata)
+    return LogEntry(version, sequences, metadata, frozenset(removed), reshaped)
 
 
 def judge(entries: Iterable[LogEntry], token: str) -> Outcome:
     """Judge by the entries that our snapshot did not know, newest first."""
     version: int | None = None
     rivals: dict[str, Mapping[str, str]] = {}
+    removed: frozenset[str] = frozenset()
+    reshaped = False
     for entry in entries:
         if entry.metadata.get(TOKEN) == token:
             version = entry.version
-        else:
-            for app_id in entry.sequences:
-                rivals.setdefault(app_id, entry.metadata)
-    return Outcome(version, rivals)
+            continue
+        removed |= entry.removed
+        reshaped = reshaped or entry.reshaped
+        for app_id in entry.sequences:
+            rivals.setdefault(app_id, entry.metadata)
+    return Outcome(version, rivals, removed, reshaped)

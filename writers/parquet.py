@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,7 @@ from .statistics import file_statistics
 from .storage import Place
 from .tables import TableSpec
 
-__all__ = ["ParquetStage", "split_by_partition"]
+__all__ = ["ParquetStage", "column_as", "held_schema", "split_by_partition"]
 
 _ROW_GROUP_ROWS = 1 << 19
 _PART_BYTES = 48 << 20  # a partition with so much waiting is written out
@@ -49,7 +49,7 @@ class ParquetStage:
     ) -> None:
         self._place = place
         self._spec = spec
-        self._schema = _file_schema(spec)
+        self._schema = held_schema(spec, [name for name in spec.schema.names if name not in spec.partition_by])
         self._open_files = open_files
         self._stage_bytes = stage_bytes
         self._waiting: dict[str | None, _Waiting] = {}
@@ -74,6 +74,10 @@ class ParquetStage:
         while sum(w.size_bytes for w in self._waiting.values()) > self._stage_bytes:
             self._flush(max(self._waiting, key=lambda value: self._waiting[value].size_bytes))
         self._rows += batch.num_rows
+
+    def flush(self) -> None:
+        for value in list(self._waiting):
+            self._flush(value)
 
     def close(self) -> tuple[StagedFile, ...]:
         for value in list({**self._waiting, **self._files}):
@@ -252,20 +256,21 @@ def _folder(partition_by: Sequence[str], value: str | None) -> str:
     return "".join(f"{name}={shown}/" for name in partition_by)
 
 
-def _file_schema(spec: TableSpec) -> pa.Schema:
-    """Columns as they are held before writing: no partition columns, and dictionaries where they pay."""
+def held_schema(spec: TableSpec, names: Iterable[str]) -> pa.Schema:
+    """Columns as they are held before writing and after reading: with dictionaries where they pay."""
+    fields = [spec.schema.field(name) for name in names]
     return pa.schema(
         pa.field(f.name, _DICTIONARY if f.name in spec.dictionary_columns else f.type, nullable=f.nullable)
-        for f in spec.schema
-        if f.name not in spec.partition_by
+        for f in fields
     )
 
 
 def _for_file(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([_column(rows.column(f.name), f.type) for f in schema], schema=schema)
+    return pa.RecordBatch.from_arrays([column_as(rows.column(f.name), f.type) for f in schema], schema=schema)
 
 
-def _column(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def column_as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Give a column the type it is held in."""
     if column.type == kind:
         return column
     if pa.types.is_dictionary(column.type):

@@ -18,6 +18,7 @@ from deltalake.fs import DeltaStorageHandler
 
 from config.errors import ConfigurationError, ExtractError
 
+from .create import create_object
 from .failures import FOREIGN_ERRORS, shown
 
 __all__ = ["Place"]
@@ -94,6 +95,13 @@ class Place:
         draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
         draft.write_bytes(content)
         draft.replace(target)
+
+    def create_small(self, path: str, content: bytes) -> None:
+        """Put a small file in one step where there is none, as delta-rs does it.
+
+        Raises `FileExistsError` where there is one, `OSError` for whatever else the storage says.
+        """
+        create_object(self.uri, self.options(), path, content)
 
     def read_small(self, path: str) -> bytes | None:
         """Read a small file; None where there is none."""

@@ -6,7 +6,7 @@ Invariant: what is written here is what the SQL of a user meets. Timestamps are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -40,6 +40,11 @@ class TableSpec:
     dictionary_columns: tuple[str, ...] = field(default=())
     # Columns that tables of earlier versions do not have. Added where that is possible, else done without.
     later_columns: tuple[str, ...] = ()
+
+    def widened(self, fields: Iterable[pa.Field]) -> TableSpec:
+        """The same table with the columns that others have added to it."""
+        more = [f for f in fields if f.name not in self.schema.names]
+        return replace(self, schema=pa.schema([*self.schema, *more])) if more else self
 
     def without(self, names: Collection[str]) -> TableSpec:
         """The same table without some of its columns."""

@@ -108,7 +108,8 @@ def outlook(
     # Whether batches work a run finds out with one request; until then they are taken to.
     probes = wanted in {"auto", Mode.BATCH.value}
     mode = Mode.BATCH if wanted == "auto" else Mode(wanted)
-    work = plan_of(config, inventory, marks)
+    # That the table holds what the source shows is taken for granted.
+    work = plan_of(config, inventory.tags, marks, {}, now=inventory.server_now)
     to_read, start = work.tags_unfinished, work.earliest
     measured = sum(1 for tag in inventory.tags if _is_measured(marks.get(tag.web_id)))
     walked = forecast(work, lambda chunk: split(chunk, mode))

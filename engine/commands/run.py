@@ -22,6 +22,7 @@ _DATASETS = frozenset({"recorded", "tags"})
         "python -m engine run",
         "python -m engine run -c plant.yaml --start now-7d --json",
         "python -m engine run -c plant.yaml --shard 0/4",
+        "python -m engine run -c plant.yaml --follow",
     )
 )
 @configured
@@ -33,7 +34,7 @@ _DATASETS = frozenset({"recorded", "tags"})
 @click.option("--datasets", metavar="NAMES", help="What to read: recorded,tags.")
 @click.option("--shard", metavar="I/N", help="Take the share I (from 0) of N of all tags, for example 0/4.")
 @click.option("--run-id", metavar="ID", help="Name of the run in logs, commits and metrics. Without it: a new one.")
-@click.option("--follow", is_flag=True, help="Not in this version: schedule runs instead.")
+@click.option("--follow", is_flag=True, help="Read on, in cycles, until told to stop (SIGTERM, Ctrl-C).")
 @as_json
 def run(
     *,
@@ -52,6 +53,10 @@ def run(
 
     Continues where the last run of the pipeline ended. What was read is committed, with its
     watermarks, exactly once; Ctrl-C commits what is complete and ends.
+
+    With --follow the run goes on, and reads each class of tags in its own interval
+    (extraction.classes, extraction.interval). When told to stop it ends with 0, or with 1 if
+    tags fail or the source is down.
     """
     from ..job import run_job
     from ..plan.shards import Shard
@@ -59,11 +64,13 @@ def run(
     from .summary import print_summary
     from .terminal import errors, print_json, results, tell_error
 
-    _refuse_what_is_to_come(datasets, follow=follow)
+    _refuse_what_is_to_come(datasets)
     console = errors()
     found = loaded(path, (*overrides, *_as_overrides(mode=mode, start_date=start, end_date=end)), console)
     part = Shard.parse(shard) if shard else Shard()
-    report = run_job(found.config, shard=part, run_id=run_id or None, console=console, warnings=found.warnings)
+    report = run_job(
+        found.config, shard=part, run_id=run_id or None, console=console, warnings=found.warnings, follow=follow
+    )
     if json_wanted:
         print_json(report.as_dict())
     else:
@@ -77,14 +84,9 @@ def _as_overrides(**given: str | None) -> tuple[str, ...]:
     return tuple(f"extraction.{key}={value}" for key, value in given.items() if value is not None)
 
 
-def _refuse_what_is_to_come(datasets: str | None, *, follow: bool) -> None:
+def _refuse_what_is_to_come(datasets: str | None) -> None:
     from config.errors import ConfigurationError
 
-    if follow:
-        raise ConfigurationError(
-            "--follow is not supported in this version",
-            hint="Schedule a run every few minutes: each reads only what is new.",
-        )
     names = {name.strip() for name in datasets.split(",")} if datasets is not None else _DATASETS
     if names != _DATASETS:
         raise ConfigurationError(

@@ -10,9 +10,12 @@ import click
 from .options import as_json, configured, examples
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from config import Config
 
     from ..model import Micros
+    from .gaps import Gaps
     from .standing import LastRun, Standing
 
 __all__ = ["Status", "status"]
@@ -41,31 +44,54 @@ class Status:
 @click.command(
     epilog=examples(
         "python -m engine status -c plant.yaml",
+        "python -m engine status -c plant.yaml --gaps",
         "python -m engine status -c plant.yaml --json",
     )
 )
 @configured
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Most tags in trouble to list."
+    "--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Most tags in trouble, or gaps, to list."
 )
+@click.option("--gaps", is_flag=True, help="Show instead which windows of which tags are not done, and why.")
 @as_json
-def status(path: str | None, overrides: tuple[str, ...], limit: int, json_wanted: bool) -> int:
+def status(*, path: str | None, overrides: tuple[str, ...], limit: int, gaps: bool, json_wanted: bool) -> int:
     """Show how far a pipeline is, and how fresh.
 
-    Watermarks, freshness, tags in trouble, the last runs, and who is at work. Reads the tables alone:
-    the PI Web API is not asked. Freshness is measured against the clock of this machine.
+    Watermarks, freshness, tags in trouble, the last runs, and who is at work. With --gaps, the windows
+    that are not done: never read, newer than what is read, older than it, or failed. Reads the tables
+    alone: the PI Web API is not asked. Freshness is measured against the clock of this machine.
     """
     from ..clock import wall_micros
+    from .gaps import as_dict
     from .options import loaded
-    from .status_view import print_status
     from .terminal import print_json, results
 
-    found = look(loaded(path, overrides).config, wall_micros())
+    config = loaded(path, overrides).config
+    found = look(config, wall_micros())
+    missing = _gaps(config, found.now) if gaps else None
     if json_wanted:
-        print_json(_as_dict(found))
+        print_json(_as_dict(found) | ({} if missing is None else {"gaps": as_dict(missing)}))
     else:
-        print_status(results(), found, limit)
+        _print(results(), found, missing, limit)
     return 0
+
+
+def _print(console: Console, found: Status, missing: Gaps | None, limit: int) -> None:
+    from .gaps_view import print_gaps
+    from .status_view import print_headline, print_status
+
+    if missing is None:
+        print_status(console, found, limit)
+    else:
+        print_headline(console, found)
+        print_gaps(console, missing, limit)
+
+
+def _gaps(config: Config, now: Micros) -> Gaps:
+    from ..wiring import watermarks_of
+    from .gaps import find_gaps, known_tags
+
+    return find_gaps(config, watermarks_of(config), known_tags(config), now)
 
 
 def look(config: Config, now: Micros) -> Status:

@@ -15,7 +15,7 @@ from .standing import LastRun, Standing
 from .status import Status
 from .terminal import ago, count, lasting, marks, plain, reason, stamp
 
-__all__ = ["headline", "print_status"]
+__all__ = ["headline", "print_headline", "print_status"]
 
 _BAR = 40
 # A pipeline whose present is a day old is not at work, however seldom it is meant to be.
@@ -25,9 +25,7 @@ _STALE_SECS = 86_400
 def print_status(console: Console, found: Status, limit: int) -> None:
     """Print the whole of it; of tags in trouble at most `limit`."""
     state = found.standing
-    well, text = headline(found)
-    mark = marks(console)[0 if well else 1]
-    console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold yellow"), (text, "bold")), soft_wrap=True)
+    print_headline(console, found)
     if state.tags:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
@@ -40,6 +38,12 @@ def print_status(console: Console, found: Status, limit: int) -> None:
     _print_tags(console, "In trouble", state.troubled, found, limit)
     _print_tags(console, "More than 1 h behind the freshest tag", state.behind, found, limit)
     _print_runs(console, found)
+
+
+def print_headline(console: Console, found: Status) -> None:
+    well, text = headline(found)
+    mark = marks(console)[0 if well else 1]
+    console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold yellow"), (text, "bold")), soft_wrap=True)
 
 
 def headline(found: Status) -> tuple[bool, str]:

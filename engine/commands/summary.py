@@ -17,6 +17,7 @@ from rich.text import Text
 from config import Config
 
 from ..telemetry.report import RunReport
+from ..telemetry.report_text import corrected
 from .terminal import count, lasting, plain, program, python, reason, size
 
 __all__ = ["print_summary", "query"]
@@ -51,6 +52,8 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
     secs = report.duration_seconds
     speed = f" ({count(report.records_written / secs)} per second)" if secs > 0 and report.records_written else ""
     yield "events", f"{count(report.records_written)} written in {lasting(secs)}{speed}"
+    if report.corrections:
+        yield "corrected", corrected(report.corrections)
     trouble = f", {count(report.retries)} repeated" if report.retries else ""
     trouble += f", {count(report.throttled)} throttled" if report.throttled else ""
     yield "requests", f"{count(report.requests)}{trouble}; {size(report.bytes_fetched)} received"

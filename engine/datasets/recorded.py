@@ -29,6 +29,7 @@ from ..piweb.http import Request
 from ..piweb.problems import error_for, is_batch_unsupported
 from ..piweb.wire import Shape
 from ..plan.planner import Chunk
+from .digesting import with_digests
 
 __all__ = ["Mode", "RecordedSource", "Timed", "choose_mode", "split"]
 
@@ -149,12 +150,15 @@ class RecordedSource:
         if error is not None:
             raise error
         fetched = monotonic()
-        decoding = partial(self._decoder, response.body, asks, shape, ingested_at=self._now())
+        decoding = partial(self._decode, response.body, asks, shape)
         if len(response.body) <= INLINE_BYTES:
             answer = decoding()
         else:
             answer = await asyncio.get_running_loop().run_in_executor(self._executor, decoding)
         return Timed(answer, fetched - began, monotonic() - fetched)
+
+    def _decode(self, body: bytes, asks: Sequence[Ask], shape: Shape) -> Answer:
+        return with_digests(self._decoder(body, asks, shape, ingested_at=self._now()))
 
     def _request(self, asks: Sequence[Ask]) -> tuple[Request, Shape]:
         if len(asks) == 1:

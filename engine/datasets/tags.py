@@ -26,7 +26,7 @@ from ..piweb.webid import TagText, kind_of, parse_tag, tag_path
 from ..piweb.wire import DataServer
 from ..plan.shards import Shard
 
-__all__ = ["Inventory", "find_tags"]
+__all__ = ["Inventory", "ask_time", "find_tags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,12 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
         complete="*" in extraction.tag_name_filter,
         server_now=_now(server, response),
     )
+
+
+async def ask_time(client: PIClient, extraction: Extraction) -> Micros:
+    """The source's clock, by the smallest question that tells it. Raises what `find_tags` does."""
+    response = await _ask(client, requests.data_servers(), "asking for the time")
+    return _now(_choose(points.data_servers(response.body), extraction), response)
 
 
 async def _ask(client: PIClient, request: Request, what: str) -> Response:

@@ -11,14 +11,15 @@ import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import pyarrow as pa
 
-from writers import Landing, LandingBatch, Move
+from writers import Landing, LandingBatch, Move, Replacement
 
 from ..clock import monotonic
-from ..plan.planner import Advance, Failure
+from ..plan.settled import Advance, Failure, Swap
 from ..telemetry.events import Committed, Emit
 from .channel import Channel
 
@@ -34,6 +35,13 @@ class Delivery:
     rows: pa.RecordBatch
     advances: tuple[Advance, ...]
     failures: tuple[Failure, ...] = ()
+    swaps: tuple[Swap, ...] = ()
+    replacing: pa.RecordBatch | None = None  # the rows of the swaps
+
+    @property
+    def empty(self) -> bool:
+        """An answer that only said to ask differently: there is nothing to commit."""
+        return not (self.rows.num_rows or self.advances or self.failures or self.swaps)
 
 
 @dataclass(slots=True)
@@ -52,25 +60,36 @@ def join(moves: dict[str, Move], advances: Iterable[Advance], failures: Iterable
     for a in advances:
         web_id = a.tag.web_id
         before = moves.get(web_id)
-        if before is None or before.low == before.high:
-            said = (before.status, before.last_error) if before else ()  # one of its gaps failed, this one did not
-            moves[web_id] = Move(web_id, a.low, a.high, a.last_event, a.rows, *said)
+        if before is None:
+            moves[web_id] = Move(web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest)
             continue
-        events = [e for e in (before.last_event, a.last_event) if e is not None]
+        empty = before.low == before.high
+        # As with watermarks: who reaches highest knows the last event.
+        knows = a.last_event is not None and (
+            before.last_event is None or a.high >= before.high or a.last_event >= before.last_event
+        )
         moves[web_id] = Move(
             web_id,
-            min(before.low, a.low),
-            max(before.high, a.high),
-            max(events) if events else None,
+            a.low if empty else min(before.low, a.low),
+            a.high if empty else max(before.high, a.high),
+            a.last_event if knows else before.last_event,
             before.rows + a.rows,
             before.status,
             before.last_error,
+            a.last_digest if knows else before.last_event_digest,
         )
     for f in failures:
         web_id = f.tag.web_id
         before = moves.get(web_id) or Move(web_id, f.high, f.high)
         moves[web_id] = Move(
-            web_id, before.low, before.high, before.last_event, before.rows, "failed", str(f.error)[:500]
+            web_id,
+            before.low,
+            before.high,
+            before.last_event,
+            before.rows,
+            "failed",
+            str(f.error)[:500],
+            before.last_event_digest,
         )
 
 
@@ -127,17 +146,21 @@ class Committer:
         return max(0.0, self._pending.since + self._commit_secs - monotonic())
 
     async def _stage(self, delivery: Delivery) -> None:
-        if not (delivery.rows.num_rows or delivery.advances or delivery.failures):
-            return  # an answer that only said to ask differently: there is nothing to commit
+        if delivery.empty:
+            return
         if self._pending is None:
             self._pending = _Pending(await self._thread(self._landing.begin), monotonic())
         pending = self._pending
         join(pending.moves, delivery.advances, delivery.failures)
+        began = monotonic()
         if delivery.rows.num_rows:
-            began = monotonic()
-            await self._thread(lambda: pending.batch.write(delivery.rows))
-            pending.stage_secs += monotonic() - began
+            await self._thread(partial(pending.batch.write, delivery.rows))
             pending.rows += delivery.rows.num_rows
+        if delivery.swaps and delivery.replacing is not None:
+            swaps = [Replacement(swap.tag.web_id, swap.start, swap.end) for swap in delivery.swaps]
+            await self._thread(partial(pending.batch.replace, swaps, delivery.replacing))
+            pending.rows += delivery.replacing.num_rows
+        pending.stage_secs += monotonic() - began
         if pending.rows >= self._commit_rows or self._remaining() == 0.0:
             await self._commit()
 
@@ -155,6 +178,8 @@ class Committer:
         except asyncio.CancelledError:
             await asyncio.wait([landing])
             raise
+        if receipt.watermarks is None:
+            return  # what was looked at again had not changed
         data = receipt.data
         self._emit(
             Committed(
@@ -165,6 +190,7 @@ class Committer:
                 stage_secs=pending.stage_secs,
                 commit_secs=monotonic() - began,
                 partitions=receipt.partitions,
+                corrections=receipt.corrections,
             )
         )
 

@@ -16,11 +16,13 @@ import pyarrow as pa
 from config.errors import ExtractError, RetryError, UnavailableError
 
 from ..model import Answer, Ask
-from ..plan.planner import Chunk, Failure, Plan
+from ..plan.planner import Chunk, Plan
+from ..plan.settled import Failure
 from ..telemetry.events import Answered, Emit, RequestFailed, Stopping, TagFailed
 from .channel import Channel, Room
 from .committer import Committer, Delivery
 from .feed import Feed
+from .parting import part
 from .stop import Stop
 
 __all__ = ["Pipeline", "Source"]
@@ -106,31 +108,31 @@ class Pipeline:
     async def _fetch(self) -> None:
         while (chunk := await self._feed.next()) is not None:
             try:
-                for part in self._source.split(chunk):
-                    await self._read(part)
+                for portion in self._source.split(chunk):
+                    await self._read(portion)
                     if self._plan.stopped or self._stop.asked:
                         break
             finally:
                 self._feed.give_back(chunk)
 
-    async def _read(self, part: Chunk) -> None:
-        room = await self._channel.reserve(self._source.expected_bytes(part.asks))
+    async def _read(self, chunk: Chunk) -> None:
+        room = await self._channel.reserve(self._source.expected_bytes(chunk.asks))
         try:
-            reply = await self._source.read(part.asks)
+            reply = await self._source.read(chunk.asks)
         except ExtractError as error:
             room.free()
-            self._fault(part, error)
+            self._fault(chunk, error)
             return
         except BaseException:
             room.free()
             raise
         self._silent_in_a_row = self._broken_in_a_row = 0
         answer = reply.answer
-        settled = self._plan.settle(part, answer.outcomes)
-        rows = _kept(answer, settled.keep)
+        settled = self._plan.settle(chunk, answer.outcomes)
+        rows, replacing = part(answer, settled.keep)
         self._emit(
             Answered(
-                tags=len(part.asks),
+                tags=len(chunk.asks),
                 rows=rows.num_rows,
                 body_bytes=answer.body_bytes,
                 fetch_secs=reply.fetch_secs,
@@ -139,14 +141,14 @@ class Pipeline:
             )
         )
         self._report(settled.failures)
-        room.resize(min(room.size_bytes, rows.nbytes))
-        self._channel.put(Delivery(rows, settled.advances, settled.failures), room)
+        room.resize(min(room.size_bytes, rows.nbytes + replacing.nbytes))
+        self._channel.put(Delivery(rows, settled.advances, settled.failures, settled.swaps, replacing), room)
 
-    def _fault(self, part: Chunk, error: ExtractError) -> None:
+    def _fault(self, chunk: Chunk, error: ExtractError) -> None:
         """A whole request failed. When that goes on and on it is not some tag's fault: stop asking."""
-        repeated = any(reading.attempts for reading in part.readings)
-        self._emit(RequestFailed(len(part.asks), str(error)))
-        failures = self._plan.fault(part, error)
+        repeated = any(reading.attempts for reading in chunk.readings)
+        self._emit(RequestFailed(len(chunk.asks), str(error)))
+        failures = self._plan.fault(chunk, error)
         self._report(failures)
         if failures:
             # Their status goes to the checkpoint table with the next commit; it takes no room.
@@ -177,18 +179,4 @@ class Pipeline:
 
     def _report(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
-            self._emit(TagFailed(failure.tag.name, str(failure.error)))
-
-
-def _kept(answer: Answer, keep: Sequence[bool]) -> pa.RecordBatch:
-    """The rows of the outcomes to keep; nearly always all of them."""
-    if all(k or not o.rows for k, o in zip(keep, answer.outcomes, strict=True)):
-        return answer.rows
-    pieces, at = [], 0
-    for keeps, outcome in zip(keep, answer.outcomes, strict=True):
-        if keeps:
-            pieces.append(answer.rows.slice(at, outcome.rows))
-        at += outcome.rows
-    if not pieces:
-        return answer.rows.slice(0, 0)
-    return pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
+            self._emit(TagFailed(failure.tag.name, str(failure.error), failure.tag.web_id))

@@ -9,7 +9,7 @@ change the meaning of a URL.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -26,6 +26,9 @@ __all__ = [
     "MAX_PATH_CHARS",
     "MAX_POINTS_PER_PAGE",
     "batch",
+    "count",
+    "count_batch",
+    "count_streamset",
     "data_servers",
     "home",
     "point_by_path",
@@ -65,6 +68,11 @@ _POINT_FIELDS = (
     "Step",
     "Future",
 )
+# Nobody needs the other summaries; those that can be made of values that are no numbers include the count.
+_COUNT, _COUNT_OF_ANYTHING = "Count", "AllForNonNumeric"
+_COUNT_FIELDS = ("Items.Type", "Items.Value.Timestamp", "Items.Value.Value", "Errors", "Message", "WebException")
+_COUNTS_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _COUNT_FIELDS))
+_DAY = 86_400_000_000
 _PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS))
 _MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
 
@@ -74,6 +82,12 @@ def batch(asks: Sequence[Ask], base_url: str) -> Request:
 
     Raises `SplitError` if it would be longer than a server takes.
     """
+    return _batch(asks, base_url, "recorded", _recorded)
+
+
+def _batch(
+    asks: Sequence[Ask], base_url: str, what: str, parameters: Callable[[Ask], list[tuple[str, str]]]
+) -> Request:
     base_url = base_url.rstrip("/")
     # Most asks of a batch share window and count, hence all of a query.
     queries: dict[tuple[int, int, int], str] = {}
@@ -82,8 +96,8 @@ def batch(asks: Sequence[Ask], base_url: str) -> Request:
         key = (ask.start, ask.end, ask.max_count)
         query = queries.get(key)
         if query is None:
-            query = queries[key] = _query(*_recorded(ask))
-        subs[str(n)] = {"Method": "GET", "Resource": f"{base_url}{_recorded_path(ask)}?{query}"}
+            query = queries[key] = _query(*parameters(ask))
+        subs[str(n)] = {"Method": "GET", "Resource": f"{base_url}{_stream_path(ask, what)}?{query}"}
     body = msgspec.json.encode(subs)
     if len(body) > MAX_BATCH_BYTES:
         raise SplitError(f"a batch of {len(asks)} tags is {len(body)} bytes long", hint="lower extraction.batch_size")
@@ -92,7 +106,7 @@ def batch(asks: Sequence[Ask], base_url: str) -> Request:
 
 def stream(ask: Ask) -> Request:
     """The recorded values of one tag."""
-    return _get(_recorded_path(ask), *_recorded(ask))
+    return _get(_stream_path(ask, "recorded"), *_recorded(ask))
 
 
 def streamset(asks: Sequence[Ask]) -> Request:
@@ -125,6 +139,39 @@ def streamset_capacity(asks: Sequence[Ask]) -> int:
         seen.add(web_id)
     # A WebID too long for the budget is still worth trying alone.
     return max(1, len(seen))
+
+
+def count(ask: Ask, *, of_anything: bool = False) -> Request:
+    """How many events of a tag there are on each day of a window (`counts.decode_counts`).
+
+    `of_anything`: ask as servers want it that count what is no number with other summaries only.
+    """
+    return _get(_stream_path(ask, "summary"), *_count(ask, of_anything), _fields(_COUNT_FIELDS))
+
+
+def count_batch(asks: Sequence[Ask], base_url: str, *, of_anything: bool = False) -> Request:
+    """One POST that carries a `count` for each ask. Raises `SplitError` as `batch` does."""
+    return _batch(asks, base_url, "summary", lambda ask: [*_count(ask, of_anything), _fields(_COUNT_FIELDS)])
+
+
+def count_streamset(asks: Sequence[Ask], *, of_anything: bool = False) -> Request:
+    """The counts of several tags in one window: of as many as `streamset_capacity` says."""
+    head = [*_count(asks[0], of_anything), _fields(_COUNTS_FIELDS), *_same_form(asks[0])]
+    return _get("/streamsets/summary", *head, *(("webId", ask.tag.web_id) for ask in asks))
+
+
+def _count(ask: Ask, of_anything: bool) -> list[tuple[str, str]]:
+    # The end is a tick early because servers count both ends of a range. A day is 24 hours to them only if it
+    # is called so: `1d` follows the clocks of their time zone.
+    several = ask.end - ask.start > _DAY
+    return [
+        ("startTime", iso_text(ask.start)),
+        ("endTime", last_tick_text(ask.end)),
+        ("summaryType", _COUNT_OF_ANYTHING if of_anything else _COUNT),
+        ("calculationBasis", "EventWeighted"),
+        ("timeType", "EarliestTime"),
+        *([("summaryDuration", "24h")] if several else []),
+    ]
 
 
 def home() -> Request:
@@ -196,19 +243,26 @@ def _within(budget: int, texts: Sequence[str], *, overhead: int) -> Iterator[Seq
 
 
 def _streamset_head(ask: Ask) -> list[tuple[str, str]]:
+    return [*_window(ask), _fields(_STREAMSET_FIELDS), *_same_form(ask)]
+
+
+def _same_form(ask: Ask) -> list[tuple[str, str]]:
+    """The answer repeats WebIDs in this form, and must be matched by them."""
     form = form_of(ask.tag.web_id)
-    # The answer repeats WebIDs in this form, and must be matched by them.
-    same_form = [("webIdType", form)] if form else []
-    return [*_window(ask), ("selectedFields", ";".join(_STREAMSET_FIELDS)), *same_form]
+    return [("webIdType", form)] if form else []
 
 
-def _recorded_path(ask: Ask) -> str:
+def _fields(names: Sequence[str]) -> tuple[str, str]:
+    return ("selectedFields", ";".join(names))
+
+
+def _stream_path(ask: Ask, what: str) -> str:
     web_id = ask.tag.web_id
-    return f"/streams/{web_id if _PLAIN.fullmatch(web_id) else _encode(web_id)}/recorded"
+    return f"/streams/{web_id if _PLAIN.fullmatch(web_id) else _encode(web_id)}/{what}"
 
 
 def _recorded(ask: Ask) -> list[tuple[str, str]]:
-    return [*_window(ask), ("selectedFields", ";".join(_STREAM_FIELDS))]
+    return [*_window(ask), _fields(_STREAM_FIELDS)]
 
 
 def _window(ask: Ask) -> list[tuple[str, str]]:

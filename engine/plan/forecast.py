@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..model import Ask, Outcome
+from .lanes import Reading
+from .overlap import MASK
 from .planner import Chunk, Plan
 
 __all__ = ["Forecast", "forecast"]
@@ -32,7 +34,7 @@ def forecast(plan: Plan, split: Callable[[Chunk], list[Chunk]] = lambda chunk: [
             requests += 1
             outcomes = []
             for reading, ask in zip(part.readings, part.asks, strict=True):
-                outcome, expected = _imagine(ask, reading.rate)
+                outcome, expected = _imagine(ask, reading)
                 outcomes.append(outcome)
                 values += expected
             rates = [r.rate for r in part.readings]
@@ -43,9 +45,13 @@ def forecast(plan: Plan, split: Callable[[Chunk], list[Chunk]] = lambda chunk: [
     return Forecast(requests, round(values))
 
 
-def _imagine(ask: Ask, rate: float) -> tuple[Outcome, float]:
-    expected = rate * (ask.end - ask.start)
-    if expected < ask.max_count:
-        return Outcome(ask, rows=int(expected), until=ask.end), expected
-    until = max(ask.start + 1, ask.start + int((ask.max_count - 1) / rate))
-    return Outcome(ask, rows=ask.max_count - 1, until=until), rate * (until - ask.start)
+def _imagine(ask: Ask, reading: Reading) -> tuple[Outcome, float]:
+    """As many events as the rate says, and how many of them are new; in the overlap, what the table holds."""
+    rate = reading.rate
+    alike = (reading.expected - reading.found) & MASK
+    until, rows = ask.end, rate * (ask.end - ask.start)
+    if rows >= ask.max_count:
+        rows = ask.max_count - 1
+        until = max(ask.start + 1, ask.start + int(rows / rate))
+    new_from = ask.start if ask.overlap is None else max(ask.start, ask.overlap.end)
+    return Outcome(ask, rows=int(rows), until=until, overlap_digest=alike), rate * max(0, until - new_from)

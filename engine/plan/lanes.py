@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ..model import Ask, Micros, Tag
+from ..model import Ask, Micros, Tag, Window
 from .timeline import DAY, Gap, cut
 
 __all__ = ["Lane", "Limits", "Reading", "pack"]
@@ -36,7 +36,11 @@ class Limits:
 
 
 class Reading(msgspec.Struct, eq=False, gc=False):
-    """What is left to read of one tag: `[start, end)`, shrinking from the front, or from the back."""
+    """What is left to read of one tag: `[start, end)`, shrinking from the front, or from the back.
+
+    A forward reading may begin before `high`, to compare what the table holds in `check` with the source.
+    A `repair` lies in what is done: it is read to be put in the place of what the table holds there.
+    """
 
     tag: Tag
     start: Micros
@@ -51,6 +55,13 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     refused: int = 0  # smallest count the server would not give here; 0: it gave what was asked
     stride: Micros = 0  # backward only: longest slice that is likely to fit one page; 0: unknown
     attempts: int = 0
+    check: Window | None = None  # what is still to be compared; None once it is done
+    expected: int = 0  # digest of what the table holds in `check`
+    found: int = 0  # digest of what the source has shown of it so far
+    repair: bool = False
+    knows_last: bool = False  # repair only: what is done ends where it ends, and its last event lies in it
+    last_event: Micros | None = None  # repair only: the last event seen so far, and its digest
+    last_digest: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -75,14 +86,14 @@ class Lane:
     readings: list[Reading] = field(default_factory=list)
 
     @property
-    def priority(self) -> tuple[bool, bool, Micros, int]:
-        """Tags that failed last, so that they hold up nobody. Live data before backfill; then the oldest
-        gap first, backfill from the newest.
+    def priority(self) -> tuple[bool, bool, bool, Micros, int]:
+        """Tags that failed last, so that they hold up nobody. Live data before repairs before backfill; then
+        the oldest gap first, backfill from the newest.
         """
         first = self.readings[0]
         failing = any(r.attempts for r in self.readings)
         edge = -max(r.end for r in self.readings) if first.backward else min(r.start for r in self.readings)
-        return (failing, first.backward, edge, self.number)
+        return (failing, first.backward, first.repair, edge, self.number)
 
     def asks(self, limits: Limits) -> tuple[tuple[Reading, ...], tuple[Ask, ...]]:
         """What to ask next: the rest of the current slice, or the next slice of everything left."""
@@ -94,7 +105,7 @@ class Lane:
             open_now = self.readings
         chosen = tuple(open_now[: limits.answer_cap])
         share = min(limits.max_count_per_tag, limits.answer_cap // len(chosen))
-        return chosen, tuple(Ask(r.tag, *r.window(), r.max_count or max(1, share)) for r in chosen)
+        return chosen, tuple(Ask(r.tag, *r.window(), r.max_count or max(1, share), r.check) for r in chosen)
 
     def _slice_days(self, limits: Limits) -> int:
         per_day = sum(r.rate for r in self.readings) * DAY
@@ -108,7 +119,7 @@ def pack(readings: Iterable[Reading], limits: Limits) -> Iterator[list[Reading]]
     rate (so that the fastest of a pack wastes no pages). A reading too heavy for one answer travels
     alone, by pages.
     """
-    ordered = sorted(readings, key=lambda r: (r.backward, r.start, r.end, r.rate))
+    ordered = sorted(readings, key=lambda r: (r.backward, r.repair, r.start, r.end, r.rate))
     pile: list[Reading] = []
     values = 0.0
     for reading in ordered:

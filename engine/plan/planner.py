@@ -13,36 +13,16 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from config.errors import ExtractError, TagStuckError
 
 from ..model import Ask, Micros, Outcome, Tag, Window
 from .decisions import Decision, decide
 from .lanes import Lane, Limits, Reading, pack
-from .timeline import gaps
+from .overlap import MASK, Overlap, begin
+from .settled import Advance, Failure, Keep, Settled, Swap
+from .timeline import Gap, gaps
 
-__all__ = ["Advance", "Chunk", "Failure", "Plan", "Settled", "readings_for"]
-
-
-class Advance(msgspec.Struct, frozen=True, gc=False):
-    """Once `rows` new events of the tag are committed, `[low, high)` is done."""
-
-    tag: Tag
-    low: Micros
-    high: Micros
-    rows: int
-    last_event: Micros | None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A tag given up for this run; `low` and `high` are as far as it is done."""
-
-    tag: Tag
-    error: ExtractError
-    low: Micros
-    high: Micros
+__all__ = ["Chunk", "Plan", "readings_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +37,45 @@ class Chunk:
         return Chunk(self.lane, self.readings[start:stop], self.asks[start:stop])
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What an answer means. `keep[i]` says whether the rows of outcome i go to the table."""
-
-    advances: tuple[Advance, ...]
-    failures: tuple[Failure, ...]
-    keep: tuple[bool, ...]
-
-
 def readings_for(
-    tag: Tag, wanted: Window, done: Window | None, *, rows_done: int, assumed_rate: float
+    tag: Tag,
+    wanted: Window,
+    done: Window | None,
+    *,
+    rows_done: int,
+    assumed_rate: float,
+    overlap: Overlap | None = None,
 ) -> tuple[Reading, ...]:
-    """Readings that make `wanted` done. The expected rate is what was seen so far, else `assumed_rate`."""
+    """Readings that make `wanted` done. The expected rate is what was seen so far, else `assumed_rate`.
+
+    With an `overlap`, the forward one begins there and compares.
+    """
     span = done.end - done.start if done is not None else 0
     rate = rows_done / span if span > 0 else assumed_rate
-    return tuple(
-        Reading(
-            tag,
-            gap.start,
-            gap.end,
-            gap.backward,
-            rate,
-            low=gap.start if done is None else done.start,
-            high=gap.start if done is None else done.end,
-        )
-        for gap in gaps(done, wanted)
+    found = gaps(done, wanted)
+    if done is None:
+        return tuple(Reading(tag, gap.start, gap.end, gap.backward, rate, gap.start, gap.start) for gap in found)
+    if overlap is None:
+        return tuple(Reading(tag, gap.start, gap.end, gap.backward, rate, done.start, done.end) for gap in found)
+    ahead = [gap for gap in found if not gap.backward]
+    if not ahead and overlap.demanded and wanted.end == done.end:
+        ahead = [Gap(done.end, done.end)]
+    return (
+        *(
+            Reading(
+                tag,
+                begin(done.start, done.end, overlap.start),
+                gap.end,
+                backward=False,
+                rate=rate,
+                low=done.start,
+                high=done.end,
+                check=Window(overlap.start, done.end),
+                expected=overlap.digest,
+            )
+            for gap in ahead
+        ),
+        *(Reading(tag, g.start, g.end, g.backward, rate, done.start, done.end) for g in found if g.backward),
     )
 
 
@@ -91,7 +84,7 @@ class Plan:
 
     def __init__(self, readings: Iterable[Reading], limits: Limits) -> None:
         self.limits = limits
-        self._heap: list[tuple[tuple[bool, bool, Micros, int], Lane]] = []
+        self._heap: list[tuple[tuple[bool, bool, bool, Micros, int], Lane]] = []
         self._lanes_made = 0
         self._away = 0
         self._stopped: ExtractError | None = None
@@ -99,15 +92,13 @@ class Plan:
         self.span_total = 0
         self.span_done = 0
         self.expected_values = 0.0
-        self.earliest: Micros | None = None
         self._unfinished: dict[str, int] = {}  # readings left, by WebID
         kept = [r for r in readings if not r.finished]
         for reading in kept:
-            web_id = reading.tag.web_id
-            self._unfinished[web_id] = self._unfinished.get(web_id, 0) + 1
-            self.earliest = reading.start if self.earliest is None else min(self.earliest, reading.start)
-            self.span_total += reading.end - reading.start
-            self.expected_values += reading.rate * (reading.end - reading.start)
+            self._count_in(reading)
+            new_from = reading.start if reading.check is None else reading.high
+            self.expected_values += reading.rate * (reading.end - new_from)
+        self.earliest = min((r.start if r.check is None else r.high for r in kept), default=None)
         for pile in pack(kept, limits):
             self._add_lane(pile)
 
@@ -160,16 +151,26 @@ class Plan:
         """Take in the outcomes of a chunk (or part), in the order of its asks."""
         advances: list[Advance] = []
         failures: list[Failure] = []
-        keep: list[bool] = []
+        swaps: list[Swap] = []
+        keep: list[Keep] = []
         for reading, outcome in zip(chunk.readings, outcomes, strict=True):
-            use = not (reading.backward and outcome.until < outcome.ask.end)
-            if use and outcome.until > outcome.ask.start:
-                advances.append(self._advance(reading, outcome))
-            keep.append(use and outcome.rows > 0)
+            ask = outcome.ask
+            verdict = Keep.NOTHING
+            if outcome.until > ask.start and not (reading.backward and outcome.until < ask.end):
+                if reading.repair:
+                    swaps.append(Swap(reading.tag, ask.start, outcome.until))
+                    verdict = Keep.REPLACE
+                    advances += self._repaired(reading, outcome)
+                elif ask.overlap is None:
+                    verdict = Keep.FRESH
+                    advances.append(self._advance(reading, outcome, outcome.last_event, outcome.last_digest))
+                else:
+                    verdict = self._compare(reading, outcome, ask.overlap, advances, swaps)
+            keep.append(verdict)
             failure = self._follow_up(chunk.lane, reading, outcome)
             if failure is not None:
                 failures.append(failure)
-        return Settled(tuple(advances), tuple(failures), tuple(keep))
+        return Settled(tuple(advances), tuple(failures), tuple(keep), tuple(swaps))
 
     def fault(self, chunk: Chunk, error: ExtractError) -> tuple[Failure, ...]:
         """The whole request of a chunk (or part) failed; decide for its tags."""
@@ -193,7 +194,18 @@ class Plan:
             return tuple(self._give_up(chunk.lane, r, error) for r in chunk.readings)
         return ()
 
-    def _advance(self, reading: Reading, outcome: Outcome) -> Advance:
+    def _advance(
+        self, reading: Reading, outcome: Outcome, last_event: Micros | None, last_digest: int | None
+    ) -> Advance:
+        """What is done once the fresh rows are committed."""
+        self._shrink(reading, outcome)
+        if reading.backward:
+            # It reaches up to what was done before, not further: what is older does not know the last event.
+            return Advance(reading.tag, reading.low, outcome.ask.end, outcome.fresh, last_event, last_digest)
+        reading.high = max(reading.high, outcome.until)
+        return Advance(reading.tag, reading.low, reading.high, outcome.fresh, last_event, last_digest)
+
+    def _shrink(self, reading: Reading, outcome: Outcome) -> None:
         """Shrink the reading by what is complete, and learn how dense the tag is."""
         ask = outcome.ask
         span = outcome.until - ask.start
@@ -206,13 +218,64 @@ class Plan:
                 reading.stride *= 4
         else:
             reading.start = outcome.until
-            reading.high = max(reading.high, outcome.until)
         if outcome.until == ask.end:
             reading.mark = None
             reading.max_count = 0
         if reading.finished:
             self._finish(reading)
-        return Advance(reading.tag, reading.low, reading.high, outcome.rows, outcome.last_event)
+
+    def _compare(
+        self, reading: Reading, outcome: Outcome, overlap: Window, advances: list[Advance], swaps: list[Swap]
+    ) -> Keep:
+        """Hold what the source shows of the overlap against what the table holds.
+
+        Where they differ and all of the overlap is at hand, it is replaced at once; else a reading is added
+        that comes back for it.
+        """
+        reading.found = (reading.found + outcome.overlap_digest) & MASK
+        if outcome.until < overlap.end:
+            self._shrink(reading, outcome)
+            return Keep.NOTHING
+        reading.check = None
+        known = outcome.last_event is not None and outcome.last_event >= overlap.start
+        last = (outcome.last_event, outcome.last_digest) if known else (None, None)
+        if reading.found == reading.expected:
+            advances.append(self._advance(reading, outcome, *last))
+            return Keep.FRESH
+        if outcome.ask.start > overlap.start:
+            advances.append(self._advance(reading, outcome, *last))
+            self._come_back(reading, overlap)
+            return Keep.FRESH
+        swaps.append(Swap(reading.tag, overlap.start, overlap.end))
+        advances.append(self._advance(reading, outcome, *(last if known else (overlap.start, 0))))
+        return Keep.REPLACE
+
+    def _come_back(self, reading: Reading, window: Window) -> None:
+        """Read a window of what is done once more, to put it in the place of what the table holds."""
+        repair = Reading(
+            reading.tag,
+            window.start,
+            window.end,
+            backward=False,
+            rate=reading.rate,
+            low=reading.low,
+            high=reading.high,
+            repair=True,
+        )
+        self._count_in(repair)
+        self._add_lane([repair])
+
+    def _repaired(self, reading: Reading, outcome: Outcome) -> tuple[Advance, ...]:
+        """A repair of the end of what is done has seen the last event there is."""
+        start = outcome.ask.start
+        if outcome.last_event is not None:
+            reading.last_event, reading.last_digest = outcome.last_event, outcome.last_digest
+        elif reading.last_event is None:
+            reading.last_event, reading.last_digest = start, 0
+        self._shrink(reading, outcome)
+        if not reading.finished or not reading.knows_last:
+            return ()
+        return (Advance(reading.tag, reading.high, reading.high, 0, reading.last_event, reading.last_digest),)
 
     def _follow_up(self, lane: Lane, reading: Reading, outcome: Outcome) -> Failure | None:
         """What an outcome asks for next: nothing, another page, more at once, to be alone, a retry, or giving up."""
@@ -267,6 +330,11 @@ class Plan:
         self.span_done += reading.end - reading.start
         self._finish(reading)
         return Failure(reading.tag, error, reading.low, reading.high)
+
+    def _count_in(self, reading: Reading) -> None:
+        web_id = reading.tag.web_id
+        self._unfinished[web_id] = self._unfinished.get(web_id, 0) + 1
+        self.span_total += reading.end - reading.start
 
     def _finish(self, reading: Reading) -> None:
         web_id = reading.tag.web_id

@@ -60,6 +60,9 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Bad values are left out of event-weighted calculations; AF counts both ends of a single interval.
     count_includes_bad: bool = False
     count_includes_end: Literal["single", "always", "never"] = "single"
+    # Stream updates: how long a marker lives unasked (by which clock), how many messages a stream may owe
+    # before its marker is lost, from how many on an edit is told as one Refresh, and how many instances
+    # take requests in turn, none knowing the markers of another.
     updates: bool = True
     updates_register_status: Literal[200, 201] = 200
     updates_idle_secs: Annotated[float, msgspec.Meta(gt=0)] = 300.0
@@ -95,7 +98,10 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Do(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happens to them. Several may be combined; a status replaces the answer."""
+    """What happens to them. Several may be combined; a status replaces the answer.
+
+    With `forget_updates` the instances start anew: every marker of stream updates is lost.
+    """
 
     status: Status | None = None
     body: str | dict[str, Any] | None = None

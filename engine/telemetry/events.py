@@ -6,21 +6,29 @@ Progress, log, report and metrics are subscribers to the same stream, so they ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from writers import CorrectionCounts
+
 from ..model import Micros
+from .freshness import Freshness
 
 __all__ = [
     "Answered",
+    "Cleared",
     "Committed",
+    "Cycled",
+    "DiscoveryFailed",
     "Emit",
     "Event",
     "Finished",
+    "Paused",
     "Planned",
     "RequestFailed",
     "Started",
     "Stopping",
+    "Summed",
     "TagFailed",
     "TagsFound",
     "TagsSynced",
@@ -90,15 +98,23 @@ class RequestFailed:
 
 @dataclass(frozen=True, slots=True)
 class TagFailed:
-    """A tag is given up for this run."""
+    """A tag is given up for this run, or, when following, for some cycles."""
 
     tag: str
     reason: str
+    web_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """A tag that had failed was read again, or is asked for no more."""
+
+    tag: str
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Rows and their watermarks are in the tables."""
+    """Rows, corrections of earlier ones, and the watermarks that belong to them are in the tables."""
 
     rows: int
     tags: int
@@ -107,6 +123,50 @@ class Committed:
     stage_secs: float
     commit_secs: float
     partitions: frozenset[str] = frozenset()
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Cycled:
+    """Following: a cycle is over. It began `late_secs` after its due; before it, `skipped` ticks had passed."""
+
+    number: int
+    classes: tuple[str, ...]
+    tags: int
+    failing: int
+    rows: int
+    until: Micros
+    seconds: float
+    late_secs: float
+    skipped: int
+    next_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """Following: some cycles together, since the last of these."""
+
+    seconds: float
+    cycles: int
+    rows: int
+    skipped: int
+    failing: int
+    fresh: Freshness | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Following: the source gave out; it is asked again after a while."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryFailed:
+    """Following: looking for new tags failed; those that are known are read on."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +184,20 @@ class Finished:
 
 
 Event: TypeAlias = (
-    Started | TagsFound | TagsSynced | Planned | Answered | RequestFailed | TagFailed | Committed | Stopping | Finished
+    Started
+    | TagsFound
+    | TagsSynced
+    | Planned
+    | Answered
+    | RequestFailed
+    | TagFailed
+    | Cleared
+    | Committed
+    | Cycled
+    | Summed
+    | Paused
+    | DiscoveryFailed
+    | Stopping
+    | Finished
 )
 Emit: TypeAlias = Callable[[Event], None]

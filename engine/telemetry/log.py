@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from ..clock import monotonic
-from .events import Event, RequestFailed, TagFailed
+from .events import Cleared, DiscoveryFailed, Event, Paused, RequestFailed, TagFailed
 
 __all__ = ["EventLog", "set_up_logging"]
 
@@ -56,26 +56,35 @@ def set_up_logging(console: Console, *, level: str, as_json: bool) -> None:
 
 
 class EventLog:
-    """Warnings from events, repeats of a kind at most once in ten seconds."""
+    """Lines from events, those about tags and requests at most once in ten seconds of a kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, follow: bool = False) -> None:
+        self._how_long = "for some cycles" if follow else "of this run"
         self._last: dict[type, float] = {}
         self._held: dict[type, int] = defaultdict(int)
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, RequestFailed):
-            self._warn(event, "request for %d tags failed: %s", event.tags, event.reason)
-        elif isinstance(event, TagFailed):
-            self._warn(
-                event, "tag %s is left out of this run: %s", event.tag, event.reason.removeprefix(f"tag {event.tag}: ")
-            )
+        match event:
+            case RequestFailed():
+                self._say(logging.WARNING, event, "request for %d tags failed: %s", event.tags, event.reason)
+            case TagFailed():
+                reason = event.reason.removeprefix(f"tag {event.tag}: ")
+                self._say(logging.WARNING, event, f"tag %s is left out {self._how_long}: %s", event.tag, reason)
+            case Cleared():
+                self._say(logging.INFO, event, "tag %s fails no more", event.tag)
+            case Paused():
+                LOG.warning("the source gave out: %s; it is asked again in %.0f s", event.reason, event.seconds)
+            case DiscoveryFailed():
+                LOG.warning("looking for new tags failed: %s; those that are known are read on", event.reason)
+            case _:
+                pass
 
-    def _warn(self, event: Event, text: str, *values: object) -> None:
+    def _say(self, level: int, event: Event, text: str, *values: object) -> None:
         kind = type(event)
         now = monotonic()
         if now - self._last.get(kind, -REPEAT_SECS) < REPEAT_SECS:
             self._held[kind] += 1
             return
         held = self._held.pop(kind, 0)
-        LOG.warning(text + "%s", *values, f" ({held} more like this)" if held else "")  # noqa: G003 - text is ours
+        LOG.log(level, text + "%s", *values, f" ({held} more like this)" if held else "")  # noqa: G003 - text is ours
         self._last[kind] = now

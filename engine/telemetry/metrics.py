@@ -1,11 +1,12 @@
-"""The row that a run leaves in the metrics table, however it ended. Pure.
+"""The rows that a run leaves in the metrics table, however it ended: one, or one for each hour of following. Pure.
 
-Invariant: what it counts is what the report counts; of an error that is not ours only its class is told.
+Invariant: what the rows of a run count adds up to what its report counts; of an error that is not ours only its class is told.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from config.errors import ExtractError
@@ -14,9 +15,10 @@ from ..model import Micros
 from .freshness import Freshness
 from .report import RunReport, Tally
 
-__all__ = ["row_of_failure", "row_of_report"]
+__all__ = ["row_of_failure", "row_of_report", "since"]
 
 _LONGEST_ERROR = 1000
+_COUNTED = ("duration_seconds", "records_written", "requests", "retries", "throttled", "bytes_fetched", "commits")
 
 
 def row_of_report(report: RunReport, *, started_at: Micros, fresh: Freshness | None) -> dict[str, Any]:
@@ -71,6 +73,14 @@ def row_of_failure(
         **_freshness(fresh),
         "error": _cut("interrupted before anything was read" if interrupted else why),
     }
+
+
+def since(told: Mapping[str, Any] | None, row: dict[str, Any]) -> dict[str, Any]:
+    """The row of what came after `told`, where both count from the beginning of the run."""
+    if told is None:
+        return row
+    counted = {name: row[name] - told[name] for name in _COUNTED}
+    return {**row, **counted, "started_at": row["started_at"] + int(told["duration_seconds"] * 1e6)}
 
 
 def _freshness(fresh: Freshness | None) -> dict[str, float | None]:

@@ -103,8 +103,12 @@ class LogProgress:
     """One line every few seconds, for logs of jobs."""
 
     def __init__(self, *, every_secs: float = LOG_EVERY_SECS) -> None:
-        self._rates = _Rates()
         self._every_secs = every_secs
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from here on."""
+        self._rates = _Rates()
         self._last = monotonic()
 
     def __call__(self, event: Event) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from config.errors import ExtractError
+from writers import CorrectionCounts
 
 from . import report_text
 from .events import (
     Answered,
+    Cleared,
     Committed,
     Event,
     Planned,
@@ -38,7 +40,7 @@ def peak_rss_bytes() -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """Adds events up. `seconds` are work, not wall time: stages overlap."""
+    """Adds events up. `seconds` are work, not wall time: stages overlap; `failed` are the tags that fail now."""
 
     started: Started | None = None
     planned: Planned | None = None
@@ -47,6 +49,7 @@ class Tally:
     synced: TagsSynced | None = None
     stop_reason: str = ""
     records_written: int = 0
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
     commits: int = 0
     files: int = 0
     bytes_written: int = 0
@@ -87,11 +90,14 @@ class Tally:
                 self.requests_failed += 1
             case TagFailed():
                 self.failed[event.tag] = event.reason
+            case Cleared():
+                self.failed.pop(event.tag, None)
             case Stopping():
                 self.stop_reason = event.reason
             case Committed():
                 self.commits += 1
                 self.records_written += event.rows
+                self.corrections += event.corrections
                 self.watermarks_moved += event.tags
                 self.partitions |= event.partitions
                 self.files += event.files
@@ -112,6 +118,9 @@ class RunReport:
 
     status: `succeeded`, `incomplete` (some tags failed or the source gave out), `interrupted`
     (asked to stop), `failed` (the run could not go on). Undone tags have neither failed nor finished.
+    A run that follows is never done, so that being asked to stop makes it neither interrupted nor
+    incomplete; its failed tags are those that failed at the end. `records_written` are events appended;
+    what was mended in the past is counted in `corrections`.
     """
 
     run_id: str
@@ -138,6 +147,7 @@ class RunReport:
     tables: dict[str, str]
     warnings: tuple[str, ...] = ()
     error: ExtractError | None = None
+    corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
 
     @property
     def exit_code(self) -> int:
@@ -177,6 +187,7 @@ class RunReport:
             "tags_failed_count": len(self.tags_failed),
             "tags_undone": self.tags_undone,
             "records_written": self.records_written,
+            "corrections": asdict(self.corrections),
             "watermarks_moved": self.watermarks_moved,
             "commits": self.commits,
             "files_written": self.files_written,

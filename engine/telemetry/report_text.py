@@ -10,9 +10,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from writers import CorrectionCounts
+
     from .report import RunReport
 
-__all__ = ["failure", "html", "line"]
+__all__ = ["corrected", "failure", "html", "line"]
 
 _TAGS_NAMED = 3
 _TAGS_LISTED = 20
@@ -63,6 +65,8 @@ def html(report: RunReport) -> str:
 def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
     yield "tags", f"{report.tags_extracted:,} of {report.tags_requested:,} read up to {report.until}"
     yield "events", f"{report.records_written:,} written in {report.duration_seconds:.1f} s"
+    if report.corrections:
+        yield "corrected", corrected(report.corrections)
     yield "requests", f"{report.requests:,}, {report.retries:,} repeated, {report.throttled:,} refused as too many"
     yield "commits", f"{report.commits:,} with {report.files_written:,} files; {report.watermarks_moved:,} watermarks"
     yield from report.tables.items()
@@ -78,6 +82,12 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "failed", f"{tag}: {_short(reason)}"
     if len(report.tags_failed) > _TAGS_LISTED:
         yield "failed", f"and {len(report.tags_failed) - _TAGS_LISTED:,} more"
+
+
+def corrected(counts: CorrectionCounts) -> str:
+    """What was mended in the past."""
+    done = f"{counts.inserted:,} inserted, {counts.changed:,} changed, {counts.deleted:,} deleted"
+    return f"{done}; {counts.files_rewritten:,} file{'' if counts.files_rewritten == 1 else 's'} rewritten"
 
 
 def _tags(number: int) -> str:

@@ -93,6 +93,16 @@ def test_the_shards_are_all_of_one_division():
     assert "--shard={{input}}" in loop["task"]["python_wheel_task"]["parameters"]
 
 
+def test_the_job_that_is_always_on_follows_and_nobody_calls_it_slow():
+    job = JOBS["osipi_connector_continuous_job"][1]
+    assert "--follow" in job["tasks"][0]["python_wheel_task"]["parameters"]
+    assert job["continuous"]["pause_status"] == "UNPAUSED"
+    assert "timeout_seconds" not in job
+    assert "health" not in job
+    path = ROOT / "pipelines/plant.yaml"
+    config.check_followable(config.load(path, env={}).config)
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_the_wheel_is_where_the_build_line_puts_it(name):
     file, job = JOBS[name]

@@ -40,7 +40,7 @@ def test_every_command_has_help_with_an_example_of_itself(called: Called, path: 
 
 def test_commands_are_all_there():
     assert {path[0] for path in every_command() if path} == {
-        "run", "check", "plan", "tags", "status", "maintain", "simulate", "config", "rebuild-watermarks",
+        "run", "check", "plan", "tags", "status", "verify", "maintain", "simulate", "config", "rebuild-watermarks",
     }  # fmt: skip
 
 

@@ -154,8 +154,11 @@ def test_a_folder_that_cannot_be_written_when_checked(told, here: Path, site: st
     told("unwritable_folder_check", "check", "-c", "plant.yaml")
 
 
+def test_following_has_no_end(told):
+    told("follow", "run", "--follow", "--mode", "full", "--end", "now")
+
+
 def test_what_this_version_cannot_do(told):
-    told("follow", "run", "--follow")
     told("datasets", "run", "--datasets", "recorded,event_frames")
 
 

@@ -64,4 +64,4 @@ def events_of(rows: pa.Table) -> list[Event]:
         whole("ingestion_timestamp"),
         strict=True,
     )
-    return sorted((Event(*row) for row in columns), key=lambda e: e[:3])
+    return sorted((Event(*row) for row in columns), key=lambda e: (e[:3], repr(e)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from config.errors import TagGoneError
 from engine.flow.committer import join
 from engine.model import Tag
-from engine.plan.planner import Advance, Failure
+from engine.plan.settled import Advance, Failure
 
 A, B = Tag("a", "A"), Tag("b", "B")
 

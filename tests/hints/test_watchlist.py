@@ -12,6 +12,8 @@ from engine.model import Window
 from engine.plan.watchlist import HOPELESS_AFTER, Watchlist
 
 TAGS = ["a", "b"]
+ANSWERS = st.fixed_dictionaries(dict.fromkeys(TAGS, st.sampled_from(["told", "broken", "throttled"])))
+TAKEN = st.fixed_dictionaries(dict.fromkeys(TAGS, st.booleans()))
 
 
 class Untold(RuleBasedStateMachine):
@@ -22,6 +24,7 @@ class Untold(RuleBasedStateMachine):
         self.list = Watchlist()
         self.markers = 0
         self.happened: dict[str, set[int]] = {}  # and is not known to whoever listens
+        self.ever: dict[str, set[int]] = {web_id: set() for web_id in TAGS}
         self.at_server: dict[str, set[int]] = {}  # kept for us, by the marker that brings it
         self.at = 0
 
@@ -31,19 +34,20 @@ class Untold(RuleBasedStateMachine):
         self.list.registered(web_id, marker)
         self.at_server[marker] = set()
 
-    @rule(wanted=st.sets(st.sampled_from(TAGS)), server=st.randoms(use_true_random=False))
-    def replace(self, wanted, server):
+    @rule(wanted=st.sets(st.sampled_from(TAGS)), taken=TAKEN)
+    def replace(self, wanted, taken):
         new = self.list.replace(sorted(wanted))
         assert set(new) == wanted - self.happened.keys()
         self.happened = {web_id: self.happened.get(web_id, set()) for web_id in wanted}
         for web_id in new:
-            self._sign_up(web_id) if server.random() < 0.7 else self.list.refused(web_id)
+            self._sign_up(web_id) if taken[web_id] else self.list.refused(web_id)
         self.list.forgive(new)
         self.list.end_round()
 
     @rule(web_id=st.sampled_from(TAGS))
     def happen(self, web_id):
         self.at += 10
+        self.ever[web_id].add(self.at)
         if web_id in self.happened:
             self.happened[web_id].add(self.at)
         for marker, owner in self.list.markers().items():
@@ -56,30 +60,33 @@ class Untold(RuleBasedStateMachine):
             if web_id == tag:
                 self.at_server.pop(marker, None)
 
-    @rule(server=st.randoms(use_true_random=False))
-    def poll(self, server):
+    @rule(answers=ANSWERS, taken=TAKEN)
+    def poll(self, answers, taken):
+        restored = set()
         for marker, web_id in self.list.markers().items():
             self.list.spend(web_id)
-            match server.randrange(4):
-                case 0:
-                    self.list.restore(web_id, marker)
-                case 1:
-                    self.list.missed(1)
-                case _ if marker in self.at_server:
-                    kept = self.at_server.pop(marker)
-                    self.markers += 1
-                    self.at_server[f"m{self.markers}"] = set()
-                    self.list.told(web_id, f"m{self.markers}", tuple(Window(at, at + 1) for at in sorted(kept)))
+            if answers[web_id] == "throttled":
+                self.list.restore(web_id, marker)
+                restored.add(marker)
+                continue
+            kept = self.at_server.pop(marker, None)
+            if kept is None or answers[web_id] == "broken":
+                self.list.missed(1)
+                continue
+            self.markers += 1
+            self.at_server[f"m{self.markers}"] = set()
+            self.list.told(web_id, f"m{self.markers}", tuple(Window(at, at + 1) for at in sorted(kept)))
         for web_id in self.list.waiting():
-            self._sign_up(web_id) if server.random() < 0.7 else self.list.refused(web_id)
+            self._sign_up(web_id) if taken[web_id] else self.list.refused(web_id)
         self.list.end_round()
+        assert self.list.markers().keys() - self.at_server.keys() <= restored
 
     @rule()
     def harvest(self):
         touched, lost = self.list.harvest()
         for web_id, found in touched.items():
             told = {window.start for window in found}
-            assert told <= self.happened[web_id] or web_id not in self.happened
+            assert told <= self.ever[web_id]  # what was compared since the tag was lost may be told all the same
             self.happened[web_id] -= told
         for web_id in lost:
             self.happened[web_id].clear()  # who listens compares everything

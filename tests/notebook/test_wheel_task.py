@@ -133,3 +133,26 @@ def test_a_cancelled_task_commits_what_is_complete_and_says_so(kernel, plant, tm
     assert rows == told > 0
     assert open_lakehouse(tmp_path / "lake").lease("task", "0-of-1", "test").holder() is None
     assert kernel.run("print('still here')").text == "still here\n"
+
+
+@pytest.mark.parametrize("how", ["interrupt", "terminate"])
+def test_a_task_that_follows_returns_when_it_is_cancelled(kernel, plant, tmp_path, how):
+    path = plant(extraction={**PLANT["extraction"], "interval": "1s", "lag": "1s"})
+    process = int(kernel.run("import os; print(os.getpid())").text)
+    asked = []
+
+    def cancel_after_three_cycles(text: str) -> None:
+        if not asked and "cycle 3 " in text:
+            asked.append(how)
+            if how == "interrupt":
+                kernel.interrupt()
+            else:
+                os.kill(process, 15)
+
+    answer = kernel.finish(kernel.start(task("run", "-c", path, "--follow")), on_text=cancel_after_three_cycles)
+    assert asked
+    assert answer.status == "ok", answer
+    assert "the task is over" in answer.text
+    rows, told = stored(tmp_path / "lake")
+    assert rows == told > 0
+    assert open_lakehouse(tmp_path / "lake").lease("task", "0-of-1", "test").holder() is None

@@ -20,6 +20,7 @@ from engine.model import Ask, Outcome, Tag, Window
 from engine.plan.forecast import forecast
 from engine.plan.lanes import Limits
 from engine.plan.planner import Plan, readings_for
+from engine.plan.settled import Keep
 from engine.plan.timeline import DAY
 
 SMALL = Limits(tags_per_request=3, values_per_answer=12, max_count_per_tag=8, server_max_count=64)
@@ -58,7 +59,7 @@ def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda
             answers = [answer(ask, events[ask.tag.web_id]) for ask in chunk.asks]
             settled = plan.settle(chunk, [outcome for outcome, _ in answers])
             for keep, ask, (_, rows) in zip(settled.keep, chunk.asks, answers, strict=True):
-                if keep:
+                if keep is Keep.FRESH:
                     table.rows[ask.tag.web_id] += rows
             for advance in settled.advances:
                 before = table.done.get(advance.tag.web_id)

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.landing.lake import Lake, land
+from writers.reading import read_files
 from writers.storage import Place
-from writers.unity.reading import read_files
-from writers.unity.vectors import decode_base85, deleted_rows, inline_or_path, slice_of_file
+from writers.vectors import decode_base85, deleted_rows, inline_or_path, slice_of_file
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 

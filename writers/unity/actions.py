@@ -1,94 +1,25 @@
-"""The lines of a Delta commit file that we write ourselves. Pure; no I/O.
+"""The lines of a first commit file, which say what a table is; and the spelling of the catalog's API. Pure.
 
-Imports ports and table shapes. Invariant: `commitInfo` comes first and carries the in-commit timestamp,
-as tables whose commits a catalog decides require.
+Imports table shapes and the shared lines. Invariant: what the catalog asks for is written as it says it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
-from urllib.parse import quote
-from uuid import uuid4
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deltalake import Schema
 
-from ..commit import CommitKey, StagedFile
+from ..actions import Action
 from ..tables import TableSpec
 
-__all__ = [
-    "Action",
-    "add_action",
-    "commit_info",
-    "encode",
-    "metadata_action",
-    "next_timestamp",
-    "protocol_action",
-    "remove_action",
-    "struct_of",
-    "transaction_action",
-    "wire_type",
-]
-
-Action: TypeAlias = Mapping[str, Any]
-
-_ENGINE = "osipi-connector"
-
-
-def encode(actions: Iterable[Action]) -> bytes:
-    return b"".join(json.dumps(a, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for a in actions)
+__all__ = ["metadata_action", "next_timestamp", "protocol_action", "struct_of", "wire_type"]
 
 
 def next_timestamp(now_ms: int, previous_ms: int) -> int:
     """In-commit timestamps rise strictly, whatever the clocks of the writers say."""
     return max(now_ms, previous_ms + 1)
-
-
-def commit_info(
-    timestamp: int, *, operation: str, parameters: Mapping[str, str], blind: bool, labels: Mapping[str, str]
-) -> Action:
-    info = {
-        "inCommitTimestamp": timestamp,
-        "timestamp": timestamp,
-        "operation": operation,
-        "operationParameters": dict(parameters),
-        "isBlindAppend": blind,
-        "engineInfo": _ENGINE,
-        "txnId": str(uuid4()),
-        **labels,
-    }
-    return {"commitInfo": info}
-
-
-def transaction_action(key: CommitKey, timestamp: int) -> Action:
-    return {"txn": {"appId": key.app_id, "version": key.sequence, "lastUpdated": timestamp}}
-
-
-def add_action(file: StagedFile) -> Action:
-    return {
-        "add": {
-            "path": quote(file.path, safe="/=~"),
-            "partitionValues": dict(file.partition_values),
-            "size": file.size_bytes,
-            "modificationTime": file.modified_ms,
-            "dataChange": True,
-            "stats": file.stats_json,
-        }
-    }
-
-
-def remove_action(add: Action, timestamp: int) -> Action:
-    """Take back an `add`; a deletion vector is part of what is taken back."""
-    kept = ("path", "partitionValues", "size", "deletionVector")
-    return {
-        "remove": {
-            **{name: add[name] for name in kept if add.get(name) is not None},
-            "deletionTimestamp": timestamp,
-            "dataChange": True,
-            "extendedFileMetadata": True,
-        }
-    }
 
 
 def protocol_action(wanted: Mapping[str, Any]) -> Action:

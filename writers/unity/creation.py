@@ -13,12 +13,13 @@ from typing import Any
 
 from config.errors import SchemaDriftError
 
+from ..actions import commit_info, encode
 from ..delta import DeltaCommitTable
 from ..drift import TableShape, check_shape
 from ..failures import storage_errors
 from ..storage import Place
 from ..tables import TableSpec
-from .actions import commit_info, encode, metadata_action, next_timestamp, protocol_action, struct_of, wire_type
+from .actions import metadata_action, next_timestamp, protocol_action, struct_of, wire_type
 from .client import CatalogClient
 from .credentials import Vended
 from .delta_api import DeltaApi, NewTable, StagingTable

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from config.errors import LostStateError
 
+from ..actions import Action, encode
 from ..failures import storage_errors
 from ..storage import Place
-from .actions import Action, encode
 from .delta_api import LoadedTable
 from .snapshot import Snapshot
 

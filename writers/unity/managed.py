@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Self
 from uuid import uuid4
 
@@ -21,18 +21,20 @@ import pyarrow as pa
 from config.errors import (
     CommitConflictError,
     ExtractError,
-    FencedError,
     LostStateError,
-    SchemaDriftError,
 )
 
-from ..commit import CommitKey, CommitReceipt, LastCommit, StagedFile
+from ..actions import Action, add_action, commit_info, encode, remove_action, transaction_action
+from ..commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from ..failures import storage_errors
+from ..live import as_add, holding
 from ..outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, labelled, parse_entry
 from ..parquet import ParquetStage
+from ..reading import live_schema, read_files, read_live, scan_tags
+from ..refusals import conflict, fenced
 from ..storage import Place
 from ..tables import TableSpec
-from .actions import Action, add_action, commit_info, encode, next_timestamp, remove_action, transaction_action
+from .actions import next_timestamp
 from .creation import managed_place
 from .credentials import Vended
 from .delta_api import DeltaApi, LoadedTable, Proposal
@@ -40,8 +42,7 @@ from .history import entry_path, load_snapshot, read_entries, staged_path, write
 from .names import TableName
 from .publish import publish
 from .ratify import ratify
-from .reading import read_files, scan_tags
-from .refuse import refuse_foreign, refuse_replaced, refuse_shape
+from .refuse import arrow_schema, refuse_foreign, refuse_removing, refuse_replaced, refuse_shape
 from .snapshot import Snapshot
 
 __all__ = ["ManagedTable"]
@@ -68,6 +69,7 @@ class ManagedTable:
         self._name = name
         self._spec = spec
         self._written = spec  # without the columns that the table is too old to have
+        self._whole = spec  # and with those that others have added to it
         self._options = options
         self._clock = clock
         self._on_step = on_step
@@ -104,6 +106,7 @@ class ManagedTable:
         self._place = managed_place(table.location, self._options, self._vended)
         snapshot = load_snapshot(self._place, table)
         self._written = refuse_shape(self._name, self._spec, snapshot)
+        self._whole = self._written.widened(arrow_schema(snapshot.metadata))
         self._snapshot, self._table_id, self._rivals = snapshot, table.table_id, {}
         return self
 
@@ -126,8 +129,12 @@ class ManagedTable:
             hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
         )
 
-    def stage(self) -> ParquetStage:
-        return ParquetStage(self.place, self._written)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._whole.schema.names)
+
+    def stage(self, *, whole: bool = False) -> ParquetStage:
+        return ParquetStage(self.place, self._whole if whole else self._written)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:
@@ -144,13 +151,17 @@ class ManagedTable:
         *,
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
+        remove: Sequence[LiveFile] = (),
     ) -> CommitReceipt:
         self._fence(key)
-        self._allow_replacing(replace_where)
-        replaced = [] if replace_where is None else list(self._snapshot.files(replace_where))
+        if replace_where is not None or remove:
+            self.allow_removing()
+        replaced = [as_add(file) for file in remove]
+        if replace_where is not None:
+            replaced = list(self._snapshot.files(replace_where))
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: uuid4().hex}
         for _ in range(_ATTEMPTS):
-            actions = self._actions(key, files, replaced, labels, replace_where)
+            actions = self._actions(key, files, replaced, labels)
             proposal, content = self._stage_commit(actions)
             self._on_step("staged")
             ratified = ratify(
@@ -161,7 +172,7 @@ class ManagedTable:
                 self._snapshot.advance(proposal.version, actions)
                 self._finish(ratified, proposal, content, files, replaced)
                 return _receipt(key, proposal.version, files)
-            self._catch_up(replace_where)
+            self._catch_up(replace_where, frozenset(file.path for file in remove))
             self._fence(key)
         raise CommitConflictError(
             f"Other writers of {self._name} were quicker {_ATTEMPTS} times in a row.",
@@ -176,6 +187,17 @@ class ManagedTable:
         files = list(self._snapshot.files(where or {}))
         return pa.RecordBatchReader.from_batches(schema, read_files(self.place, files, schema))
 
+    def allow_removing(self) -> None:
+        refuse_removing(self._name, self._snapshot)
+
+    def live_files(self, low: int, high: int) -> Sequence[LiveFile]:
+        return list(holding(self._snapshot.files({}), low, high))
+
+    def read_file(
+        self, file: LiveFile, columns: Sequence[str], *, window: tuple[int, int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        return read_live(self.place, file, live_schema(self._whole, columns), window=window)
+
     def file_count(self, *, where: Mapping[str, str]) -> int:
         return sum(1 for _ in self._snapshot.files(where))
 
@@ -188,15 +210,14 @@ class ManagedTable:
         files: Sequence[StagedFile],
         replaced: Sequence[Action],
         labels: Mapping[str, str],
-        replace_where: Mapping[str, str] | None,
     ) -> list[Action]:
         """Everything the next version shall say."""
         now = next_timestamp(self._now_ms(), self._snapshot.timestamp)
         info = commit_info(
             now,
             operation="WRITE",
-            parameters={"mode": "Append" if replace_where is None else "Overwrite"},
-            blind=replace_where is None,
+            parameters={"mode": "Overwrite" if replaced else "Append"},
+            blind=not replaced,
             labels=labelled(labels),
         )
         removes = (remove_action(add, now) for add in replaced)
@@ -243,7 +264,7 @@ class ManagedTable:
         with contextlib.suppress(ExtractError):
             self._api.report_metrics(self._name, self._table_id, counts)
 
-    def _catch_up(self, replace_where: Mapping[str, str] | None) -> None:
+    def _catch_up(self, replace_where: Mapping[str, str] | None, gone: Collection[str]) -> None:
         """Read what others have committed, and look whether our commit is still right on top of it."""
         table = self._api.load(self._name)
         refuse_replaced(self._name, self._table_id, table)
@@ -254,11 +275,8 @@ class ManagedTable:
             self._snapshot.advance(version, actions)
             if any("protocol" in action or "metaData" in action for action in actions):
                 refuse_shape(self._name, self._spec, self._snapshot)
-            if replace_where is not None and any(_touches(action, replace_where) for action in actions):
-                raise CommitConflictError(
-                    f"Another writer has changed {self._name} in the meantime.",
-                    hint="Nothing of this commit was written; the next run continues from the last one.",
-                )
+            if any(_disturbs(action, replace_where, gone) for action in actions):
+                raise conflict(self.uri)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -267,19 +285,7 @@ class ManagedTable:
         last = self.last_sequence(key.app_id)
         if key.app_id not in self._rivals and (last is None or key.sequence >= last):
             return
-        winner = self._rivals.get(key.app_id, {})
-        who = f"Run {winner['run_id']}" if "run_id" in winner else "Another run"
-        raise FencedError(
-            f"{who} has committed to {self._name} as {key.app_id} since this run started.",
-            hint="Let only one run of a pipeline and shard work at a time; nothing of this commit was written.",
-        )
-
-    def _allow_replacing(self, replace_where: Mapping[str, str] | None) -> None:
-        if replace_where is not None and self._snapshot.properties.get("delta.appendOnly") == "true":
-            raise SchemaDriftError(
-                f"The table {self._name} is append-only, and rows have to be replaced.",
-                hint="Unset its property delta.appendOnly.",
-            )
+        raise fenced(self.uri, key, self._rivals.get(key.app_id, {}))
 
     def _entry(self, version: int, table: LoadedTable) -> LogEntry | None:
         with storage_errors(self.place.uri):
@@ -287,10 +293,14 @@ class ManagedTable:
         return None if content is None else parse_entry(version, content)
 
 
-def _touches(action: Action, where: Mapping[str, str]) -> bool:
-    """Whether an action of another commit adds or removes files of the partitions of `where`."""
+def _disturbs(action: Action, where: Mapping[str, str] | None, gone: Collection[str]) -> bool:
+    """Whether an action of another commit takes from under us what ours replaces: a file that we remove, or
+    the partitions of `where`, where neither may an addition happen; for a correction also what the table is.
+    """
+    if gone:
+        return "metaData" in action or "protocol" in action or action.get("remove", {}).get("path") in gone
     body = action.get("add") or action.get("remove")
-    if body is None:
+    if where is None or body is None:
         return False
     values = body.get("partitionValues")
     return values is None or where.items() <= values.items()

@@ -9,6 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+from deltalake import Schema
+
 from config.errors import LostStateError, SchemaDriftError
 
 from ..drift import TableShape, absent_columns, check_shape
@@ -19,7 +22,7 @@ from .delta_api import LoadedTable
 from .names import TableName
 from .snapshot import Snapshot
 
-__all__ = ["refuse_foreign", "refuse_replaced", "refuse_shape"]
+__all__ = ["arrow_schema", "refuse_foreign", "refuse_removing", "refuse_replaced", "refuse_shape"]
 
 
 def refuse_foreign(name: TableName, table: LoadedTable) -> None:
@@ -46,6 +49,21 @@ def refuse_replaced(name: TableName, table_id: str, table: LoadedTable) -> None:
             f"The table {name} was dropped, and made anew, while this run was writing to it.",
             hint="Run again, if that was meant; watermarks may have to be rebuilt (rebuild-watermarks).",
         )
+
+
+def refuse_removing(name: TableName, snapshot: Snapshot) -> None:
+    """Refuse to take files out of a table that does not allow it, or wants every change told row by row."""
+    for setting, what in (
+        ("delta.appendOnly", "is append-only, and rows have to be replaced"),
+        ("delta.enableChangeDataFeed", "keeps a change data feed, which corrections do not write"),
+    ):
+        if snapshot.properties.get(setting) == "true":
+            raise SchemaDriftError(f"The table {name} {what}.", hint=f"Unset its property {setting}.")
+
+
+def arrow_schema(metadata: Mapping[str, Any]) -> pa.Schema:
+    """Give the columns of a table, those that others have added included."""
+    return pa.schema(Schema.from_json(metadata["schemaString"]).to_arrow())
 
 
 def refuse_shape(name: TableName, spec: TableSpec, snapshot: Snapshot) -> TableSpec:

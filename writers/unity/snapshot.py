@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from .actions import Action
+from ..actions import Action
 
 __all__ = ["FileKey", "Snapshot", "file_key", "retention_ms"]
 

@@ -6,7 +6,7 @@ Invariant: a table that is there is used as the kind it is; the configured kind 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from config.errors import ConfigurationError, LostStateError, SchemaDriftError
 
-from ..commit import CommitKey, CommitReceipt, CommitTable, LastCommit, Stage, StagedFile
+from ..commit import CommitKey, CommitReceipt, CommitTable, LastCommit, LiveFile, Stage, StagedFile
 from ..delta import DeltaCommitTable
 from ..storage import Place
 from ..tables import TableSpec
@@ -83,8 +83,12 @@ class CatalogTable:
     def last_commit(self, app_id: str) -> LastCommit | None:
         return self._opened().last_commit(app_id)
 
-    def stage(self) -> Stage:
-        return self._opened().stage()
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self._opened().columns
+
+    def stage(self, *, whole: bool = False) -> Stage:
+        return self._opened().stage(whole=whole)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         self._opened().discard(files)
@@ -99,13 +103,25 @@ class CatalogTable:
         *,
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
+        remove: Sequence[LiveFile] = (),
     ) -> CommitReceipt:
-        return self._opened().commit(key, files, metadata=metadata, replace_where=replace_where)
+        return self._opened().commit(key, files, metadata=metadata, replace_where=replace_where, remove=remove)
 
     def read(
         self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None
     ) -> pa.RecordBatchReader:
         return self._opened().read(columns, where=where)
+
+    def allow_removing(self) -> None:
+        self._opened().allow_removing()
+
+    def live_files(self, low: int, high: int) -> Sequence[LiveFile]:
+        return self._opened().live_files(low, high)
+
+    def read_file(
+        self, file: LiveFile, columns: Sequence[str], *, window: tuple[int, int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        return self._opened().read_file(file, columns, window=window)
 
     def file_count(self, *, where: Mapping[str, str]) -> int:
         return self._opened().file_count(where=where)

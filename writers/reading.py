@@ -1,6 +1,6 @@
 """Rows of live files, read with Arrow file by file. No log, no catalog.
 
-delta-rs cannot open a table whose commits a catalog decides, so these files are read here. Invariant:
+delta-rs cannot open a table whose commits a catalog decides, and reads no single files. Invariant:
 rows that a deletion vector takes out are not read, and a vector that cannot be understood is an error.
 """
 
@@ -16,32 +16,78 @@ import pyarrow.parquet as pq
 
 from config.errors import SchemaDriftError
 
-from ..failures import storage_errors
-from ..storage import Place
 from .actions import Action
+from .commit import ROW, LiveFile
+from .failures import storage_errors
+from .live import as_add
+from .parquet import column_as, held_schema
+from .storage import Place
+from .tables import TableSpec
 from .vectors import Rows, deleted_rows, inline_or_path, slice_of_file
 
-__all__ = ["read_files", "scan_tags"]
+__all__ = ["live_schema", "read_files", "read_live", "scan_tags"]
 
 _BATCH_ROWS = 1 << 16
+
+Window = tuple[int, int]
 
 
 def read_files(place: Place, files: Iterable[Action], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Stream the columns of `schema`. A column that a file does not have is its partition value, or null."""
     for add in files:
         with storage_errors(place.uri):
-            yield from _read_file(place, add, schema)
+            yield from _read_file(place, add, schema, None)
 
 
-def _read_file(place: Place, add: Action, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    gone, first = _deleted(place, add), 0
-    with pq.ParquetFile(place.filesystem().open_input_file(_below(place, add["path"]))) as file:
+def read_live(
+    place: Place, file: LiveFile, schema: pa.Schema, *, window: Window | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Stream one file. `schema` may hold `ROW`, and dictionaries where they pay.
+
+    With a window (microseconds) row groups that hold none of it are left out.
+    """
+    with storage_errors(place.uri):
+        yield from _read_file(place, as_add(file), schema, window)
+
+
+def live_schema(spec: TableSpec, columns: Sequence[str]) -> pa.Schema:
+    """Columns of a table, `ROW` among them or not, in the types that `read_live` gives."""
+    held = {f.name: f for f in held_schema(spec, [name for name in columns if name != ROW])}
+    return pa.schema([held.get(name, pa.field(ROW, pa.int64())) for name in columns])
+
+
+def _read_file(place: Place, add: Action, schema: pa.Schema, window: Window | None) -> Iterator[pa.RecordBatch]:
+    gone = _deleted(place, add)
+    encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    source = place.filesystem().open_input_file(_below(place, add["path"]))
+    with pq.ParquetFile(source, read_dictionary=encoded) as file:
         names = [name for name in schema.names if name in file.schema_arrow.names]
-        for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
-            rows = pa.RecordBatch.from_arrays([_column(batch, field, add) for field in schema], schema=schema)
-            inside = gone[(gone >= first) & (gone < first + batch.num_rows)] - first
-            first += batch.num_rows
-            yield _without(rows, inside) if len(inside) else rows
+        for group, first in _groups(file.metadata, window):
+            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names, use_threads=False):
+                places = np.arange(first, first + batch.num_rows)
+                columns = [pa.array(places) if f.name == ROW else _column(batch, f, add) for f in schema]
+                rows = pa.RecordBatch.from_arrays(columns, schema=schema)
+                inside = gone[(gone >= first) & (gone < first + batch.num_rows)] - first
+                first += batch.num_rows  # noqa: PLW2901  goes on inside the group
+                yield _without(rows, inside) if len(inside) else rows
+
+
+def _groups(footer: pq.FileMetaData, window: Window | None) -> Iterator[tuple[int, int]]:
+    """Give the row groups that may hold events of a window, and the first row of each."""
+    place = next((i for i in range(footer.num_columns) if footer.schema.column(i).path == "timestamp"), None)
+    first = 0
+    for group in range(footer.num_row_groups):
+        found = footer.row_group(group)
+        if window is None or place is None or _may_overlap(found.column(place), footer.schema.column(place), window):
+            yield group, first
+        first += found.num_rows
+
+
+def _may_overlap(chunk: pq.ColumnChunkMetaData, column: pq.ColumnSchema, window: Window) -> bool:
+    found = chunk.statistics
+    if found is None or not found.has_min_max or "timeUnit=microseconds" not in str(column.logical_type):
+        return True
+    return bool(found.min_raw < window[1] and found.max_raw >= window[0])
 
 
 def _deleted(place: Place, add: Action) -> Rows:
@@ -83,9 +129,9 @@ def _below(place: Place, path: str) -> str:
 
 def _column(batch: pa.RecordBatch, field: pa.Field, add: Action) -> pa.Array:
     if field.name in batch.schema.names:
-        return batch.column(field.name).cast(field.type)
-    value = add["partitionValues"].get(field.name)
-    return pa.repeat(pa.scalar(value, pa.string()).cast(field.type), batch.num_rows)
+        return column_as(batch.column(field.name), field.type)
+    value = pa.repeat(pa.scalar(add["partitionValues"].get(field.name), pa.string()), batch.num_rows)
+    return pa.nulls(batch.num_rows, field.type) if value.null_count else column_as(value, field.type)
 
 
 def scan_tags(batches: Iterable[pa.RecordBatch]) -> pa.Table:

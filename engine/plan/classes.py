@@ -1,0 +1,89 @@
+"""Classes of tags: which tags are read alike, how often, and how far they are looked back at. Pure.
+
+Invariant: every tag is of exactly one class, the first in the configuration that matches its name, else
+the default one. PI does not tell names apart by case, so neither do classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from config import Extraction
+from config.checks import DEFAULT_CLASS
+
+from ..model import Micros
+
+__all__ = ["TagClass", "class_of", "classes_of"]
+
+_WILD = frozenset("*?")
+
+
+@dataclass(frozen=True, slots=True)
+class TagClass:
+    """A class as the engine needs it; `lookback_micros` 0: nothing is compared again."""
+
+    name: str
+    interval_micros: Micros
+    lookback_micros: Micros
+
+
+def classes_of(extraction: Extraction) -> tuple[TagClass, ...]:
+    """All classes in their order, the default one last."""
+    own = (
+        TagClass(
+            one.name, _micros(one.interval or extraction.interval), _micros(_first(one.lookback, extraction.lookback))
+        )
+        for one in extraction.classes
+    )
+    return (*own, TagClass(DEFAULT_CLASS, _micros(extraction.interval), _micros(extraction.lookback)))
+
+
+def class_of(extraction: Extraction) -> Callable[[str], TagClass]:
+    """Tell the class of a tag by its name. Patterns are compiled here, once, for names by the ten thousand."""
+    *own, default = classes_of(extraction)
+    matchers = [(_matcher(one.tags), found) for one, found in zip(extraction.classes, own, strict=True)]
+
+    def of(name: str) -> TagClass:
+        return next((found for matches, found in matchers if matches(name)), default)
+
+    return of
+
+
+def _matcher(texts: Iterable[str]) -> Callable[[str], bool]:
+    """Plain names by the ten thousand are looked up; only patterns are tried."""
+    names = [_name_in(text).casefold() for text in texts]
+    plain = frozenset(name for name in names if not _WILD.intersection(name))
+    patterns = "|".join(_expression(name) for name in names if name not in plain)
+    wild = re.compile(patterns, re.DOTALL).fullmatch if patterns else _nothing
+
+    def matches(name: str) -> bool:
+        folded = name.casefold()
+        return folded in plain or wild(folded) is not None
+
+    return matches
+
+
+def _expression(pattern: str) -> str:
+    return "".join({"*": ".*", "?": "."}.get(char) or re.escape(char) for char in pattern)
+
+
+def _nothing(_name: str) -> None:
+    return None
+
+
+def _name_in(text: str) -> str:
+    r"""The name in `\\SERVER\tag`; anything else is a name, or a pattern of names, as it is."""
+    if not text.startswith("\\\\"):
+        return text
+    return text[2:].partition("\\")[2] or text
+
+
+def _first(one: timedelta | None, other: timedelta | None) -> timedelta | None:
+    return other if one is None else one
+
+
+def _micros(duration: timedelta | None) -> Micros:
+    return 0 if duration is None else duration // timedelta(microseconds=1)

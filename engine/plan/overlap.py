@@ -1,0 +1,76 @@
+"""What of a tag is compared again with the source, and what it is expected to show. Pure.
+
+The newest event of a tag is provisional: the archive may drop it when a newer one arrives (compression),
+however old it is, and may show one late that it kept back. So a reading begins at the last event that is
+known, and what the source shows there is held against a digest of what the table holds. With a lookback,
+more of the past is compared. Invariant: what is compared ends where what is done ends.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..model import Micros, Window
+
+__all__ = ["MASK", "Known", "Overlap", "begin", "overlap_of", "window_to_sum"]
+
+MASK = (1 << 64) - 1
+# The shortest stretch to be read again, as a power of two in microseconds: 4.2 s.
+_SHORTEST = 22
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """What a watermark says of a tag: `[low, high)` is done; `last_digest` sums up the rows at `last_event`."""
+
+    low: Micros
+    high: Micros
+    last_event: Micros | None = None
+    last_digest: int | None = None
+
+
+class Overlap(msgspec.Struct, frozen=True, gc=False):
+    """The table holds rows of this digest from `start` to the end of what is done.
+
+    `demanded`: to be compared even where there is nothing new to be read.
+    """
+
+    start: Micros
+    digest: int
+    demanded: bool = False
+
+
+def window_to_sum(known: Known, lookback: Micros) -> Window | None:
+    """The window whose rows in the table have to be summed up before `overlap_of` can tell; None: nothing."""
+    if known.low >= known.high:
+        return None
+    if lookback > 0:
+        return Window(max(known.low, known.high - lookback), known.high)
+    if known.last_event is not None and known.last_digest is None and known.last_event < known.high:
+        return Window(max(known.low, known.last_event), known.high)
+    return None
+
+
+def overlap_of(known: Known, lookback: Micros, summed: int) -> Overlap | None:
+    """What to compare of a tag; `summed` is the digest of `window_to_sum`'s rows (0 for no window, or no rows).
+
+    None: nothing is done yet, so there is nothing to compare.
+    """
+    if known.low >= known.high:
+        return None
+    window = window_to_sum(known, lookback)
+    since = known.high if window is None else window.start
+    if known.last_event is None or known.last_event >= since:
+        # Without any event all that is done is compared: it costs next to nothing to hear that it is still empty.
+        start = known.low if known.last_event is None and lookback <= 0 else since
+        return Overlap(start, summed & MASK, lookback > 0)
+    if known.last_digest is None:
+        return Overlap(since, summed & MASK, lookback > 0)
+    return Overlap(max(known.low, known.last_event), (summed + known.last_digest) & MASK, lookback > 0)
+
+
+def begin(known_low: Micros, high: Micros, start: Micros) -> Micros:
+    """Where to begin reading so as to see everything from `start` on.
+
+    A bit earlier, so that many tags begin together and share a request: as far before `high` as the next power of two.
+    """
+    return max(known_low, high - (1 << max(_SHORTEST, (high - start - 1).bit_length())))

@@ -1,0 +1,116 @@
+"""What a person sees while a run follows: on a terminal one line that stays, else a line for each cycle.
+
+Either way a sum of the last cycles now and then. Nothing here grows with time, decides anything, or is
+printed to standard output.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from ..clock import wall_micros
+from .events import Answered, Cycled, Event, Finished, Planned, Started, Stopping, Summed, TagsFound, TagsSynced
+from .freshness import Freshness
+from .progress import Display, LogProgress
+
+__all__ = ["FollowedLive", "FollowedLog", "display_of_following", "in_words"]
+
+LOG = logging.getLogger("osipi.run")
+
+
+def display_of_following(console: Console) -> Display:
+    """Live where somebody can watch, lines elsewhere."""
+    return FollowedLive(console) if console.is_terminal else FollowedLog()
+
+
+class FollowedLog(LogProgress):
+    """The lines of a run, and one for each cycle. What is planned is told of the first cycle alone, which may be long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = True
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Cycled() | Summed():
+                self._first = False
+                LOG.info("%s", in_words(event))
+            case Planned() if not self._first:
+                self.begin()
+            case TagsFound() if not self._first:
+                pass
+            case TagsSynced() if not self._first:
+                _tell_of_tags(event)
+            case Finished():
+                LOG.info("%s", event.status)
+            case _:
+                super().__call__(event)
+
+
+class FollowedLive:
+    """One line on a terminal that tells of the last cycle and of the next; sums are logged and stay."""
+
+    def __init__(self, console: Console) -> None:
+        self._status = Status("connecting", console=console, refresh_per_second=4)
+        self._last = ""
+        self._status.start()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._show(f"reaching {event.source}")
+            case TagsFound() if not self._last:
+                self._show(f"{event.tags:,} tags found, reading watermarks")
+            case Planned():
+                self._show(f"{self._last}reading {event.tags:,} tags")
+            case Answered() if not self._last:
+                self._show(f"first cycle, {event.fraction_done:.0%} done")
+            case Cycled():
+                self._last = f"{in_words(event)}; "
+                next_at = time.strftime("%H:%M:%S", time.localtime(wall_micros() / 1e6 + event.next_secs))
+                self._show(f"{self._last}next at {next_at}")
+            case Summed():
+                LOG.info("%s", in_words(event))
+            case TagsSynced() if self._last:
+                _tell_of_tags(event)
+            case Stopping():
+                self._show(f"stopping ({event.reason})")
+            case Finished():
+                LOG.info("%s", event.status)
+            case _:
+                pass
+
+    def _show(self, text: str) -> None:
+        self._status.update(Text(text))  # no markup: an address may have brackets
+
+    def close(self) -> None:
+        self._status.stop()
+
+
+def in_words(event: Cycled | Summed) -> str:
+    """A cycle, or several, in one line."""
+    failing = f", {event.failing:,} failing" if event.failing else ""
+    skipped = f", {event.skipped:,} ticks skipped" if event.skipped else ""
+    if isinstance(event, Cycled):
+        return (
+            f"cycle {event.number:,} ({', '.join(event.classes)}): {event.tags:,} tags, {event.rows:,} events "
+            f"in {event.seconds:.1f} s{failing}{skipped}"
+        )
+    return (
+        f"{event.cycles:,} cycles in {event.seconds / 60:.0f} min: {event.rows:,} events"
+        f"{_fresh(event.fresh)}{failing}{skipped}"
+    )
+
+
+def _tell_of_tags(event: TagsSynced) -> None:
+    if event.added or event.changed or event.missing:
+        LOG.info("tags: %d new, %d changed, %d gone", event.added, event.changed, event.missing)
+
+
+def _fresh(fresh: Freshness | None) -> str:
+    return f", behind the source {fresh.p50:.0f} s (p50), {fresh.p95:.0f} s (p95)" if fresh else ""

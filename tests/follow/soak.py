@@ -1,0 +1,166 @@
+"""Follow for some minutes with two classes, and judge it: drift, freshness, memory, the end. `make soak-follow`.
+
+The server and the run are processes of their own; what is judged is seen from outside: tables, memory,
+and the lines that the run writes of its cycles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from config import from_mapping
+from engine.app import run
+from engine.flow.stop import Stop, on_signals
+from engine.telemetry.events import Cycled, Event
+from tests.exactness.expected import web_id_of
+from tests.exactness.reading import is_table, marks_in
+from tests.follow.live import LivePlant, name_of
+
+TAGS, CRITICAL = 1000, 50
+INTERVALS = {"critical": 2, "default": 20}
+LAG = 1.0
+SAMPLE_SECS = 1.0
+WARM_UP_SECS = 60.0
+
+MAX_GROWTH = 0.10
+MAX_STOP_SECS = 10.0
+MAX_DRIFT_SECS = 0.25
+
+
+def follow(document: Path, events: Path) -> int:
+    """The run, as the process that is watched."""
+
+    config = from_mapping(json.loads(document.read_text())).config
+
+    async def main() -> int:
+        stop = Stop()
+        with events.open("w") as lines, on_signals(stop):
+
+            def take(event: Event) -> None:
+                if isinstance(event, Cycled):
+                    lines.write(json.dumps(asdict(event)) + "\n")
+                    lines.flush()
+
+            return (await run(config, emit=take, stop=stop, follow=True)).exit_code
+
+    return asyncio.run(main())
+
+
+@dataclass
+class Seen:
+    """What was seen from outside. Behind: seconds, by class; memory: (seconds since the start, bytes)."""
+
+    behind: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in INTERVALS})
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    cycles: list[dict[str, Any]] = field(default_factory=list)
+    stop_secs: float = 0.0
+    exit_code: int = 0
+
+
+def watch(plant: LivePlant, folder: Path, secs: float) -> Seen:
+    document, events = folder / "document.json", folder / "events.jsonl"
+    classes = [{"name": "critical", "tags": [name_of(n) for n in range(CRITICAL)], "interval": INTERVALS["critical"]}]
+    extraction = {"classes": classes, "interval": INTERVALS["default"], "lag": LAG, "discovery_interval": "30s"}
+    document.write_text(json.dumps(plant.document(extraction={**plant.document()["extraction"], **extraction})))
+    seen, began = Seen(), time.monotonic()
+    child = subprocess.Popen([sys.executable, "-m", "tests.follow.soak", "--run", str(document), str(events)])
+    try:
+        process = psutil.Process(child.pid)
+        while time.monotonic() - began < secs:
+            time.sleep(SAMPLE_SECS)
+            assert child.poll() is None, f"the run ended by itself with {child.returncode}"
+            seen.memory.append((time.monotonic() - began, process.memory_info().rss))
+            look(plant, seen)
+        asked = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        seen.exit_code = child.wait(60)
+        seen.stop_secs = time.monotonic() - asked
+    finally:
+        child.kill()
+        child.wait()
+    seen.cycles = [json.loads(line) for line in events.read_text().splitlines()]
+    return seen
+
+
+def look(plant: LivePlant, seen: Seen) -> None:
+    """How far behind the clock each class is; its least fresh tag counts."""
+    table, now = plant.table("pi_watermarks"), time.time()
+    marks = marks_in(table) if is_table(table) else {}
+    if len(marks) < TAGS:
+        return
+    for name, indexes in (("critical", range(CRITICAL)), ("default", range(CRITICAL, TAGS))):
+        seen.behind[name].append(now - min(marks[web_id_of(n)].high for n in indexes) / 1e6)
+
+
+def judged(seen: Seen) -> list[str]:
+    """Print what was seen; give the bars that were missed."""
+    missed = []
+    longest = max(cycle["seconds"] for cycle in seen.cycles)
+    skipped = sum(cycle["skipped"] for cycle in seen.cycles)
+    print(f"{len(seen.cycles)} cycles, the longest {longest:.2f} s, {skipped} ticks skipped")
+    for name, interval in INTERVALS.items():
+        behind, bar = seen.behind[name], interval + LAG + longest
+        half, most = statistics.median(behind), max(behind)
+        print(
+            f"{name}: every {interval} s; behind {half:.2f} s (p50), {most:.2f} s (worst of {len(behind)}), bar {bar:.2f}"
+        )
+        if most > bar:
+            missed.append(f"{name} was {most:.2f} s behind")
+    late = [cycle["late_secs"] for cycle in seen.cycles]
+    quarter = max(1, len(late) // 4)
+    drift = statistics.median(late[-quarter:]) - statistics.median(late[:quarter])
+    print(
+        f"late {statistics.median(late) * 1000:.1f} ms (p50), {max(late) * 1000:.1f} ms (worst); drift {drift * 1000:.1f} ms"
+    )
+    if abs(drift) > MAX_DRIFT_SECS:
+        missed.append(f"cycles drifted by {drift:.3f} s")
+    warm = [rss for at, rss in seen.memory if at >= WARM_UP_SECS] or [rss for _, rss in seen.memory]
+    first, last = statistics.median(warm[:10]), statistics.median(warm[-10:])
+    growth = last / first - 1
+    print(f"memory {first / 2**20:.0f} MiB when warm, {last / 2**20:.0f} MiB at the end: {growth:+.1%}")
+    if growth > MAX_GROWTH:
+        missed.append(f"memory grew by {growth:.1%}")
+    print(f"told to stop, it took {seen.stop_secs:.2f} s and ended with {seen.exit_code}")
+    if seen.stop_secs > MAX_STOP_SECS or seen.exit_code != 0:
+        missed.append(f"it took {seen.stop_secs:.1f} s to stop, and ended with {seen.exit_code}")
+    return missed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m tests.follow.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long to follow (10)")
+    parser.add_argument("--run", nargs=2, type=Path, metavar=("DOCUMENT", "EVENTS"), help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.run:
+        return follow(*given.run)
+    with tempfile.TemporaryDirectory() as folder:
+        plant = LivePlant(Path(folder), tags=TAGS, interval_secs=2.0)
+        plant.server.start()
+        try:
+            seen = watch(plant, Path(folder), given.minutes * 60)
+        finally:
+            plant.server.stop()
+        missed = judged(seen)
+        plant.assert_exact()
+        print("the table is exact")
+    for bar in missed:
+        print(f"MISSED: {bar}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

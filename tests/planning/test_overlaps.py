@@ -1,0 +1,225 @@
+"""What is compared again with the source: after a run the table equals it there, however the past was changed."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from engine.flow.committer import join
+from engine.model import Ask, Outcome, Tag, Window
+from engine.plan.forecast import forecast
+from engine.plan.lanes import Limits, Reading
+from engine.plan.overlap import MASK, Known, begin, overlap_of, window_to_sum
+from engine.plan.planner import Plan, readings_for
+from engine.plan.settled import Keep
+from writers import Move, Watermark
+from writers.checkpoint import widen
+
+SMALL = Limits(tags_per_request=4, values_per_answer=20, max_count_per_tag=5)
+END = 1_000_000_000  # about 17 minutes, in which any microsecond may hold events
+Row = tuple[int, int]  # time and value
+
+
+def digest(rows: list[Row]) -> int:
+    return sum(int.from_bytes(blake2b(repr(row).encode(), digest_size=8).digest(), "little") for row in rows) & MASK
+
+
+def between(rows: list[Row], start: int, end: int) -> list[Row]:
+    return [row for row in rows if start <= row[0] < end]
+
+
+@dataclass
+class Table:
+    """Rows and watermark of one tag."""
+
+    rows: list[Row] = field(default_factory=list)
+    mark: Watermark | None = None
+
+    def known(self) -> Known | None:
+        mark = self.mark
+        if mark is None:
+            return None
+        last = None if mark.last_event_digest is None else mark.last_event_digest & MASK
+        return Known(mark.low, mark.high, mark.last_event, last)
+
+
+def answer(ask: Ask, source: list[Row]) -> tuple[Outcome, list[Row]]:
+    times = [t for t, _ in source]
+    found = source[bisect_left(times, ask.start) : bisect_left(times, ask.end)][: ask.max_count]
+    until = ask.end
+    if len(found) == ask.max_count:
+        until = found[-1][0]
+        found = [row for row in found if row[0] < until]
+    last = found[-1][0] if found else None
+    overlap = ask.overlap or Window(0, 0)
+    return (
+        Outcome(
+            ask,
+            len(found),
+            until,
+            last,
+            last_digest=None if last is None else digest(between(found, last, last + 1)),
+            overlap_digest=digest(between(found, overlap.start, overlap.end)) if ask.overlap else 0,
+            overlap_rows=len(between(found, 0, overlap.end)),
+        ),
+        found,
+    )
+
+
+def run(tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookback: int) -> int:
+    """One run over all tags; gives the number of swaps. Rows and watermarks of all of it land as one commit."""
+    readings = []
+    for name, table in tables.items():
+        known = table.known()
+        done = Window(known.low, known.high) if known else None
+        overlap = None
+        if known:
+            window = window_to_sum(known, lookback)
+            summed = digest(between(table.rows, window.start, window.end)) if window else 0
+            overlap = overlap_of(known, lookback, summed)
+        wanted = Window(done.end if done else 0, end)
+        readings += readings_for(
+            Tag(name, name), wanted, done, rows_done=len(table.rows), assumed_rate=1e-7, overlap=overlap
+        )
+    plan = Plan(readings, SMALL)
+    moves: dict[str, Move] = {}
+    swapped = 0
+    for _ in range(10_000):
+        chunk = plan.take()
+        if chunk is None:
+            break
+        answers = [answer(ask, sources[ask.tag.web_id]) for ask in chunk.asks]
+        settled = plan.settle(chunk, [outcome for outcome, _ in answers])
+        for swap in settled.swaps:
+            table = tables[swap.tag.web_id]
+            table.rows = [row for row in table.rows if not swap.start <= row[0] < swap.end]
+        swapped += len(settled.swaps)
+        for keep, (outcome, rows) in zip(settled.keep, answers, strict=True):
+            overlap = outcome.ask.overlap
+            since = 0 if overlap is None else overlap.start if keep is Keep.REPLACE else overlap.end
+            if keep is not Keep.NOTHING:
+                tables[outcome.ask.tag.web_id].rows += [row for row in rows if row[0] >= since]
+        join(moves, settled.advances, settled.failures)
+        assert not settled.failures
+        plan.give_back(chunk)
+    assert plan.done
+    for move in moves.values():
+        table = tables[move.tag_webid]
+        table.rows.sort()
+        table.mark = widen(table.mark, move)
+    return swapped
+
+
+rows = st.lists(st.tuples(st.integers(0, END - 1), st.integers(0, 3)), max_size=30, unique_by=lambda row: row[0]).map(
+    sorted
+)
+lookbacks = st.sampled_from([0, 0, 5_000_000, END // 4, END])
+
+
+@given(rows, rows, st.integers(1, END), st.integers(1, END), lookbacks)
+@example([(5, 0)], [], 10, 20, 0)  # the only event was dropped
+def test_after_a_run_the_overlap_equals_the_source(before, after, first_end, second_end, lookback) -> None:
+    first_end, second_end = sorted((first_end, second_end))
+    tables = {"a": Table(), "b": Table()}
+    run(tables, {"a": before, "b": before}, first_end, lookback)
+    assert tables["a"].rows == between(before, 0, first_end)
+    known = tables["a"].known()
+    assert known is not None
+    last = known.last_event
+    run(tables, {"a": after, "b": before}, second_end, lookback)
+    changed_from = max(0, min(first_end - lookback, first_end if last is None else last))
+    if last is None and not lookback:
+        changed_from = 0  # nothing was ever seen: all of it is looked at again
+    if second_end > first_end or lookback:
+        assert between(tables["a"].rows, changed_from, END) == between(after, changed_from, second_end)
+    assert tables["b"].rows == between(before, 0, second_end)
+    # Once mended it stays so: nothing differs any more.
+    run(tables, {"a": after, "b": before}, second_end + 1, lookback)
+    assert run(tables, {"a": after, "b": before}, second_end + 2, lookback) == 0
+
+
+@given(rows, st.lists(st.integers(1, END), min_size=2, max_size=5), lookbacks)
+def test_a_source_that_does_not_change_is_never_corrected(source, ends, lookback) -> None:
+    tables = {"a": Table()}
+    for end in sorted(ends):
+        assert run(tables, {"a": source}, end, lookback) == 0
+        assert tables["a"].rows == between(source, 0, end)
+
+
+@given(rows.filter(len), st.integers(1, 20))
+def test_a_newest_event_that_is_dropped_later_is_dropped_here_too(source, runs) -> None:
+    """As compression does it: each newest event goes when the next one comes."""
+    tables = {"a": Table()}
+    for n, (time, _) in enumerate(source[:runs]):
+        run(tables, {"a": [source[n]]}, time + 1, 0)
+        assert tables["a"].rows == [source[n]]
+
+
+@given(rows.filter(lambda found: len(found) > 1))
+def test_an_event_that_was_kept_back_is_found_later(source) -> None:
+    """A server may show the newest event only when there is a newer one."""
+    tables = {"a": Table()}
+    for n, (time, _) in enumerate(source):
+        run(tables, {"a": source[:n]}, time + 1, 0)
+    run(tables, {"a": source}, END + 1, 0)
+    assert tables["a"].rows == source
+
+
+@given(rows, rows, st.integers(1, END), st.integers(1, END))
+def test_a_table_from_before_digests_were_kept_is_compared_all_the_same(before, after, first_end, second_end) -> None:
+    first_end, second_end = sorted((first_end, second_end))
+    tables = {"a": Table()}
+    run(tables, {"a": before}, first_end, 0)
+    mark = tables["a"].mark
+    assert mark is not None
+    tables["a"].mark = Watermark(mark.tag_webid, mark.low, mark.high, mark.last_event, mark.rows_total)
+    run(tables, {"a": after}, second_end + 1, 0)
+    since = 0 if mark.last_event is None else mark.last_event
+    assert between(tables["a"].rows, since, END) == between(after, since, second_end + 1)
+
+
+@given(st.integers(0, END), st.integers(0, END), st.integers(0, END))
+def test_reading_begins_early_enough_and_not_much_earlier(low, start, high) -> None:
+    low, start, high = sorted((low, start, high))
+    found = begin(low, high, start)
+    assert low <= found <= start
+    assert high - found <= max(2 * (high - start), 1 << 22)
+
+
+def test_a_window_within_what_is_done_is_read_again_and_put_in_its_place() -> None:
+    tag, source = Tag("a", "a"), [(n, n) for n in range(0, 100, 3)]
+    reading = Reading(tag, 10, 60, backward=False, rate=0.3, low=0, high=100, repair=True)
+    plan = Plan([reading], SMALL)
+    windows = []
+    while (chunk := plan.take()) is not None:
+        [(outcome, found)] = [answer(ask, source) for ask in chunk.asks]
+        settled = plan.settle(chunk, [outcome])
+        [swap] = settled.swaps
+        assert settled.keep == (Keep.REPLACE,)
+        assert settled.advances == ()
+        assert found == between(source, swap.start, swap.end)
+        windows.append((swap.start, swap.end))
+        plan.give_back(chunk)
+    assert windows[0][0] == 10
+    assert windows[-1][1] == 60
+    assert all(before[1] == after[0] for before, after in pairwise(windows))
+
+
+@pytest.mark.parametrize("lookback", [0, END])
+def test_a_forecast_takes_the_source_to_be_what_the_table_holds(lookback: int) -> None:
+    known = Known(0, END // 2, END // 2 - 5, 123)
+    overlap = overlap_of(known, lookback, 77)
+    done = Window(known.low, known.high)
+    wanted = Window(known.high, END)
+    tag = Tag("a", "a")
+    found = readings_for(tag, wanted, done, rows_done=10, assumed_rate=1e-7, overlap=overlap)
+    plan = Plan(found, SMALL)
+    forecast(plan)
+    assert plan.done
+    assert plan.fraction_done == 1.0

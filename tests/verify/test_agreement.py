@@ -1,0 +1,147 @@
+"""What agrees and what does not, whichever events a server counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.model import Tag, Window
+from engine.plan import agreement as agreeing
+from engine.plan.agreement import NOT_ASKED, NOT_COUNTED, Agreement, Disagreement, Rule, suspects
+from engine.plan.timeline import DAY, HOUR
+
+FIRST = 19_787
+WHOLE = Window(FIRST * DAY, (FIRST + 400) * DAY)
+
+
+def tag(name: str, kind: str = "Float32") -> Tag:
+    return Tag(name, name, point_type=kind)
+
+
+def compared(counted: list[list[int]], rows: list[list[int]], good: list[list[int]], tags: list[Tag] | None = None):
+    tags = tags or [tag(f"t{n}") for n in range(len(counted))]
+    found = Agreement(tags, [WHOLE] * len(tags))
+    found.add(FIRST, *(np.array(each, np.int32).reshape(len(tags), -1) for each in (counted, rows, good)))
+    return found
+
+
+def wrong(found: Agreement) -> list[tuple[str, int]]:
+    return [(each.tag.name, each.start // DAY - FIRST) for each in found.disagreements()]
+
+
+@pytest.mark.parametrize("rule", [Rule.GOOD, Rule.ALL])
+def test_what_a_server_counts_is_learned_and_then_held_to(rule: Rule):
+    rows, good = [[100] * 20], [[98] * 20]
+    counted = [(good if rule is Rule.GOOD else rows)[0][:]]
+    counted[0][7] = (rows if rule is Rule.GOOD else good)[0][7]  # what the other rule would call right
+    found = compared(counted, rows, good)
+    assert found.rules() == {"Float32": rule}
+    assert wrong(found) == [("t0", 7)]
+
+
+def test_before_anything_is_learned_either_count_will_do():
+    found = compared([[98, 100, 50]], [[100, 100, 50]], [[98, 99, 50]])
+    assert found.rules() == {"Float32": Rule.UNKNOWN}
+    assert wrong(found) == []
+
+
+def test_types_are_learned_apart():
+    tags = [tag("number"), tag("state", "Digital")]
+    found = compared([[9] * 8, [10] * 8], [[10] * 8] * 2, [[9] * 8] * 2, tags)
+    assert found.rules() == {"Digital": Rule.ALL, "Float32": Rule.GOOD}
+    assert wrong(found) == []
+
+
+def test_a_type_that_has_told_little_goes_by_what_all_have_told_unless_it_tells_otherwise():
+    kinds = ["Float32", "Int16", "Digital", "Blob"]
+    tags = [tag(f"t{n}", kind) for n, kind in enumerate(kinds)]
+    #        9 days of good ones;  one day each that only the other rule explains, or neither tells
+    counted = [[9] * 9, [9] * 8 + [10], [10] + [5] * 8, [5] * 9]
+    rows = [[10] * 9, [10] + [5] * 7 + [10], [10] + [5] * 8, [5] * 9]
+    good = [[9] * 9, [9] + [5] * 7 + [9], [9] + [5] * 8, [5] * 9]
+    counted[1][1:8] = [5] * 7
+    found = compared(counted, rows, good, tags)
+    assert found.rules() == {
+        "Blob": Rule.UNKNOWN, "Digital": Rule.UNKNOWN, "Float32": Rule.GOOD, "Int16": Rule.UNKNOWN,
+    }  # fmt: skip
+    more = compared([*counted, [9] * 9], [*rows, [10] * 9], [*good, [9] * 9], [*tags, tag("t4")])
+    assert more.rules() == {"Blob": Rule.GOOD, "Digital": Rule.UNKNOWN, "Float32": Rule.GOOD, "Int16": Rule.GOOD}
+    assert wrong(more) == [("t1", 8)]
+
+
+def test_no_count_agrees_with_nothing_good_and_is_told_of_otherwise():
+    found = compared([[NOT_COUNTED, NOT_COUNTED], [NOT_COUNTED, 4]], [[0, 3], [5, 4]], [[0, 0], [5, 4]])
+    assert wrong(found) == []
+    assert found.uncounted == {1}
+    assert found.days == 3
+
+
+def test_what_was_not_asked_is_not_compared():
+    found = compared([[NOT_ASKED, 4]], [[3, 4]], [[3, 4]])
+    assert (found.days, found.events, wrong(found)) == (1, 4, [])
+    assert list(found.by_day()) == [(FIRST, 0, 0), (FIRST + 1, 1, 0)]
+
+
+cells = st.tuples(st.integers(-2, 6), st.integers(0, 6), st.integers(0, 6)).map(
+    lambda c: (c[0], max(c[1:]), min(c[1:]))
+)
+
+
+@given(st.lists(st.lists(cells, min_size=4, max_size=4), min_size=1, max_size=6), st.integers(1, 4))
+def test_whatever_is_compared_agrees_or_disagrees_in_portions_too(table, portion: int):
+    tags = [tag(f"t{n}", "Float32" if n % 2 else "String") for n in range(len(table))]
+    whole, pieces = (Agreement(tags, [WHOLE] * len(tags)) for _ in range(2))
+    values = np.array(table, np.int32)
+    whole.add(FIRST, values[:, :, 0], values[:, :, 1], values[:, :, 2])
+    for first in range(0, 4, portion):
+        part = values[:, first : first + portion]
+        pieces.add(FIRST + first, part[:, :, 0], part[:, :, 1], part[:, :, 2])
+    assert pieces.disagreements() == whole.disagreements()
+    assert list(pieces.by_day()) == list(whole.by_day())
+    assert whole.rules() == pieces.rules()
+    told = {(each.tag.name, each.start // DAY - FIRST) for each in whole.disagreements()}
+    for place, row in enumerate(table):
+        for day, (counted, rows, good) in enumerate(row):
+            right = {Rule.GOOD: {good}, Rule.ALL: {rows}, Rule.UNKNOWN: {good, rows}}[
+                whole.rules()[tags[place].point_type]
+            ]
+            if counted == NOT_ASKED or (counted == NOT_COUNTED and good > 0):
+                agrees = True
+            else:
+                agrees = (good if counted == NOT_COUNTED else counted) in right
+            assert ((f"t{place}", day) in told) == (not agrees)
+    assert whole.days == sum(total for _, total, _ in whole.by_day())
+    assert len(told) == sum(differ for _, _, differ in whole.by_day())
+
+
+def test_a_day_is_only_as_long_as_what_is_done_of_it():
+    window = Window(FIRST * DAY + 5 * HOUR, (FIRST + 1) * DAY + HOUR)
+    found = Agreement([tag("a")], [window])
+    found.add(FIRST, *(np.array([each], np.int32) for each in ([1, 1], [2, 2], [2, 2])))
+    [first, last] = found.disagreements()
+    assert first == Disagreement(tag("a"), window.start, (FIRST + 1) * DAY, 1, 2, 2)
+    assert (last.start, last.end) == (first.end, window.end)
+    assert suspects([first, last]) == ((tag("a"), window),)
+
+
+def test_suspects_of_days_that_do_not_touch_or_of_other_tags_stay_apart():
+    def differs(name: str, day: int) -> Disagreement:
+        return Disagreement(tag(name), day * DAY, (day + 1) * DAY, 0, 1, 1)
+
+    found = suspects([differs("a", 1), differs("a", 2), differs("a", 4), differs("b", 5)])
+    assert [(each.name, window.start // DAY, window.end // DAY) for each, window in found] == [
+        ("a", 1, 3), ("a", 4, 5), ("b", 5, 6),
+    ]  # fmt: skip
+    assert suspects([]) == ()
+
+
+def test_what_is_settled_is_not_kept_and_what_breaks_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(agreeing, "_SETTLED", 50)
+    found = Agreement([tag("a")], [WHOLE])
+    for day in range(0, 400, 10):
+        found.add(FIRST + day, *(np.full((1, 10), number, np.int32) for number in (9, 10, 9)))
+    found.add(FIRST + 400, *(np.array([[number]], np.int32) for number in (10, 10, 9)))
+    assert sum(len(each) for each in found._told[Rule.GOOD]) <= 60
+    assert [each.start // DAY - FIRST for each in found.disagreements()] == [400]

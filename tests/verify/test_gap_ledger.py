@@ -1,0 +1,122 @@
+"""The ledger of gaps: what is done and what is missing add up, minute by minute."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.model import Window
+from engine.plan.gap_ledger import Account, OpenGap, Why, coverage, gap_ledger, grouped
+from engine.plan.timeline import DAY, HOUR, SECOND
+
+MINUTE = 60 * SECOND
+EPOCH = 1_709_596_800_000_000  # 2024-03-05T00:00:00Z
+
+
+def at(hours: float) -> int:
+    return EPOCH + int(hours * HOUR)
+
+
+def window(start: float, end: float) -> Window:
+    return Window(at(start), at(end))
+
+
+def only(account: Account) -> list[tuple[Why, int, int]]:
+    return [(gap.why, gap.start, gap.end) for gap in gap_ledger([account]).gaps]
+
+
+def test_every_reason_there_is():
+    wanted = window(0, 10)
+    assert only(Account("a", None, wanted)) == [(Why.NEVER_READ, at(0), at(10))]
+    assert only(Account("a", window(3, 3), window(3, 10))) == [(Why.NEVER_READ, at(3), at(10))]
+    assert only(Account("a", window(0, 9), wanted)) == [(Why.BEHIND, at(9), at(10))]
+    assert only(Account("a", window(2, 10), wanted)) == [(Why.HISTORY, at(0), at(2))]
+    assert only(Account("a", window(0, 10), wanted)) == []
+    assert only(Account("a", window(1, 9), wanted, "gone")) == [
+        (Why.FAILED, at(9), at(10)),
+        (Why.HISTORY, at(0), at(1)),
+    ]
+    assert only(Account("a", None, wanted, "gone")) == [(Why.FAILED, at(0), at(10))]
+
+
+hours = st.integers(0, 200)
+windows = st.builds(lambda a, b: window(min(a, b), max(a, b)), hours, hours)
+accounts = st.lists(st.builds(Account, st.just("t"), st.none() | windows, windows, st.none() | st.just("why")))
+
+
+def hours_of(found: Window | OpenGap) -> set[int]:
+    return set(range((found.start - EPOCH) // HOUR, (found.end - EPOCH) // HOUR))
+
+
+@given(accounts)
+def test_done_and_missing_add_up_to_what_is_wanted_and_never_overlap(every: list[Account]):
+    complete = missing = 0
+    for account in every:
+        ledger = gap_ledger([account])
+        done = hours_of(account.done) if account.done else set()
+        gaps = [hours_of(gap) for gap in ledger.gaps]
+        assert sum(map(len, gaps)) == len(set().union(*gaps)), "gaps of a tag do not overlap"
+        assert not done & set().union(*gaps)
+        assert hours_of(account.wanted) <= done | set().union(*gaps)
+        assert ledger.complete == (not ledger.gaps)
+        complete += ledger.complete
+        missing += ledger.missing
+    together = gap_ledger(every)
+    assert (together.tags, together.complete, together.missing) == (len(every), complete, missing)
+
+
+@given(accounts)
+def test_the_picture_shows_the_share_of_each_stretch_that_is_done(every: list[Account]):
+    ledger = gap_ledger(every)
+    done = [a.done for a in every if a.done is not None and a.done.start < a.done.end]
+    if not done and not ledger.gaps:
+        assert ledger.coverage is None
+        return
+    picture = ledger.coverage
+    assert picture is not None
+    assert len(picture.shares) <= 49
+    assert picture.start % picture.step == 0
+    for column, share in enumerate(picture.shares):
+        begin = picture.start + column * picture.step
+        have = sum(overlap(w, begin, begin + picture.step) for w in done)
+        lack = sum(overlap(g, begin, begin + picture.step) for g in ledger.gaps)
+        assert share == (have / (have + lack) if have + lack else None)
+    ends = [w.start for w in done] + [g.start for g in ledger.gaps]
+    assert picture.start <= min(ends) < picture.start + picture.step
+    last = max([w.end for w in done] + [g.end for g in ledger.gaps])
+    assert picture.end - picture.step < last <= picture.end
+
+
+def overlap(found: Window | OpenGap, start: int, end: int) -> int:
+    return max(0, min(found.end, end) - max(found.start, start))
+
+
+def test_one_microsecond_in_a_century_of_many_tags_keeps_a_column_from_being_whole():
+    years = [Window(0, 30 * 365 * DAY)] * 20_000
+    picture = coverage(years, [Window(0, 1)])
+    assert picture is not None
+    assert 0.999999 < picture.shares[0] < 1
+    assert set(picture.shares[1:]) == {1.0}
+
+
+def gap(tag: str, start: int, end: int, why: Why = Why.BEHIND) -> OpenGap:
+    return OpenGap(tag, start, end, why)
+
+
+def test_tags_that_miss_the_same_window_are_one_group_and_large_groups_come_first():
+    found = [gap("x", 0, 5 * SECOND), gap("a", 0, 9 * SECOND), gap("b", 7, 9 * SECOND + 3), gap("c", 0, 9, Why.HISTORY)]
+    assert [g.web_ids for g in grouped(found, to=SECOND)] == [("a", "b"), ("c",), ("x",)]
+    assert len(grouped(found)) == 4
+    [first, *_] = grouped(found, to=SECOND)
+    assert (first.start, first.end) == (0, 9 * SECOND + 3)
+
+
+@pytest.mark.parametrize(
+    ("length", "step"),
+    [(HOUR, 5 * MINUTE), (40 * MINUTE, MINUTE), (2 * DAY, HOUR), (9 * DAY, 6 * HOUR), (3650 * DAY, 90 * DAY)],
+)
+def test_columns_are_of_lengths_that_people_count_in(length: int, step: int):
+    picture = coverage([Window(EPOCH, EPOCH + length)], [])
+    assert picture is not None
+    assert picture.step == step

@@ -1,0 +1,61 @@
+"""Puts an object only where there is none, on every storage that delta-rs knows, as delta-rs does it.
+
+Imports nothing of ours. obstore is the Python face of the same library of storage clients; it takes the
+same options, sorted a little differently. Invariant: of many that put one name at once, one succeeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError, UnknownConfigurationKeyError
+from obstore.store import LocalStore, from_url
+
+__all__ = ["create_object"]
+
+# Options of the HTTP client, which obstore takes apart from those of the storage.
+_CLIENT = frozenset(
+    {
+        *("allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "http2_only"),
+        *("pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate", "proxy_excludes", "proxy_url"),
+        *("timeout", "user_agent"),
+    }
+)
+_PREFIXES = ("aws_", "azure_", "google_")
+
+
+def create_object(uri: str, options: Mapping[str, str], path: str, content: bytes) -> None:
+    """Put it. Raises `FileExistsError` where there is one, `OSError` for whatever else the storage says."""
+    try:
+        obstore.put(_store(uri, options), path, content, mode="create")
+    except (AlreadyExistsError, PreconditionError):
+        raise FileExistsError(path) from None
+    except BaseError as error:
+        raise OSError(str(error)) from None
+
+
+def _store(uri: str, options: Mapping[str, str]) -> Any:
+    if "://" not in uri:
+        return LocalStore(uri)
+    named = {name.lower(): value for name, value in options.items()}
+    client: Any = {_bare(name): value for name, value in named.items() if _bare(name) in _CLIENT}
+    config: Any = {name: value for name, value in named.items() if _bare(name) not in _CLIENT and _known(uri, name)}
+    return from_url(uri, config=config, client_options=client)
+
+
+def _known(uri: str, name: str) -> bool:
+    """Whether an option means something to the storage. delta-rs, too, leaves out what does not."""
+    config: Any = {name: ""}
+    try:
+        from_url(uri, config=config)
+    except UnknownConfigurationKeyError:
+        return False
+    except BaseError:
+        return True  # known, and not enough by itself
+    return True
+
+
+def _bare(name: str) -> str:
+    return next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name)

@@ -1,0 +1,139 @@
+"""Live files and what their statistics say, from the log's actions. Pure.
+
+Imports ports only. Invariant: a bound that is not certain is loosened or left out. Other writers cut
+timestamps in statistics to milliseconds, so an upper bound may be up to a millisecond too low.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .actions import Action
+from .commit import LiveFile
+
+__all__ = ["as_add", "base_name", "from_add", "from_columns", "holding", "may_hold"]
+
+# Stands for a deletion vector that delta-rs knows of and does not tell.
+_SOME_VECTOR: Mapping[str, Any] = {"storageType": "?"}
+
+_CUT_MICROS = 999
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = timedelta(microseconds=1)
+_DAY = 86_400_000_000
+_FIRST_DAY, _LAST_DAY = (day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
+_PARTITION = "partition_date"
+
+
+def may_hold(file: LiveFile, low: int, high: int) -> bool:
+    """Whether a file may hold events in `[low, high)`."""
+    if not _is_day_of(file.partition_values, low, high):
+        return False
+    return (file.low is None or file.low < high) and (file.high is None or file.high >= low)
+
+
+def holding(adds: Iterable[Action], low: int, high: int) -> Iterator[LiveFile]:
+    """Give the files that may hold events in `[low, high)`; statistics are read of the right days alone."""
+    for add in adds:
+        if _is_day_of(add["partitionValues"], low, high):
+            file = from_add(add)
+            if may_hold(file, low, high):
+                yield file
+
+
+def from_add(add: Action) -> LiveFile:
+    """Read an `add` of the log, its statistics as JSON."""
+    stats = json.loads(add.get("stats") or "{}")
+    lows, highs = stats.get("minValues") or {}, stats.get("maxValues") or {}
+    return LiveFile(
+        path=add["path"],
+        size_bytes=int(add["size"]),
+        partition_values=dict(add["partitionValues"]),
+        rows=stats.get("numRecords"),
+        low=_micros(lows.get("timestamp")),
+        high=_loosened(_micros(highs.get("timestamp"))),
+        low_tag=lows.get("tag_webid"),
+        high_tag=highs.get("tag_webid"),
+        deletion_vector=add.get("deletionVector") or None,
+    )
+
+
+def from_columns(adds: pa.Table, low: int, high: int, *, with_vector: Collection[str]) -> Iterator[LiveFile]:
+    """Read what delta-rs tells of the files of a table (flattened), those that may hold events in `[low, high)`.
+
+    `with_vector`: base names of files from which rows have been deleted.
+    """
+    there = adds.schema.names
+    if f"partition.{_PARTITION}" in there:
+        days = adds[f"partition.{_PARTITION}"].cast(pa.string())
+        inside = pc.and_(pc.greater_equal(days, _day(low)), pc.less_equal(days, _day(high - 1)))
+        adds = adds.filter(pc.fill_null(inside, True))
+    partitions = [name for name in there if name.startswith("partition.")]
+    adds = pa.table({name: _readable(adds[name]) for name in (*_TOLD, *partitions) if name in there})
+    for row in adds.to_pylist():
+        file = LiveFile(
+            path=row["path"],
+            size_bytes=row["size_bytes"],
+            partition_values={name.removeprefix("partition."): row[name] for name in partitions},
+            rows=row.get("num_records"),
+            low=row.get("min.timestamp"),
+            high=_loosened(row.get("max.timestamp")),
+            low_tag=row.get("min.tag_webid"),
+            high_tag=row.get("max.tag_webid"),
+            deletion_vector=_SOME_VECTOR if base_name(row["path"]) in with_vector else None,
+        )
+        if may_hold(file, low, high):
+            yield file
+
+
+def as_add(file: LiveFile) -> Action:
+    """Spell a live file as the action that put it there, as far as reading and removing it need."""
+    return {
+        "path": file.path,
+        "partitionValues": dict(file.partition_values),
+        "size": file.size_bytes,
+        "deletionVector": file.deletion_vector,
+    }
+
+
+def base_name(path: str) -> str:
+    return unquote(path.rpartition("/")[2])
+
+
+_TOLD = (
+    *("path", "size_bytes", "num_records"),
+    *("min.timestamp", "max.timestamp", "min.tag_webid", "max.tag_webid"),
+)
+
+
+def _is_day_of(values: Mapping[str, str | None], low: int, high: int) -> bool:
+    day = values.get(_PARTITION)
+    return day is None or _day(low) <= day <= _day(high - 1)
+
+
+def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+    return column.cast(pa.string()) if pa.types.is_date32(column.type) else column
+
+
+def _loosened(high: int | None) -> int | None:
+    return None if high is None else high + _CUT_MICROS
+
+
+def _micros(text: str | None) -> int | None:
+    try:
+        return None if text is None else (datetime.fromisoformat(text) - _EPOCH) // _MICRO
+    except (ValueError, TypeError):  # no time that we can read, or one without a zone
+        return None
+
+
+def _day(micros: int) -> str:
+    day = min(max(micros // _DAY, _FIRST_DAY), _LAST_DAY)
+    return date.fromordinal(date(1970, 1, 1).toordinal() + day).isoformat()
