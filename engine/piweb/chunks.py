@@ -19,7 +19,7 @@ from .tolerant import PlainEvent
 from .values import land
 from .wire import Event
 
-__all__ = ["NO_FLAG", "NO_TIME", "Chunk", "Doubles", "Int64s", "take_apart", "take_apart_plain"]
+__all__ = ["NO_FLAG", "NO_TIME", "Chunk", "Doubles", "Int64s", "take_apart", "take_apart_plain", "ticks_of"]
 
 Int64s = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -52,7 +52,7 @@ class Chunk:
 
 def take_apart(events: Sequence[Event]) -> Chunk:
     return Chunk(
-        _parse_ticks([event.Timestamp for event in events]),
+        ticks_of([event.Timestamp for event in events]),
         *_split_values([event.Value for event in events]),
         (
             _flags([event.Good for event in events]),
@@ -76,7 +76,8 @@ def take_apart_plain(events: Sequence[PlainEvent]) -> Chunk:
     )
 
 
-def _parse_ticks(texts: list[str]) -> Int64s:
+def ticks_of(texts: list[str]) -> Int64s:
+    """Whole 100 ns ticks since the epoch; `NO_TIME` for what is no time."""
     try:
         nanos = pa.array(texts, pa.string()).cast(_NANOS)
     except pa.ArrowInvalid:
