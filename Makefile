@@ -4,7 +4,7 @@ BIN := .venv/bin
 BUNDLE_CLI := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/osipi-connector/bundle-cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-histories test-scale test-unity unity-jars soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
+.PHONY: help setup run check test test-histories test-scale test-unity unity-jars test-spark spark soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ soak-follow: setup ## follow for ten minutes: drift, freshness, memory, and how 
 
 unity-jars: ## fetch the open-source Unity Catalog server into a cache
 	-bash tests/unity/fetch_jars.sh
+
+test-spark: setup spark ## Apache Spark reads, changes and streams our tables, and runs go on from there
+	$(BIN)/python -m pytest -m spark
+
+spark: setup ## install Apache Spark and Delta Lake into a cache
+	-PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/spark/fetch_spark.sh
 
 bench: setup ## all benchmarks, results in benchmarks/results, figures in README
 	$(BIN)/python benchmarks/run.py all

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from deltalake import DeltaTable, PostCommitHookProperties
+import pyarrow as pa
+from deltalake import ColumnProperties, DeltaTable, PostCommitHookProperties, WriterProperties
 
 from .maintenance import Upkeep, UpkeepReport
 from .tables import TableSpec
@@ -22,13 +23,22 @@ HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
 def look_after_delta(table: DeltaTable, spec: TableSpec, wish: Upkeep) -> UpkeepReport:
     """Do what is wished; the handle stands at the newest version then."""
     before = len(table.file_uris())
+    written = _written(table)
     for where in _filters(spec, wish):
         if wish.cluster_by:
-            table.optimize.z_order(wish.cluster_by, where, post_commithook_properties=HOOKS)
+            table.optimize.z_order(wish.cluster_by, where, writer_properties=written, post_commithook_properties=HOOKS)
         else:
-            table.optimize.compact(where, post_commithook_properties=HOOKS)
+            table.optimize.compact(where, writer_properties=written, post_commithook_properties=HOOKS)
     removed = [] if wish.vacuum_after is None else _vacuum(table, wish.vacuum_after.total_seconds(), wish.orphans)
     return UpkeepReport(spec.name, before, len(table.file_uris()), len(removed))
+
+
+def _written(table: DeltaTable) -> WriterProperties:
+    """As delta-rs does without being asked, but for floats: its bounds of them leave NaN out (statistics.py)."""
+    schema = pa.schema(table.schema().to_arrow())
+    silent = ColumnProperties(statistics_enabled="NONE")
+    floats = {field.name: silent for field in schema if pa.types.is_floating(field.type)}
+    return WriterProperties(compression="ZSTD", compression_level=4, column_properties=floats)
 
 
 def _filters(spec: TableSpec, wish: Upkeep) -> list[list[tuple[str, str, str]] | None]:

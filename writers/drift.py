@@ -39,6 +39,8 @@ _SETTINGS = {
     "delta.enableIcebergCompatV1": "icebergCompatV1",
     "delta.enableIcebergCompatV2": "icebergCompatV2",
 }
+_MAPPING = "delta.columnMapping.mode"
+_CONSTRAINT = "delta.constraints."
 _PER_COLUMN = {
     "delta.generationExpression": "a generated column",
     "delta.identity.start": "an identity column",
@@ -62,8 +64,15 @@ def check_shape(uri: str, wanted: TableShape, found: TableShape, *, honoured: Co
 
     `honoured`: features beyond the harmless ones that the caller does what they ask for.
     """
+    features = sorted(set(found.features) - _HARMLESS - set(honoured)) or _in_use(found.configuration)
+    if features:
+        raise SchemaDriftError(
+            f"The table at {uri} cannot be written: it uses the table feature {' and '.join(features)}.",
+            hint="Drop it (ALTER TABLE <the table> DROP FEATURE <the feature>, with TRUNCATE HISTORY if that is "
+            "allowed), or configure another table name.",
+        )
     for problem in (
-        _feature_problem(found, honoured),
+        _constraint_problem(found),
         _column_problem(wanted, found),
         _extra_problem(wanted, found),
         _partition_problem(wanted, found),
@@ -81,17 +90,16 @@ def absent_columns(spec: TableSpec, found: TableShape) -> tuple[str, ...]:
     return tuple(name for name in spec.later_columns if name not in there)
 
 
-def _feature_problem(found: TableShape, honoured: Collection[str]) -> str | None:
-    unknown = sorted(set(found.features) - _HARMLESS - set(honoured))
-    if unknown:
-        return f"it uses the table feature {unknown[0]}"
-    for key, value in found.configuration.items():
-        if key in _SETTINGS and value == "true":
-            return f"it uses the table feature {_SETTINGS[key]}"
-        if key == "delta.columnMapping.mode" and value != "none":
-            return "it uses the table feature columnMapping"
-        if key.startswith("delta.constraints."):
-            return f"it has the check constraint {key.removeprefix('delta.constraints.')}"
+def _in_use(configuration: Mapping[str, str | None]) -> list[str]:
+    """Features that settings turn on, whatever the protocol names."""
+    found = [feature for key, feature in _SETTINGS.items() if configuration.get(key) == "true"]
+    return found + (["columnMapping"] if configuration.get(_MAPPING, "none") != "none" else [])
+
+
+def _constraint_problem(found: TableShape) -> str | None:
+    for key in found.configuration:
+        if key.startswith(_CONSTRAINT):
+            return f"it has the check constraint {key.removeprefix(_CONSTRAINT)}"
     return None
 
 

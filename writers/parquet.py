@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from .commit import StagedFile
 from .failures import FOREIGN_ERRORS, storage_errors
-from .statistics import file_statistics
+from .statistics import FloatStatistics, file_statistics
 from .storage import Place
 from .tables import TableSpec
 
@@ -162,17 +162,17 @@ class _PartFile:
         self._spec = spec
         self._path = f"{_folder(spec.partition_by, value)}part-{uuid.uuid4()}.zstd.parquet"
         self._footer: list[pq.FileMetaData] = []
-        self._floats = [
-            n for n in spec.stats_columns if n in schema.names and pa.types.is_floating(schema.field(n).type)
-        ]
-        self._with_nan: set[str] = set()
+        self._floats = {
+            n: FloatStatistics()
+            for n in spec.stats_columns
+            if n in schema.names and pa.types.is_floating(schema.field(n).type)
+        }
         self._sink = place.open_output(self._path)
         self._writer = pq.ParquetWriter(self._sink, schema, metadata_collector=self._footer, **_options(schema, spec))
 
     def write(self, rows: pa.Table) -> None:
-        for name in self._floats:
-            if name not in self._with_nan and pc.any(pc.is_nan(rows.column(name))).as_py():
-                self._with_nan.add(name)
+        for name, statistics in self._floats.items():
+            statistics.take(rows.column(name))
         self._writer.write_table(rows, row_group_size=_ROW_GROUP_ROWS)
 
     def finish(self) -> StagedFile:
@@ -186,7 +186,7 @@ class _PartFile:
             size_bytes=size,
             rows=footer.num_rows,
             partition_values=_partition_values(self._spec.partition_by, self._value),
-            stats_json=file_statistics(footer, fields, self._with_nan),
+            stats_json=file_statistics(footer, fields, self._floats),
             modified_ms=time.time_ns() // 1_000_000,
         )
 
@@ -291,6 +291,8 @@ def _options(schema: pa.Schema, spec: TableSpec) -> dict[str, Any]:
         "use_dictionary": [n for n in spec.dictionary_columns if n in schema.names],
         "column_encoding": dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
         "data_page_version": "1.0",
+        # None of floats: they would leave NaN out, and readers skip by them (statistics.py).
+        "write_statistics": [f.name for f in schema if not pa.types.is_floating(f.type)],
         "version": "2.6",
         "store_schema": False,  # it would tell Arrow readers of dictionaries that are our own affair
     }

@@ -2,21 +2,25 @@
 
 Invariant: a bound may be loose or absent, never wrong, because readers skip files by it. So a float
 column that holds a NaN has no bounds (engines disagree where NaN sorts), an infinity is not written
-(JSON has none), and a string cut at the top is rounded up.
+(JSON has none), and a string cut at the top is rounded up. Of floats the footer says nothing, for the
+same reason: in a Parquet footer bounds leave NaN out, and Spark, for which NaN is greater than any number,
+would skip row groups by them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["MAX_TEXT", "file_statistics", "lower_text", "upper_text"]
+__all__ = ["MAX_TEXT", "FloatStatistics", "file_statistics", "lower_text", "upper_text"]
 
 # WebIDs of one server share their first 30 characters and differ after them: 32, as other writers
 # use, would make every file look alike.
@@ -26,8 +30,29 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_CODE_POINT = 0x10FFFF
 
 
-def file_statistics(footer: pq.FileMetaData, fields: Sequence[pa.Field], with_nan: Collection[str]) -> str:
-    """Give the stats JSON of a file whose `fields` are to be indexed; `with_nan` names columns that hold one."""
+@dataclass(slots=True)
+class FloatStatistics:
+    """What is known of a column of floats, as its pieces are written. No bounds: none known, or a NaN is there."""
+
+    nulls: int = 0
+    bounds: tuple[float, float] | None = None
+    with_nan: bool = False
+
+    def take(self, column: pa.ChunkedArray) -> None:
+        self.nulls += column.null_count
+        self.with_nan = self.with_nan or bool(pc.any(pc.is_nan(column)).as_py())
+        ends = pc.min_max(column)
+        low, high = ends["min"].as_py(), ends["max"].as_py()
+        if self.with_nan:
+            self.bounds = None
+        elif low is not None:
+            known = self.bounds or (low, high)
+            # Of the two zeros the wider one: some readers tell them apart.
+            self.bounds = min(low, known[0]) or -0.0, max(high, known[1]) or 0.0
+
+
+def file_statistics(footer: pq.FileMetaData, fields: Sequence[pa.Field], floats: Mapping[str, FloatStatistics]) -> str:
+    """Give the stats JSON of a file whose `fields` are to be indexed; `floats` has those that are floats."""
     place = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
     lows: dict[str, Any] = {}
     highs: dict[str, Any] = {}
@@ -35,12 +60,13 @@ def file_statistics(footer: pq.FileMetaData, fields: Sequence[pa.Field], with_na
     for field in fields:
         index = place[field.name]
         chunks = [footer.row_group(g).column(index) for g in range(footer.num_row_groups)]
+        known = floats.get(field.name)
         found = [chunk.statistics for chunk in chunks]
-        if all(s is not None and s.has_null_count for s in found):
+        if known is not None:
+            nulls[field.name] = known.nulls
+        elif all(s is not None and s.has_null_count for s in found):
             nulls[field.name] = sum(s.null_count for s in found)
-        if field.name in with_nan:
-            continue
-        bounds = _bounds(chunks, field.type)
+        bounds = _bounds(chunks, field.type) if known is None else known.bounds
         if bounds is not None:
             _put(lows, field, bounds[0], upper=False)
             _put(highs, field, bounds[1], upper=True)

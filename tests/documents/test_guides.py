@@ -133,7 +133,8 @@ def test_every_other_statement_is_one_a_workspace_knows(statement):
         assert isinstance(sqlglot.parse_one(statement, read="databricks"), exp.Create)
     else:
         assert re.fullmatch(
-            r"SHOW GRANTS `[\w-]+` ON SCHEMA main\.\w+|ALTER TABLE main(\.\w+){2} DROP FEATURE \w+", statement
+            r"SHOW GRANTS `[\w-]+` ON SCHEMA main\.\w+|ALTER TABLE main(\.\w+){2} DROP FEATURE \w+( TRUNCATE HISTORY)?",
+            statement,
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
@@ -14,8 +16,8 @@ from config.errors import ConfigurationError
 from engine.app import run
 from engine.cli import main
 from engine.wiring import lakehouse_of
-from tests.landing.lake import Killed, Lake, kill_at, land
-from writers import PI_TIMESERIES, PI_WATERMARKS, MemoryLakehouse, Upkeep, look_after, open_lakehouse
+from tests.landing.lake import Killed, Lake, event_rows, kill_at, land
+from writers import PI_TIMESERIES, PI_WATERMARKS, MemoryLakehouse, Move, Upkeep, look_after, open_lakehouse
 
 from .plants import plant
 
@@ -49,6 +51,20 @@ def test_rows_stay_files_go(lake, wish, tmp_path):
     if wish is EVERYTHING:
         assert report.files_vacuumed == 6
         assert len(list(tmp_path.rglob("pi_timeseries/*/*.parquet"))) == 2
+
+
+@pytest.mark.parametrize("wish", [Upkeep(), EVERYTHING], ids=["compact", "z-order"])
+def test_files_written_anew_have_no_bounds_that_leave_nan_out(lake, wish):
+    landing = lake.opened()
+    batch = landing.begin()
+    rows = event_rows("tag0", [30])
+    batch.write(rows.set_column(4, "value", pa.array([math.nan])))
+    batch.commit([Move("tag0", 30, 31, 30, 1)])
+    look_after(lake.lakehouse.table(PI_TIMESERIES), wish)
+    adds = pa.table(DeltaTable(lake.lakehouse.table(PI_TIMESERIES).uri).get_add_actions(flatten=True)).to_pylist()
+    assert len(adds) == 2
+    assert all(add.get("min.value") is add.get("max.value") is None for add in adds)
+    assert all(add["min.tag_webid"] and add["max.timestamp"] for add in adds)
 
 
 def test_only_the_named_dates_are_touched(lake):

@@ -12,14 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from writers.statistics import MAX_TEXT, file_statistics, lower_text, upper_text
+from writers.statistics import MAX_TEXT, FloatStatistics, file_statistics, lower_text, upper_text
 from writers.tables import TIMESTAMP
 
 
-def stats(column: pa.Array, *, row_group_size: int = 100, with_nan=()) -> dict:
+def stats(column: pa.Array, *, row_group_size: int = 100) -> dict:
     sink = io.BytesIO()
-    pq.write_table(pa.table({"c": column}), sink, row_group_size=row_group_size)
-    return json.loads(file_statistics(pq.read_metadata(sink), [pa.field("c", column.type)], with_nan))
+    table = pa.table({"c": column})
+    floats = {"c": FloatStatistics()} if pa.types.is_floating(column.type) else {}
+    pq.write_table(table, sink, row_group_size=row_group_size, write_statistics=not floats)
+    for each in floats.values():
+        for start in range(0, len(column), row_group_size):
+            each.take(table["c"].slice(start, row_group_size))
+    return json.loads(file_statistics(pq.read_metadata(sink), [pa.field("c", column.type)], floats))
 
 
 LONG = st.text(alphabet=st.sampled_from("a\ud7ff\ue000\U0010ffff"), min_size=MAX_TEXT - 2, max_size=MAX_TEXT + 3)
@@ -56,9 +61,17 @@ def test_numbers_are_enclosed_and_infinities_not_written(values: list[float | No
         assert found[key] == ({"c": expected} if math.isfinite(expected) else {})
 
 
-def test_a_column_with_a_nan_has_no_bounds_and_keeps_its_nulls() -> None:
-    found = stats(pa.array([1.0, math.nan, None]), with_nan={"c"})
+@pytest.mark.parametrize("place", range(3))
+def test_a_column_with_a_nan_has_no_bounds_and_keeps_its_nulls(place: int) -> None:
+    values = [1.0, None, 2.0]
+    values.insert(place, math.nan)
+    found = stats(pa.array(values), row_group_size=1)
     assert (found["minValues"], found["maxValues"], found["nullCount"]) == ({}, {}, {"c": 1})
+
+
+def test_bounds_at_zero_hold_both_zeros() -> None:
+    found = stats(pa.array([0.0, -0.0, 0.0]))
+    assert (str(found["minValues"]["c"]), str(found["maxValues"]["c"])) == ("-0.0", "0.0")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where `make unity-jars` puts what runs on a Java machine, and what a test does where it is not there."""
+"""Where `make unity-jars` and `make spark` put what runs on a Java machine, and what a test does where it is not there."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 __all__ = ["jars"]
 
 
-def jars(name: str) -> Path:
-    """Find a folder of jars, or end the test with the reason why there is none.
+def jars(name: str, target: str = "unity-jars") -> Path:
+    """Find a folder that a target of the Makefile fills, or end the test with the reason why there is none.
 
-    With CI=true that is a failure, but for jars that nobody can have.
+    With CI=true that is a failure, but for what nobody can have.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     found = cache / "osipi" / name
     if shutil.which("java") is None:
         _missing("java is not installed")
     if (found / "unpublished").exists():
-        pytest.skip(f"{name} is not published where jars are fetched from")
+        pytest.skip(f"{name} is not published where `make {target}` fetches it from")
     if not (found / "complete").exists():
-        _missing(f"the jars of {name} could not be fetched (make unity-jars says why)")
+        _missing(f"{name} could not be fetched (make {target} says why)")
     return found
 
 
