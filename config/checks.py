@@ -42,7 +42,6 @@ UNSUPPORTED: tuple[tuple[Path, Any, str], ...] = (
 NO_EFFECT: tuple[tuple[Path, Any, str], ...] = (
     (("schedule", "cron_expression"), None, "the schedule of the job decides when it runs"),
     (("performance", "spark_partitions"), None, "values are read without Spark"),
-    (("extraction", "stream_updates"), "off", "this version does not listen for them"),
     (("monitoring", "slack_webhook_url"), None, "this version posts no alerts"),
     (("asset_framework", "database"), None, "this version does not read the asset framework"),
     (("asset_framework", "templates"), (), "this version does not read the asset framework"),

@@ -37,6 +37,7 @@ from .accounts import Accounts
 from .clock import ServerClock, monotonic, wall_micros
 from .datasets.recorded import RecordedSource
 from .datasets.tags import Inventory, ask_time, find_tags
+from .datasets.updates import UpdatesWatch
 from .flow.channel import Channel
 from .flow.committer import Committer, Delivery
 from .flow.leased import under
@@ -137,6 +138,7 @@ class _Run:
         self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
         self._undone: set[str] = set()
+        self._watch: UpdatesWatch | None = None
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -215,6 +217,8 @@ class _Run:
         )
         cycle = partial(self._cycle, recorded, landing, part)
         if self._follow:
+            if config.extraction.stream_updates == "auto":
+                self._watch = await UpdatesWatch.open(source.client, inventory.tags)
             return await self._following(cycle, inventory, source, lakehouse).run()
         last = await cycle(inventory.tags, inventory.server_now, since=self._found_at)
         await self._optimize(lakehouse)
@@ -225,7 +229,10 @@ class _Run:
             LOG.warning("performance.optimize_after_write has no effect with --follow: schedule `maintain`")
 
         async def discover() -> None:
-            await self._sync_tags(lakehouse, await self._find_tags(source, since=monotonic()))
+            found = await self._find_tags(source, since=monotonic())
+            await self._sync_tags(lakehouse, found)
+            if self._watch is not None:
+                await self._watch.sync(found.tags)
 
         async def server_now() -> Micros:
             now = await ask_time(source.client, self._config.extraction)
@@ -252,7 +259,8 @@ class _Run:
         """Read these tags up to the server's `now`, less the lag, and land what came."""
         if self.suspects is None:
             sums = {} if part is Part.BACK else await self._sums(tags)
-            plan = plan_of(self._config, tags, self._marks, sums, now=now, part=part)
+            suspects = await self._hinted()
+            plan = plan_of(self._config, tags, self._marks, sums, now=now, part=part, suspects=suspects)
         else:
             plan = repairs_of(self._config, self.suspects, self._marks)
         until = wanted_window(self._config, None, now).end
@@ -277,6 +285,13 @@ class _Run:
         await self._pump(plan, recorded, landing, part, emit)
         self._undone = set(plan.unfinished)
         return Cycle(until, self._tally.records_written - rows, failed, plan.tags_unfinished, plan.stopped)
+
+    async def _hinted(self) -> Sequence[tuple[Tag, Window]]:
+        """What the server says has changed behind the watermarks. What a hint has lost, the lookback finds."""
+        if self._watch is None or self._inventory is None:
+            return ()
+        touched = (await self._watch.poll()).touched
+        return [(tag, window) for tag in self._inventory.tags for window in touched.get(tag.web_id, ())]
 
     async def _sums(self, tags: Sequence[Tag]) -> Mapping[str, Digest]:
         """Digests of what the table holds where it is to be compared with the source."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from config import Config, resolve_secrets, uses_simulator
 from config.errors import ConfigurationError
@@ -194,10 +195,11 @@ def plan_of(
     *,
     now: Micros,
     part: Part = Part.ALL,
+    suspects: Iterable[tuple[Tag, Window]] = (),
 ) -> Plan:
     """The plan of reading a part of these tags, where `now` is the server's clock. Asks nobody.
 
-    `sums`: digests of the rows in `windows_to_sum`; none for no rows.
+    `sums`: digests of the rows in `windows_to_sum`; none for no rows. `suspects` are read again with the rest.
     """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
     kind_of = class_of(config.extraction)
@@ -222,21 +224,24 @@ def plan_of(
                 overlap=None if known is None else overlap_of(known, kind_of(tag.name).lookback_micros, total),
             )
 
-    return Plan(readings(), limits_of(config))
+    return Plan(chain(readings(), _repairs(config, suspects, marks)), limits_of(config))
 
 
 def repairs_of(config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]) -> Plan:
     """The plan of reading windows again, as far as they are done, to put them in the place of what the table holds."""
-    assumed_rate = 1 / _micros(config.extraction.assumed_interval)
+    return Plan(_repairs(config, suspects, marks), limits_of(config))
 
-    def readings() -> Iterator[Reading]:
-        for tag, window in suspects:
-            mark = marks.get(tag.web_id)
-            if mark is None:
-                continue
-            start, end = max(window.start, mark.low), min(window.end, mark.high)
-            if start >= end:
-                continue
+
+def _repairs(
+    config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]
+) -> Iterator[Reading]:
+    assumed_rate = 1 / _micros(config.extraction.assumed_interval)
+    for tag, window in suspects:
+        mark = marks.get(tag.web_id)
+        if mark is None:
+            continue
+        start, end = max(window.start, mark.low), min(window.end, mark.high)
+        if start < end:
             yield Reading(
                 tag,
                 start,
@@ -248,8 +253,6 @@ def repairs_of(config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Ma
                 repair=True,
                 knows_last=end == mark.high and (mark.last_event is None or mark.last_event >= start),
             )
-
-    return Plan(readings(), limits_of(config))
 
 
 def _known(mark: Watermark) -> Known:

@@ -26,6 +26,8 @@ from .channel import Channel
 __all__ = ["Committer", "Delivery", "join"]
 
 R = TypeVar("R")
+# Rows that replace others wait in memory until their commit, and what they replace is read beside them.
+MOST_REPLACING = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class _Pending:
     batch: LandingBatch
     since: float
     rows: int = 0
+    replacing: int = 0
     stage_secs: float = 0.0
     moves: dict[str, Move] = field(default_factory=dict)
 
@@ -159,9 +162,10 @@ class Committer:
         if delivery.swaps and delivery.replacing is not None:
             swaps = [Replacement(swap.tag.web_id, swap.start, swap.end) for swap in delivery.swaps]
             await self._thread(partial(pending.batch.replace, swaps, delivery.replacing))
-            pending.rows += delivery.replacing.num_rows
+            pending.replacing += delivery.replacing.num_rows
         pending.stage_secs += monotonic() - began
-        if pending.rows >= self._commit_rows or self._remaining() == 0.0:
+        full = pending.rows + pending.replacing >= self._commit_rows or pending.replacing >= MOST_REPLACING
+        if full or self._remaining() == 0.0:
             await self._commit()
 
     async def _commit(self) -> None:

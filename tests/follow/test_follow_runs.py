@@ -6,21 +6,26 @@ import asyncio
 import json
 import signal
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from config.errors import FencedError, UnavailableError
-from engine import follow
+from engine import app, follow
 from engine.app import run
+from engine.datasets import updates
 from engine.plan import schedule
-from engine.telemetry.events import Cleared, Cycled, Paused, Summed, TagFailed, TagsSynced
+from engine.telemetry.events import Cleared, Committed, Cycled, Paused, Summed, TagFailed, TagsSynced
 from engine.wiring import lakehouse_of
 from tests.crash.process import Process, command, until
 from tests.exactness.expected import web_id_of
-from tests.exactness.reading import marks_in, read_table
+from tests.exactness.reading import marks_in, read_table, rows_in
 from writers import newest_runs
 
 from .live import CRITICAL, Followed, LivePlant, name_of
@@ -224,3 +229,26 @@ async def test_a_signal_while_the_source_does_not_answer(plant_of, tmp_path: Pat
     assert ended.report is not None
     assert ended.report["tags_undone"] > 0
     plant.assert_exact()
+
+
+async def test_a_late_event_far_behind_is_read_at_the_hint_of_the_server(plant_of, monkeypatch: pytest.MonkeyPatch):
+    """No lookback would find it: only the server's updates say where to look again."""
+    hinted = SimpleNamespace(open=partial(updates.UpdatesWatch.open, interval_secs=0.5))
+    monkeypatch.setattr(app, "UpdatesWatch", hinted)
+    plant = plant_of()
+    it = await followed(plant, 4, extraction={"stream_updates": "auto"})
+    mark = marks_in(plant.table("pi_watermarks"))[web_id_of(0)]
+    late = (mark.low + mark.high) // 2 // 1000 * 1000 + 777
+    at = f"{datetime.fromtimestamp(late / 1e6, UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    edit = [{"tag": name_of(0), "action": "insert", "at": at, "value": 4711.5}]
+    request = urllib.request.Request(
+        plant.server.url.removesuffix("/piwebapi") + "/simulator/changes",
+        json.dumps(edit).encode(),
+        {"Content-Type": "application/json"},
+    )
+    await asyncio.to_thread(lambda: urllib.request.urlopen(request).close())
+    await it.until(lambda: any(committed.corrections.inserted for committed in it.told(Committed)))
+    report = await it.ended()
+    assert (report.status, report.corrections.inserted, report.corrections.deleted) == ("succeeded", 1, 0)
+    found = [row for row in rows_in(plant.table("pi_timeseries")) if row[2] == late]
+    assert len(found) == 1
