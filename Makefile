@@ -27,7 +27,7 @@ check: setup ## lint, format, types, layers
 	$(BIN)/python benchmarks/figures.py --check
 
 test: setup ## the default tests (under ten minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-histories: setup ## random histories against random runs, kills and repairs: SECS=600 SEED=1
 	$(BIN)/python -m tests.histories.play --secs $(or $(SECS),600) --seed $(or $(SEED),1)
