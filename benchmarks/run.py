@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lab import decoding, extract, landing, planning, reconcile, results, scenarios
+from benchmarks.lab import decoding, extract, killed, landing, planning, reconcile, results, scenarios
 from benchmarks.lab.machine import machine
 from benchmarks.lab.processes import claim_cores
 
@@ -28,6 +28,7 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "decoding": decoding.measure,
     "landing": landing.measure,
     "extract": extract.measure,
+    "killed": killed.measure,
     "memory": extract.measure_memory,
     "planning": planning.measure,
     "reconcile": reconcile.measure,

@@ -1,0 +1,74 @@
+"""History is read beside the live runs of the same pipeline: neither keeps the other out, and nothing is lost or twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from config.errors import FencedError
+from engine.app import run
+from engine.flow.leased import under
+from engine.telemetry.events import Event, Planned
+from engine.telemetry.report import RunReport
+from engine.wiring import lakehouse_of
+from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant, text_of
+
+TOP = BEGIN + 60 * HOUR
+FULL = {"extraction": {"mode": "full"}, "performance": {"backfill_commit_rows": 300, "values_per_answer": 150}}
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    return Plant.of(tmp_path / "lake", tags=6, interval_secs=300)
+
+
+async def test_live_runs_go_on_while_history_is_read(plant: Plant) -> None:
+    live: list[asyncio.Task[RunReport]] = []
+    planned: list[Event] = []
+
+    async def run_live(url: str) -> RunReport:
+        return await run(plant.config(url))
+
+    async with plant.simulator(TOP).serve() as url, plant.simulator(TOP + 5 * MINUTE).serve() as later:
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Planned):
+                planned.append(event)
+                if len(planned) == 2:  # the front is done, and its lease is free
+                    live.append(asyncio.ensure_future(run_live(later)))
+
+        report = await run(plant.config(url, **FULL), emit=emit)
+        beside = await live[0]
+    assert (report.status, beside.status) == ("succeeded", "succeeded")
+    assert len(planned) == 2
+    assert report.commits > 3
+    plant.assert_exact(BEGIN, TOP + 5 * MINUTE)
+
+
+async def test_history_is_read_while_a_live_run_holds_the_pipeline(plant: Plant) -> None:
+    await plant.run(TOP, extraction={"start_date": text_of(TOP - HOUR)})
+    async with plant.simulator(TOP).serve() as url:
+        config = plant.config(url, **FULL)
+        lease = lakehouse_of(config).lease("default", "0-of-1", "live")
+        lease.acquire()
+        with pytest.raises(FencedError, match="live"):
+            await under(lease, run(plant.config(url)))
+        report = await under(lease, run(config))
+        lease.release()
+    assert report.status == "succeeded"
+    plant.assert_exact(BEGIN, TOP)
+
+
+async def test_two_that_read_history_at_once_are_one_too_many(plant: Plant) -> None:
+    await plant.run(TOP, extraction={"start_date": text_of(TOP - HOUR)})
+    async with plant.simulator(TOP).serve() as url:
+        config = plant.config(url, **FULL)
+        lease = lakehouse_of(config).lease("default", "backfill.0-of-1", "tonight")
+        lease.acquire()
+        with pytest.raises(FencedError, match="tonight"):
+            await under(lease, run(config))
+        lease.release()
+        assert (await run(config)).status == "succeeded"
+    plant.assert_exact(BEGIN, TOP)
