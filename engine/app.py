@@ -178,7 +178,8 @@ class _Run:
             return front
         undone = self._undone
         back = await self._leased(lakehouse, Part.BACK, work)
-        self._undone |= undone
+        # What was never read has nothing behind it: it waits for a front.
+        self._undone |= undone | {tag.web_id for tag in inventory.tags if tag.web_id not in self._marks}
         return replace(back, until=front.until, undone=len(self._undone))
 
     async def _leased(

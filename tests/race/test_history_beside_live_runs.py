@@ -61,6 +61,18 @@ async def test_history_is_read_while_a_live_run_holds_the_pipeline(plant: Plant)
     plant.assert_exact(BEGIN, TOP)
 
 
+async def test_tags_that_were_never_read_wait_for_the_live_run_and_are_named_undone(plant: Plant) -> None:
+    async with plant.simulator(TOP).serve() as url:
+        config = plant.config(url, **FULL)
+        lease = lakehouse_of(config).lease("default", "0-of-1", "live")
+        lease.acquire()
+        report = await under(lease, run(config))
+        lease.release()
+        assert (report.status, report.exit_code, report.tags_undone, report.records_written) == ("incomplete", 1, 6, 0)
+        assert (await run(config)).status == "succeeded"
+    plant.assert_exact(BEGIN, TOP)
+
+
 async def test_two_that_read_history_at_once_are_one_too_many(plant: Plant) -> None:
     await plant.run(TOP, extraction={"start_date": text_of(TOP - HOUR)})
     async with plant.simulator(TOP).serve() as url:
