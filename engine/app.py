@@ -7,11 +7,9 @@ prepared serves any number of cycles. Decides nothing about data; parses nothing
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -49,6 +47,7 @@ from .piweb.times import iso_text
 from .plan.parts import Part, shard_of
 from .plan.planner import Plan
 from .plan.shards import Shard
+from .sweeping import rare_collections
 from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound, TagsSynced
 from .telemetry.freshness import Freshness, freshness
 from .telemetry.report import RunReport, Tally, peak_rss_bytes
@@ -98,7 +97,7 @@ async def run(
     this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id, follow=follow)
     this.suspects = suspects
     try:
-        with _rare_collections():
+        with rare_collections():
             report = await this.go()
     except BaseException as error:
         await this.account_for_failure(error)
@@ -405,16 +404,3 @@ class _Run:
     def _emit(self, event: Event) -> None:
         self._tally(event)
         self._subscriber(event)
-
-
-@contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Have Python look for garbage in cycles less often: tags and watermarks by the hundred thousand live as
-    long as the run, and going through all of them took half the time of reading many small answers.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gc
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -24,6 +24,7 @@ from .model import Micros, Tag
 from .plan.classes import class_of, classes_of
 from .plan.schedule import Patience, Round, Schedule, pause_after
 from .plan.timeline import HOUR, SECOND
+from .sweeping import swept_quickly
 from .telemetry.events import Cleared, Cycled, DiscoveryFailed, Emit, Paused, Stopping, Summed
 from .telemetry.freshness import Freshness
 
@@ -105,7 +106,7 @@ class Following:
 
     async def run(self) -> Cycle:
         """Give the last cycle, whose `stopped` says what ended it, or what it waited for when asked to stop."""
-        with _swept_quickly():
+        with swept_quickly():
             async with asyncio.TaskGroup() as group:
                 discoveries = group.create_task(self._discoveries(), name="discoveries")
                 await self._go_on()
@@ -248,17 +249,6 @@ class Following:
         finally:
             asking.cancel()
             stopping.cancel()
-
-
-@contextlib.contextmanager
-def _swept_quickly() -> Iterator[None]:
-    """Have the collector pass over what is there already, which is most: it takes milliseconds then."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _now() -> Micros:

@@ -63,9 +63,7 @@ def overlap_of(known: Known, lookback: Micros, summed: int) -> Overlap | None:
         # All that is done is compared: it costs next to nothing to hear that it is still empty, and an only event
         # that was kept back until there was a newer one may be of any age.
         return Overlap(known.low, summed & MASK, lookback > 0)
-    if known.last_event >= since:
-        return Overlap(since, summed & MASK, lookback > 0)
-    if known.last_digest is None:
+    if known.last_event >= since or known.last_digest is None:
         return Overlap(since, summed & MASK, lookback > 0)
     return Overlap(max(known.low, known.last_event), (summed + known.last_digest) & MASK, lookback > 0)
 

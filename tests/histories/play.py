@@ -57,7 +57,7 @@ def play(script: Script, told: Told | None = None) -> Told:
     with tempfile.TemporaryDirectory() as folder, _no_rival_starters():
         try:
             asyncio.run(asyncio.wait_for(_play(script, Path(folder), told), _LONGEST_SECS))
-        except Exception as error:
+        except Exception as error:  # whatever it was: what was played belongs beside it
             error.add_note(str(told))
             raise
     return told
