@@ -22,9 +22,10 @@ from .landing_batch import LandingBatch, LandingReceipt
 from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
 from .memory import MemoryLakehouse
 from .metrics import add_run, newest_runs
+from .mirror import SyncReceipt
 from .rebuild import RebuildReport, rebuild_watermarks
 from .tables import DATASETS, PI_CONNECTOR_METRICS, PI_TAGS, PI_TIMESERIES, PI_WATERMARKS, Names, TableSpec
-from .tags import TagsReceipt, sync_tags
+from .tags import sync_tags
 from .windows import window_digests
 
 __all__ = [
@@ -52,8 +53,8 @@ __all__ = [
     "Replacement",
     "Stage",
     "StagedFile",
+    "SyncReceipt",
     "TableSpec",
-    "TagsReceipt",
     "Upkeep",
     "UpkeepReport",
     "Watermark",

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from config.errors import CommitConflictError
-from writers import PI_TAGS, MemoryLakehouse, TagsReceipt, open_lakehouse, sync_tags
+from writers import PI_TAGS, MemoryLakehouse, SyncReceipt, open_lakehouse, sync_tags
 from writers.tags import merge_tags
 
 from .lake import Killed, kill_at
@@ -45,10 +45,10 @@ def commits(lakehouse) -> int:
 
 
 def test_the_life_of_points(lakehouse) -> None:
-    assert sync_tags(lakehouse, points(a="x", b="y"), now=NOON, complete=True) == TagsReceipt(2, 0, 0)
-    assert sync_tags(lakehouse, points(a="x", b="y"), now=NOON + 5, complete=True) == TagsReceipt(0, 0, 0)
+    assert sync_tags(lakehouse, points(a="x", b="y"), now=NOON, complete=True) == SyncReceipt(2, 0, 0)
+    assert sync_tags(lakehouse, points(a="x", b="y"), now=NOON + 5, complete=True) == SyncReceipt(0, 0, 0)
     assert commits(lakehouse) == 1
-    assert sync_tags(lakehouse, points(a="z", c=None), now=NOON + 6, complete=False) == TagsReceipt(1, 1, 0)
+    assert sync_tags(lakehouse, points(a="z", c=None), now=NOON + 6, complete=False) == SyncReceipt(1, 1, 0)
     found = stored(lakehouse)
     assert {t: (r["descriptor"], r["deleted_at"]) for t, r in found.items()} == {
         "a": ("z", None),
@@ -58,10 +58,10 @@ def test_the_life_of_points(lakehouse) -> None:
     assert found["a"]["first_seen"] == NOON
     assert found["a"]["last_seen"] == 20_000 * DAY
     assert found["a"]["attributes"] == [("k", "v"), ("l", "a")]
-    assert sync_tags(lakehouse, points(a="z"), now=NOON + 7, complete=True) == TagsReceipt(0, 0, 2)
-    assert sync_tags(lakehouse, points(a="z"), now=NOON + 8, complete=True) == TagsReceipt(0, 0, 0)
+    assert sync_tags(lakehouse, points(a="z"), now=NOON + 7, complete=True) == SyncReceipt(0, 0, 2)
+    assert sync_tags(lakehouse, points(a="z"), now=NOON + 8, complete=True) == SyncReceipt(0, 0, 0)
     assert {t: r["deleted_at"] for t, r in stored(lakehouse).items()} == {"a": None, "b": NOON + 7, "c": NOON + 7}
-    assert sync_tags(lakehouse, points(b="y"), now=NOON + 9, complete=False) == TagsReceipt(0, 1, 0)
+    assert sync_tags(lakehouse, points(b="y"), now=NOON + 9, complete=False) == SyncReceipt(0, 1, 0)
     assert stored(lakehouse)["b"]["deleted_at"] is None
     assert stored(lakehouse)["b"]["first_seen"] == NOON
     assert commits(lakehouse) == 4
@@ -69,7 +69,7 @@ def test_the_life_of_points(lakehouse) -> None:
 
 def test_last_seen_moves_once_a_day(lakehouse) -> None:
     sync_tags(lakehouse, points(a="x"), now=NOON, complete=True)
-    assert sync_tags(lakehouse, points(a="x"), now=NOON + DAY, complete=True) == TagsReceipt(0, 0, 0)
+    assert sync_tags(lakehouse, points(a="x"), now=NOON + DAY, complete=True) == SyncReceipt(0, 0, 0)
     assert stored(lakehouse)["a"]["last_seen"] == 20_001 * DAY
     sync_tags(lakehouse, points(a="x"), now=NOON + DAY + 1, complete=True)
     sync_tags(lakehouse, points(a="x"), now=NOON, complete=True)  # a clock that went back
@@ -79,7 +79,7 @@ def test_last_seen_moves_once_a_day(lakehouse) -> None:
 
 def test_a_point_found_twice_is_one(lakehouse) -> None:
     twice = pa.concat_tables([points(a="x", b="y"), points(a="other")])
-    assert sync_tags(lakehouse, twice, now=NOON, complete=True) == TagsReceipt(2, 0, 0)
+    assert sync_tags(lakehouse, twice, now=NOON, complete=True) == SyncReceipt(2, 0, 0)
     assert stored(lakehouse)["a"]["descriptor"] == "x"
 
 
@@ -91,7 +91,7 @@ def test_shards_that_sync_at_once_do_not_lose_each_others_points(lakehouse) -> N
             interrupted.append(step)
             sync_tags(lakehouse, points(**{f"other{len(interrupted)}": "y"}), now=NOON, complete=False)
 
-    assert sync_tags(lakehouse, points(a="x"), now=NOON, complete=False, on_step=other_shard) == TagsReceipt(1, 0, 0)
+    assert sync_tags(lakehouse, points(a="x"), now=NOON, complete=False, on_step=other_shard) == SyncReceipt(1, 0, 0)
     assert set(stored(lakehouse)) == {"a", "other1", "other2"}
 
 
@@ -126,4 +126,4 @@ def test_attributes_are_compared_point_by_point() -> None:
         ([None, []], 2),
     ):
         other = changed.set_column(place, "attributes", pa.array(values, pa.map_(pa.string(), pa.string())))
-        assert merge_tags(first, other, now=NOON, complete=True)[1] == TagsReceipt(0, count, 0)
+        assert merge_tags(first, other, now=NOON, complete=True)[1] == SyncReceipt(0, count, 0)
