@@ -27,13 +27,13 @@ from writers import (
     Watermark,
     check_columns,
     look_after,
-    sync_tags,
     window_digests,
 )
 
 from .accounts import Accounts
 from .clock import ServerClock, monotonic, wall_micros
 from .datasets.recorded import RecordedSource
+from .datasets.states import StatesSource
 from .datasets.tags import Inventory, ask_time, find_tags
 from .datasets.updates import UpdatesWatch
 from .flow.channel import Channel
@@ -42,13 +42,14 @@ from .flow.leased import under
 from .flow.pipeline import Pipeline
 from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
+from .metadata import Metadata
 from .model import Micros, Tag, Window
 from .piweb.times import iso_text
 from .plan.parts import Part, shard_of
 from .plan.planner import Plan
 from .plan.shards import Shard
 from .sweeping import rare_collections
-from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound, TagsSynced
+from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound
 from .telemetry.freshness import Freshness, freshness
 from .telemetry.report import RunReport, Tally, peak_rss_bytes
 from .wiring import (
@@ -210,29 +211,36 @@ class _Run:
             on_step=self._on_step,
         )
         self._marks = await self._blocking(landing.open)
-        if part is not Part.BACK:
-            await self._sync_tags(lakehouse, inventory)
         recorded = await RecordedSource.open(
             source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
         )
+        states = StatesSource(source.client, source.url, recorded.mode, sets_per_batch=config.extraction.batch_size)
+        metadata = Metadata(lakehouse, self._shard, states, self._writer, emit=self._emit, stop=self._stop)
         cycle = partial(self._cycle, recorded, landing, part)
-        if self._follow:
-            if config.extraction.stream_updates == "auto":
-                self._watch = await UpdatesWatch.open(source.client, inventory.tags)
-            return await self._following(cycle, inventory, source, lakehouse).run()
-        last = await cycle(inventory.tags, inventory.server_now, since=self._found_at)
+        async with asyncio.TaskGroup() as beside:
+            if part is not Part.BACK:
+                await metadata.sync_tags(inventory, on_step=self._on_step)
+                beside.create_task(metadata.sync_states(inventory, on_step=self._on_step), name="digital states")
+            if self._follow:
+                if config.extraction.stream_updates == "auto":
+                    self._watch = await UpdatesWatch.open(source.client, inventory.tags)
+                return await self._following(cycle, inventory, source, lakehouse, metadata).run()
+            last = await cycle(inventory.tags, inventory.server_now, since=self._found_at)
         await self._optimize(lakehouse)
         return last
 
-    def _following(self, cycle: ReadOnce, inventory: Inventory, source: Connection, lakehouse: Lakehouse) -> Following:
+    def _following(
+        self, cycle: ReadOnce, inventory: Inventory, source: Connection, lakehouse: Lakehouse, metadata: Metadata
+    ) -> Following:
         if self._config.performance.optimize_after_write:
             LOG.warning("performance.optimize_after_write has no effect with --follow: schedule `maintain`")
 
         async def discover() -> None:
             found = await self._find_tags(source, since=monotonic())
-            await self._sync_tags(lakehouse, found)
+            await metadata.sync_tags(found, on_step=self._on_step)
             if self._watch is not None:
                 await self._watch.sync(found.tags)
+            await metadata.sync_states(found, on_step=self._on_step)
 
         async def server_now() -> Micros:
             now = await ask_time(source.client, self._config.extraction)
@@ -317,19 +325,6 @@ class _Run:
         fetchers = performance.fetchers or self._config.pi_web_api.max_in_flight
         await Pipeline(plan, recorded, channel, committer, fetchers=fetchers, emit=emit, stop=self._stop).run()
 
-    async def _sync_tags(self, lakehouse: Lakehouse, inventory: Inventory) -> None:
-        receipt = await self._blocking(
-            partial(
-                sync_tags,
-                lakehouse,
-                inventory.rows,
-                now=inventory.server_now,
-                complete=inventory.complete and self._shard.count == 1,
-                on_step=self._on_step,
-            )
-        )
-        self._emit(TagsSynced(receipt.added, receipt.changed, receipt.missing))
-
     def _report(self, cycle: Cycle, source: Connection, lakehouse: Lakehouse) -> RunReport:
         tally, stats = self._tally, source.client.statistics()
         unresolved = self._inventory.unresolved if self._inventory else ()
@@ -366,6 +361,8 @@ class _Run:
             tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
             error=cycle.stopped,
             corrections=tally.corrections,
+            digital_states=tally.states,
+            warnings=tally.warnings,
         )
 
     async def _optimize(self, lakehouse: Lakehouse) -> None:

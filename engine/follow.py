@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from config import Extraction
 from config.errors import ConfigurationError, ExtractError, StopError
@@ -29,8 +29,6 @@ from .telemetry.events import Cleared, Cycled, DiscoveryFailed, Emit, Paused, St
 from .telemetry.freshness import Freshness
 
 __all__ = ["Cycle", "Following", "Means", "ReadOnce"]
-
-R = TypeVar("R")
 
 ACCOUNT_EVERY: Micros = HOUR
 SUM_EVERY: Micros = 600 * SECOND
@@ -149,7 +147,7 @@ class Following:
         from tags that fail.
         """
         try:
-            now = await self._unless_stopped(self._means.server_now())
+            now = await self._stop.unless_asked(self._means.server_now())
         except ExtractError as error:
             return Cycle(self._last.until, undone=len(tags), stopped=error)
         return None if now is None else await self._means.cycle(tags, now, since=began / SECOND)
@@ -239,16 +237,6 @@ class Following:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0, at - _now()) / SECOND):
                 await self._stop.wait()
-
-    async def _unless_stopped(self, question: Coroutine[Any, Any, R]) -> R | None:
-        """The answer; None where we are asked to stop before it comes."""
-        asking, stopping = asyncio.ensure_future(question), asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait((asking, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else None
-        finally:
-            asking.cancel()
-            stopping.cancel()
 
 
 def _now() -> Micros:

@@ -123,6 +123,7 @@ def lakehouse_of(config: Config) -> Lakehouse:
         tables={
             "pi_timeseries": uc.tables.timeseries,
             "pi_tags": uc.tables.tags,
+            "pi_digital_states": uc.tables.digital_states,
             "pi_watermarks": uc.tables.watermarks,
             "pi_connector_metrics": uc.tables.metrics,
         },

@@ -24,13 +24,24 @@ from .memory import MemoryLakehouse
 from .metrics import add_run, newest_runs
 from .mirror import SyncReceipt
 from .rebuild import RebuildReport, rebuild_watermarks
-from .tables import DATASETS, PI_CONNECTOR_METRICS, PI_TAGS, PI_TIMESERIES, PI_WATERMARKS, Names, TableSpec
+from .states import sets_seen_today, sync_states
+from .tables import (
+    DATASETS,
+    PI_CONNECTOR_METRICS,
+    PI_DIGITAL_STATES,
+    PI_TAGS,
+    PI_TIMESERIES,
+    PI_WATERMARKS,
+    Names,
+    TableSpec,
+)
 from .tags import sync_tags
 from .windows import window_digests
 
 __all__ = [
     "DATASETS",
     "PI_CONNECTOR_METRICS",
+    "PI_DIGITAL_STATES",
     "PI_TAGS",
     "PI_TIMESERIES",
     "PI_WATERMARKS",
@@ -66,6 +77,8 @@ __all__ = [
     "open_lakehouse",
     "rebuild_watermarks",
     "row_hashes",
+    "sets_seen_today",
+    "sync_states",
     "sync_tags",
     "window_digests",
 ]

@@ -17,7 +17,7 @@ from config.errors import CommitConflictError, ExtractError, FencedError, Unknow
 from .commit import CommitKey, CommitTable, Lakehouse
 from .tables import TIMESTAMP, TableSpec
 
-__all__ = ["OWN", "Mirror", "SyncReceipt", "merge", "sync"]
+__all__ = ["OWN", "Mirror", "SyncReceipt", "merge", "sync", "today"]
 
 _ATTEMPTS = 8
 _DAY = 86_400_000_000
@@ -124,13 +124,13 @@ def merge(
     for name in from_source:
         differs = pc.or_(differs, _differs(before[name], seen[name]))
     is_changed = pc.and_(differs, pc.invert(is_new))
-    today = pa.scalar(now // _DAY * _DAY, pa.int64()).cast(TIMESTAMP)
-    is_stale = pc.less(before["last_seen"], today)
-    is_later = pc.fill_null(pc.greater(before["last_seen"], today), False)  # a clock went back
+    day = today(now)
+    is_stale = pc.less(before["last_seen"], day)
+    is_later = pc.fill_null(pc.greater(before["last_seen"], day), False)  # a clock went back
     at = pa.scalar(now, pa.int64()).cast(TIMESTAMP)
     own = {
         "first_seen": pc.coalesce(before["first_seen"], at),
-        "last_seen": pc.if_else(is_later, before["last_seen"], today),
+        "last_seen": pc.if_else(is_later, before["last_seen"], day),
         "deleted_at": pa.nulls(seen.num_rows, TIMESTAMP),
     }
     found = pa.table([own.get(n, seen[n] if n in from_source else None) for n in schema.names], schema)
@@ -145,6 +145,11 @@ def merge(
         return None, receipt
     rows = pa.concat_tables([found, unseen.cast(schema)])
     return rows.sort_by([(name, "ascending") for name in mirror.key]), receipt
+
+
+def today(now: int) -> pa.Scalar:
+    """The UTC day of an instant: what `last_seen` says of things seen then."""
+    return pa.scalar(now // _DAY * _DAY, pa.int64()).cast(TIMESTAMP)
 
 
 def _seen_with(mirror: Mirror, unseen: pa.Table, seen: pa.Table) -> pa.Array:

@@ -14,6 +14,7 @@ import pyarrow as pa
 __all__ = [
     "DATASETS",
     "PI_CONNECTOR_METRICS",
+    "PI_DIGITAL_STATES",
     "PI_TAGS",
     "PI_TIMESERIES",
     "PI_WATERMARKS",
@@ -130,6 +131,28 @@ PI_TAGS = TableSpec(
     ),
 )
 
+PI_DIGITAL_STATES = TableSpec(
+    name="pi_digital_states",
+    home="schema",
+    comment="One state of one digital set as last seen; key (data_server, digital_set, state_code).",
+    stats_columns=("data_server", "digital_set", "state_code"),
+    dictionary_columns=("data_server", "digital_set", "set_webid"),
+    schema=pa.schema(
+        [
+            _field("data_server", pa.string(), "Name of the PI Data Archive; joins pi_tags"),
+            _field(
+                "digital_set", pa.string(), "Name of the set; joins pi_tags. SYSTEM: states that any point may hold"
+            ),
+            _field("state_code", pa.int32(), "Code of the state in its set; joins pi_timeseries"),
+            _field("name", pa.string(), "Name of the state now; events keep the name it had when they were read"),
+            _field("set_webid", pa.string(), "WebID of the set"),
+            _field("first_seen", TIMESTAMP, "First run that saw the state"),
+            _field("last_seen", TIMESTAMP, "Day of the last run that saw the state (rewritten at most daily)"),
+            _field("deleted_at", TIMESTAMP, "When its set was first found without the state; null while it exists"),
+        ]
+    ),
+)
+
 PI_WATERMARKS = TableSpec(
     name="pi_watermarks",
     home="checkpoint_schema",
@@ -191,4 +214,4 @@ PI_CONNECTOR_METRICS = TableSpec(
     ),
 )
 
-DATASETS = (PI_TIMESERIES, PI_TAGS, PI_WATERMARKS)
+DATASETS = (PI_TIMESERIES, PI_TAGS, PI_DIGITAL_STATES, PI_WATERMARKS)

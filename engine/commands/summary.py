@@ -17,7 +17,7 @@ from rich.text import Text
 from config import Config
 
 from ..telemetry.report import RunReport
-from ..telemetry.report_text import corrected
+from ..telemetry.report_text import corrected, states
 from .terminal import count, lasting, plain, program, python, reason, size
 
 __all__ = ["print_summary", "query"]
@@ -54,6 +54,8 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
     yield "events", f"{count(report.records_written)} written in {lasting(secs)}{speed}"
     if report.corrections:
         yield "corrected", corrected(report.corrections)
+    if told := states(report.digital_states):
+        yield "digital states", plain(told)
     trouble = f", {count(report.retries)} repeated" if report.retries else ""
     trouble += f", {count(report.throttled)} throttled" if report.throttled else ""
     yield "requests", f"{count(report.requests)}{trouble}; {size(report.bytes_fetched)} received"

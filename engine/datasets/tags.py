@@ -25,6 +25,7 @@ from ..piweb.times import parse_http_date, parse_micros
 from ..piweb.webid import TagText, kind_of, parse_tag, tag_path
 from ..piweb.wire import DataServer
 from ..plan.shards import Shard
+from .states import WantedSets, sets_wanted
 
 __all__ = ["Inventory", "ask_time", "find_tags"]
 
@@ -34,7 +35,8 @@ class Inventory:
     """The tags of a run.
 
     `rows` are pi_tags rows in the order of `tags`; `unresolved` what was named and not found, with
-    the reason; `complete` whether these are all points of the server; `server_now` the source's clock.
+    the reason; `complete` whether these are all points of the server; `server_now` the source's clock;
+    `sets` the digital sets that are used, by tags of any shard.
     """
 
     tags: tuple[Tag, ...]
@@ -42,6 +44,7 @@ class Inventory:
     unresolved: tuple[tuple[str, str], ...]
     complete: bool
     server_now: Micros
+    sets: tuple[WantedSets, ...] = ()
 
     def share(self, shard: Shard) -> Inventory:
         """The tags of one shard."""
@@ -54,6 +57,7 @@ class Inventory:
             tuple((name, why) for name, why in self.unresolved if shard.owns(name)),
             complete=False,
             server_now=self.server_now,
+            sets=self.sets,
         )
 
 
@@ -79,6 +83,7 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
         tuple({**failures, **{name: why for piece in found for name, why in piece.failures}}.items()),
         complete="*" in extraction.tag_name_filter,
         server_now=_now(server, response),
+        sets=sets_wanted(rows, {each.Name: each.WebId for each in servers}),
     )
 
 

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 __all__ = ["Stop", "on_signals"]
+
+R = TypeVar("R")
 
 
 class Stop:
@@ -32,6 +35,16 @@ class Stop:
 
     async def wait(self) -> None:
         await self._asked.wait()
+
+    async def unless_asked(self, work: Coroutine[Any, Any, R]) -> R | None:
+        """What the work gives; None where we are asked to stop before it does, and it is abandoned."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stopping.cancel()
 
     async def wait_insisted(self, grace_secs: float) -> None:
         """Until asked a second time, or the grace period is over."""

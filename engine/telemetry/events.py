@@ -6,7 +6,7 @@ Progress, log, report and metrics are subscribers to the same stream, so they ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from writers import CorrectionCounts
@@ -27,6 +27,7 @@ __all__ = [
     "Planned",
     "RequestFailed",
     "Started",
+    "StatesSynced",
     "Stopping",
     "Summed",
     "TagFailed",
@@ -62,6 +63,31 @@ class TagsSynced:
     added: int
     changed: int
     missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatesSynced:
+    """pi_digital_states says what the source says, but of the sets that are `unread` (set, why).
+
+    Of `doubled` sets a code stands for several states. `problem`: why the table could not be written at all;
+    values are read all the same.
+    """
+
+    added: int = 0
+    changed: int = 0
+    missing: int = 0
+    unread: tuple[tuple[str, str], ...] = ()
+    doubled: tuple[str, ...] = ()
+    problem: str = ""
+
+    def then(self, later: StatesSynced) -> StatesSynced:
+        """Both together: what they changed adds up, and what is wrong is what was wrong the last time."""
+        return replace(
+            later,
+            added=self.added + later.added,
+            changed=self.changed + later.changed,
+            missing=self.missing + later.missing,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +213,7 @@ Event: TypeAlias = (
     Started
     | TagsFound
     | TagsSynced
+    | StatesSynced
     | Planned
     | Answered
     | RequestFailed

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from ..clock import monotonic
-from .events import Cleared, DiscoveryFailed, Event, Paused, RequestFailed, TagFailed
+from .events import Cleared, DiscoveryFailed, Event, Paused, RequestFailed, StatesSynced, TagFailed
+from .report_text import named
 
 __all__ = ["EventLog", "set_up_logging"]
 
@@ -76,6 +77,8 @@ class EventLog:
                 LOG.warning("the source gave out: %s; it is asked again in %.0f s", event.reason, event.seconds)
             case DiscoveryFailed():
                 LOG.warning("looking for new tags failed: %s; those that are known are read on", event.reason)
+            case StatesSynced():
+                _tell_of_states(event)
             case _:
                 pass
 
@@ -88,3 +91,15 @@ class EventLog:
         held = self._held.pop(kind, 0)
         LOG.log(level, text + "%s", *values, f" ({held} more like this)" if held else "")  # noqa: G003 - text is ours
         self._last[kind] = now
+
+
+def _tell_of_states(event: StatesSynced) -> None:
+    if event.added or event.changed or event.missing:
+        LOG.info("digital states: %d new, %d changed, %d gone", event.added, event.changed, event.missing)
+    if event.unread:
+        LOG.warning("digital sets could not be read, and stay as they were: %s", named(event.unread))
+    if event.doubled:
+        sets = ", ".join(event.doubled)
+        LOG.warning("digital sets have several states of one code, of which the first by name is taken: %s", sets)
+    if event.problem:
+        LOG.warning("pi_digital_states was not written: %s; values are read all the same", event.problem)

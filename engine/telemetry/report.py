@@ -19,10 +19,10 @@ from .events import (
     Planned,
     RequestFailed,
     Started,
+    StatesSynced,
     Stopping,
     TagFailed,
     TagsFound,
-    TagsSynced,
 )
 
 __all__ = ["EXIT_INTERRUPTED", "RunFailedError", "RunReport", "Tally", "peak_rss_bytes"]
@@ -46,7 +46,7 @@ class Tally:
     planned: Planned | None = None
     tags_requested: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    synced: TagsSynced | None = None
+    states: StatesSynced = field(default_factory=StatesSynced)
     stop_reason: str = ""
     records_written: int = 0
     corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
@@ -76,8 +76,8 @@ class Tally:
             case TagsFound():
                 self.tags_requested = event.tags + event.unresolved
                 self.seconds["discover"] += event.seconds
-            case TagsSynced():
-                self.synced = event
+            case StatesSynced():
+                self.states = self.states.then(event)
             case Planned():
                 self.planned = event
                 self.seconds["prepare"] += event.seconds
@@ -106,6 +106,11 @@ class Tally:
                 self.seconds["commit"] += event.commit_secs
             case _:
                 pass
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong and keeps no tag from being read."""
+        return (f"pi_digital_states is not up to date: {self.states.problem}",) if self.states.problem else ()
 
 
 class RunFailedError(ExtractError):
@@ -148,6 +153,7 @@ class RunReport:
     warnings: tuple[str, ...] = ()
     error: ExtractError | None = None
     corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
+    digital_states: StatesSynced = field(default_factory=StatesSynced)
 
     @property
     def exit_code(self) -> int:
@@ -188,6 +194,12 @@ class RunReport:
             "tags_undone": self.tags_undone,
             "records_written": self.records_written,
             "corrections": asdict(self.corrections),
+            "digital_states": {
+                "added": self.digital_states.added,
+                "changed": self.digital_states.changed,
+                "missing": self.digital_states.missing,
+                "sets_unread": [{"set": one, "reason": why} for one, why in self.digital_states.unread],
+            },
             "watermarks_moved": self.watermarks_moved,
             "commits": self.commits,
             "files_written": self.files_written,

@@ -5,16 +5,17 @@ Renders; counts nothing itself. Invariant: whatever comes from a server is escap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from writers import CorrectionCounts
 
+    from .events import StatesSynced
     from .report import RunReport
 
-__all__ = ["corrected", "failure", "html", "line"]
+__all__ = ["corrected", "failure", "html", "line", "named", "states"]
 
 _TAGS_NAMED = 3
 _TAGS_LISTED = 20
@@ -67,6 +68,8 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
     yield "events", f"{report.records_written:,} written in {report.duration_seconds:.1f} s"
     if report.corrections:
         yield "corrected", corrected(report.corrections)
+    if told := states(report.digital_states):
+        yield "digital states", told
     yield "requests", f"{report.requests:,}, {report.retries:,} repeated, {report.throttled:,} refused as too many"
     yield "commits", f"{report.commits:,} with {report.files_written:,} files; {report.watermarks_moved:,} watermarks"
     yield from report.tables.items()
@@ -88,6 +91,23 @@ def corrected(counts: CorrectionCounts) -> str:
     """What was mended in the past."""
     done = f"{counts.inserted:,} inserted, {counts.changed:,} changed, {counts.deleted:,} deleted"
     return f"{done}; {counts.files_rewritten:,} file{'' if counts.files_rewritten == 1 else 's'} rewritten"
+
+
+def states(synced: StatesSynced) -> str:
+    """What became of digital states; nothing where nothing did."""
+    parts = []
+    if synced.added or synced.changed or synced.missing:
+        parts.append(f"{synced.added:,} new, {synced.changed:,} changed, {synced.missing:,} gone")
+    if synced.unread:
+        parts.append(f"sets not read: {named(synced.unread)}")
+    return "; ".join(parts)
+
+
+def named(failures: Sequence[tuple[str, str]]) -> str:
+    """The first of what failed, each with the reason, and how many there are besides."""
+    told = "; ".join(f"{name}: {_short(reason)}" for name, reason in failures[:_TAGS_NAMED])
+    more = len(failures) - _TAGS_NAMED
+    return told + (f"; and {more:,} more" if more > 0 else "")
 
 
 def _tags(number: int) -> str:

@@ -1,0 +1,206 @@
+"""Digital state sets: which sets a data server has, and which states each of them holds. Pure.
+
+Invariant: a set comes back with all of its states, or with the reason why it does not: an answer that may
+lack some says nothing, for a state that is missing counts as removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+import pyarrow as pa
+from msgspec import Meta, Struct
+
+from config.errors import UnavailableError
+from writers.tables import PI_DIGITAL_STATES
+
+from .http import Request, Response
+from .problems import error_for, excerpt_of, sentence_of
+from .values import parse_json, well_formed
+
+__all__ = [
+    "STATES_SCHEMA",
+    "SYSTEM",
+    "SetOfStates",
+    "States",
+    "decode_batch",
+    "decode_sets",
+    "decode_states",
+    "rows_of",
+    "sets_of",
+    "states_batch",
+    "states_of",
+]
+
+# The set whose states any point may hold, as we spell it; servers do it in their own way.
+SYSTEM = "SYSTEM"
+
+# What a server says of a state; when we saw it is the business of whoever keeps the table.
+STATES_SCHEMA = pa.schema(
+    field for field in PI_DIGITAL_STATES.schema if field.name not in {"first_seen", "last_seen", "deleted_at"}
+)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class SetOfStates:
+    """A set, by its server and name, and by what it is asked for."""
+
+    server: str
+    name: str
+    web_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The names of a set's states by code, or why they are not known.
+
+    `doubled`: codes under which a broken server has several names; the first in order is taken, so that it
+    is the same one every time.
+    """
+
+    of: SetOfStates
+    names: Mapping[int, str | None] = field(default_factory=dict)
+    problem: str = ""
+    doubled: tuple[int, ...] = ()
+
+
+class _Links(Struct, gc=False):
+    Next: str | None = None
+
+
+class _Set(Struct, gc=False):
+    WebId: str | None = None
+    Name: str | None = None
+
+
+class _Sets(Struct):
+    Items: list[_Set]
+
+
+class _State(Struct, gc=False):
+    Value: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+    Name: str | None = None
+
+
+class _States(Struct):
+    Items: list[_State]
+    Links: _Links | None = None
+    Errors: Any = None
+    WebException: Any = None
+
+
+class _Sub(Struct):
+    Status: int
+    Content: Any = None
+
+
+def sets_of(server_web_id: str) -> Request:
+    """All sets of a data server."""
+    query = "selectedFields=Items.WebId;Items.Name&webIdType=IDOnly"
+    return Request("GET", f"/dataservers/{quote(server_web_id, safe='')}/enumerationsets?{query}")
+
+
+def states_of(one: SetOfStates) -> Request:
+    """All states of a set."""
+    return Request("GET", _path(one))
+
+
+def states_batch(sets: Sequence[SetOfStates], base_url: str) -> Request:
+    """One POST that carries a `states_of` for each set, under the keys "0", "1", ..."""
+    base_url = base_url.rstrip("/")
+    subs = {str(n): {"Method": "GET", "Resource": f"{base_url}{_path(one)}"} for n, one in enumerate(sets)}
+    return Request("POST", "/batch", msgspec.json.encode(subs))
+
+
+def _path(one: SetOfStates) -> str:
+    fields = "Items.Name;Items.Value;Links.Next;Errors;WebException"
+    return f"/enumerationsets/{quote(one.web_id, safe='')}/enumerationvalues?selectedFields={fields}"
+
+
+def decode_sets(body: bytes, server: str) -> dict[str, SetOfStates]:
+    """The sets of a data server by name, without regard to case. Raises `UnavailableError` for a broken body."""
+    found: dict[str, SetOfStates] = {}
+    for one in _shaped(_parsed(body), _Sets).Items:
+        if one.WebId and one.Name:
+            name = SYSTEM if one.Name.casefold() == SYSTEM.casefold() else well_formed(one.Name)
+            found.setdefault(name.casefold(), SetOfStates(server, name, one.WebId))
+    return found
+
+
+def decode_states(of: SetOfStates, response: Response) -> States:
+    """The states of one set, out of an answer of any status."""
+    error = error_for(response, "asking for its states")
+    if error is not None:
+        return States(of, problem=error.message)
+    try:
+        return _states(of, _shaped(_parsed(response.body), _States))
+    except UnavailableError as broken:
+        return States(of, problem=broken.message)
+
+
+def decode_batch(sets: Sequence[SetOfStates], body: bytes) -> list[States]:
+    """The states of each set of a batch. Raises `UnavailableError` for a body that is no answer at all."""
+    subs = _shaped(_parsed(body), dict[str, Any])
+    return [_part(one, subs.get(str(n))) for n, one in enumerate(sets)]
+
+
+def _part(of: SetOfStates, content: Any) -> States:
+    """The states of one set, out of its part of a batch."""
+    if content is None:
+        return States(of, problem="the answer holds nothing for it")
+    try:
+        sub = _shaped(content, _Sub)
+        if not 200 <= sub.Status < 300:
+            return decode_states(of, Response(sub.Status, json.dumps(sub.Content).encode()))
+        return _states(of, _shaped(sub.Content, _States))
+    except UnavailableError as broken:
+        return States(of, problem=broken.message)
+
+
+def _states(of: SetOfStates, answer: _States) -> States:
+    if answer.Errors or answer.WebException:
+        said = sentence_of(answer.Errors) or sentence_of(answer.WebException) or "it does not say why"
+        return States(of, problem=f"the answer broke off: {said}")
+    if answer.Links is not None and answer.Links.Next:
+        return States(of, problem="the answer holds only a part of its states")
+    if not answer.Items:
+        # No set of PI is empty: who may not see its states is told so by some servers.
+        return States(of, problem="the server shows no state of it")
+    names: dict[int, set[str | None]] = {}
+    for item in answer.Items:
+        names.setdefault(item.Value, set()).add(None if item.Name is None else well_formed(item.Name))
+    chosen = {code: min(several, key=lambda name: (name is None, name or "")) for code, several in names.items()}
+    return States(of, chosen, doubled=tuple(code for code, several in names.items() if len(several) > 1))
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return parse_json(body)
+    except ValueError as error:
+        raise UnavailableError(f"the answer cannot be read ({error}): {excerpt_of(body)}") from error
+
+
+def _shaped(content: Any, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise UnavailableError(f"the answer is not what the protocol says ({error})") from error
+
+
+def rows_of(read: Sequence[States]) -> pa.Table:
+    """The rows of pi_digital_states that these sets make."""
+    sets = [states.of for states in read for _ in states.names]
+    columns: dict[str, list[Any]] = {
+        "data_server": [of.server for of in sets],
+        "digital_set": [of.name for of in sets],
+        "state_code": [code for states in read for code in states.names],
+        "name": [name for states in read for name in states.names.values()],
+        "set_webid": [of.web_id for of in sets],
+    }
+    return pa.Table.from_pydict(columns, schema=STATES_SCHEMA)
