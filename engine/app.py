@@ -214,7 +214,7 @@ class _Run:
         recorded = await RecordedSource.open(
             source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
         )
-        states = StatesSource(source.client, source.url, recorded.mode, sets_per_batch=config.extraction.batch_size)
+        states = StatesSource(source.client, source.url, recorded.mode, batch_size=config.extraction.batch_size)
         metadata = Metadata(lakehouse, self._shard, states, self._writer, emit=self._emit, stop=self._stop)
         cycle = partial(self._cycle, recorded, landing, part)
         async with asyncio.TaskGroup() as beside:

@@ -15,19 +15,37 @@ from typing import TypeAlias, TypeVar
 from config.errors import ExtractError
 from writers import Lakehouse, sets_seen_today, sync_states, sync_tags
 
-from .datasets.states import StatesSource, WantedSets
+from .datasets.states import StatesSource, WantedSets, requests_for
 from .datasets.tags import Inventory
 from .flow.stop import Stop
 from .model import Micros
 from .plan.shards import Shard
 from .telemetry.events import Emit, StatesSynced, TagsSynced
 
-__all__ = ["Metadata"]
+__all__ = ["Metadata", "reads_states", "sets_due"]
 
 # Every run may ask so many requests for digital states; where they cost more, they are asked once a day.
 AFFORDABLE = 10
 R = TypeVar("R")
 OnStep: TypeAlias = Callable[[str], None]
+
+
+def reads_states(shard: Shard) -> bool:
+    """Whether this shard is the one that reads digital states, for the tags of all: they share the same sets, so
+    that every shard would ask for nearly all of them, and get in the way of the others when it writes.
+    """
+    return shard.index == 0
+
+
+def sets_due(lakehouse: Lakehouse, sets: Sequence[WantedSets], at_once: int, *, now: Micros) -> list[WantedSets]:
+    """The sets to be asked for: all, where tags use some and that is cheap; else those not read today. Blocks.
+
+    `at_once`: of how many sets one request brings the states.
+    """
+    if not sets or (any(one.used for one in sets) and requests_for(sets, at_once) <= AFFORDABLE):
+        return list(sets)
+    known = sets_seen_today(lakehouse, now=now)
+    return [left for one in sets if (left := one.without(known)).names]
 
 
 class Metadata:
@@ -58,16 +76,16 @@ class Metadata:
         self._emit(TagsSynced(receipt.added, receipt.changed, receipt.missing))
 
     async def sync_states(self, inventory: Inventory, *, on_step: OnStep) -> None:
-        """Bring pi_digital_states up to date, for the tags of all shards: tags of each share the same sets, so
-        that every shard would ask for nearly all of them, and get in the way of the others when it writes.
+        """Bring pi_digital_states up to date, for the tags of all shards. Gives up when asked to stop.
 
-        Gives up when asked to stop. Raises nothing that source or destination raise.
+        Raises nothing that source or destination raise.
         """
-        if self._shard.index != 0 or not inventory.sets:
+        if not reads_states(self._shard):
             return
         now = inventory.server_now
         try:
-            wanted = await self._due(inventory.sets, now)
+            due = partial(sets_due, self._lakehouse, inventory.sets, self._states.sets_at_once, now=now)
+            wanted = await self._blocking(due)
             read = await self._stop.unless_asked(self._states.read(wanted)) if wanted else None
             if read is None:  # nothing is due, or we are to stop
                 return
@@ -77,13 +95,6 @@ class Metadata:
         else:
             counts = (receipt.added, receipt.changed, receipt.missing)
             self._emit(StatesSynced(*counts, unread=read.unread, doubled=read.doubled))
-
-    async def _due(self, sets: Sequence[WantedSets], now: Micros) -> list[WantedSets]:
-        """The sets to be asked for: all that are used, where that is cheap; else those not read today."""
-        if any(one.used for one in sets) and self._states.requests(sets) <= AFFORDABLE:
-            return list(sets)
-        known = await self._blocking(partial(sets_seen_today, self._lakehouse, now=now))
-        return [left for one in sets if (left := one.without(known)).names]
 
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

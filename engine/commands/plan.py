@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from config import Config
     from writers import Watermark
 
+    from ..datasets.recorded import Mode
     from ..datasets.tags import Inventory
     from ..plan.shards import Shard
 
@@ -39,6 +40,7 @@ class Outlook:
     start: str | None
     end: str
     discovery_requests: int
+    states_requests: int
     reading_requests: int
     values: int
     requests_per_second: float
@@ -46,7 +48,7 @@ class Outlook:
 
     @property
     def requests(self) -> int:
-        return self.discovery_requests + self.reading_requests
+        return self.discovery_requests + self.states_requests + self.reading_requests
 
 
 @click.command(
@@ -92,11 +94,33 @@ async def _looked(config: Config, shard: Shard) -> Outlook:
     marks = await asyncio.to_thread(watermarks_of, config)
     async with connect(config, shard) as source:
         inventory = (await find_tags(source.client, config.extraction)).share(shard)
-        return outlook(config, shard, inventory, marks, discovery=source.client.statistics().requests)
+        discovery = source.client.statistics().requests
+    states = await asyncio.to_thread(_states_requests, config, shard, inventory)
+    return outlook(config, shard, inventory, marks, discovery=discovery, states=states)
+
+
+def _states_requests(config: Config, shard: Shard, inventory: Inventory) -> int:
+    """How many requests go to digital states. Blocks."""
+    from ..datasets.states import requests_for, sets_at_once
+    from ..metadata import reads_states, sets_due
+    from ..wiring import lakehouse_of
+
+    if not reads_states(shard):
+        return 0
+    at_once = sets_at_once(_mode(config), config.extraction.batch_size)
+    return requests_for(sets_due(lakehouse_of(config), inventory.sets, at_once, now=inventory.server_now), at_once)
+
+
+def _mode(config: Config) -> Mode:
+    """Whether batches work a run finds out; until then they are taken to."""
+    from ..datasets.recorded import Mode
+
+    wanted = config.extraction.request_mode
+    return Mode.BATCH if wanted == "auto" else Mode(wanted)
 
 
 def outlook(
-    config: Config, shard: Shard, inventory: Inventory, marks: dict[str, Watermark], *, discovery: int
+    config: Config, shard: Shard, inventory: Inventory, marks: dict[str, Watermark], *, discovery: int, states: int
 ) -> Outlook:
     """Walk the plan of a run over these tags. Asks nobody."""
     from ..datasets.recorded import Mode, split
@@ -104,17 +128,15 @@ def outlook(
     from ..plan.forecast import forecast
     from ..wiring import plan_of, wanted_window
 
-    wanted = config.extraction.request_mode
-    # Whether batches work a run finds out with one request; until then they are taken to.
-    probes = wanted in {"auto", Mode.BATCH.value}
-    mode = Mode.BATCH if wanted == "auto" else Mode(wanted)
+    mode = _mode(config)
+    probes = mode is Mode.BATCH  # one request finds out whether batches work
     # That the table holds what the source shows is taken for granted.
     work = plan_of(config, inventory.tags, marks, {}, now=inventory.server_now)
     to_read, start = work.tags_unfinished, work.earliest
     measured = sum(1 for tag in inventory.tags if _is_measured(marks.get(tag.web_id)))
     walked = forecast(work, lambda chunk: split(chunk, mode))
     pace = config.pi_web_api.max_requests_per_second / shard.count
-    requests = discovery + probes + walked.requests
+    requests = discovery + probes + states + walked.requests
     return Outlook(
         pipeline=config.pipeline,
         shard=str(shard),
@@ -127,6 +149,7 @@ def outlook(
         start=None if start is None else iso_text(start),
         end=iso_text(wanted_window(config, None, inventory.server_now).end),
         discovery_requests=discovery + probes,
+        states_requests=states,
         reading_requests=walked.requests,
         values=walked.values,
         requests_per_second=pace,
@@ -156,7 +179,7 @@ def _print(console: Console, found: Outlook) -> None:
         "tags": f"{count(found.tags_to_read)} to read, {count(upto)} up to date{unresolved}",
         "time": f"{found.start or found.end} to {found.end}",
         "requests": f"{count(found.requests)}: {count(found.discovery_requests)} to find the tags, "
-        f"{count(found.reading_requests)} to read them",
+        f"{count(found.states_requests)} for digital states, {count(found.reading_requests)} to read values",
         "values": f"about {count(found.values)}",
         "duration": f"at least {lasting(found.seconds)}, at {found.requests_per_second:g} requests per second",
         "basis": "values per tag " + ", ".join(basis) if basis else "no tags",

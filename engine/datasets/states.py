@@ -33,7 +33,7 @@ from ..piweb.states import (
 )
 from .recorded import Mode
 
-__all__ = ["StatesRead", "StatesSource", "WantedSets", "sets_wanted"]
+__all__ = ["StatesRead", "StatesSource", "WantedSets", "requests_for", "sets_at_once", "sets_wanted"]
 
 # Recorded values are read meanwhile; what is not there by then is left for the next time.
 PATIENCE_SECS = 30.0
@@ -86,17 +86,23 @@ def sets_wanted(rows: pa.Table, servers: Mapping[str, str]) -> tuple[WantedSets,
     )
 
 
+def sets_at_once(mode: Mode, batch_size: int) -> int:
+    """Of how many sets one request brings the states."""
+    return batch_size if mode is Mode.BATCH else 1
+
+
+def requests_for(wanted: Iterable[WantedSets], at_once: int) -> int:
+    """How many requests it takes to read these sets."""
+    return sum(1 + -(-len(one.names) // at_once) for one in wanted)
+
+
 class StatesSource:
     """Asks for digital states, many sets at a time where batches are taken."""
 
-    def __init__(self, client: PIClient, base_url: str, mode: Mode, *, sets_per_batch: int) -> None:
+    def __init__(self, client: PIClient, base_url: str, mode: Mode, *, batch_size: int) -> None:
         self._client = client
         self._base_url = base_url
-        self._at_once = sets_per_batch if mode is Mode.BATCH else 1
-
-    def requests(self, wanted: Iterable[WantedSets]) -> int:
-        """How many requests it takes to read these sets."""
-        return sum(1 + -(-len(one.names) // self._at_once) for one in wanted)
+        self.sets_at_once = sets_at_once(mode, batch_size)
 
     async def read(self, wanted: Sequence[WantedSets]) -> StatesRead:
         """Read what can be read, for as long as there is patience."""
@@ -128,8 +134,8 @@ class StatesSource:
                 found.append(States(SetOfStates(wanted.server, name, ""), problem=why))
             else:
                 sets[known] = None
-        for first in range(0, len(sets), self._at_once):
-            found += await self._states(list(sets)[first : first + self._at_once])
+        for first in range(0, len(sets), self.sets_at_once):
+            found += await self._states(list(sets)[first : first + self.sets_at_once])
 
     async def _list(self, wanted: WantedSets) -> tuple[Mapping[str, SetOfStates], str]:
         """The sets of a data server by name, and why others are not among them."""

@@ -77,10 +77,15 @@ def applied(site: Site, edit: Edit) -> dict[str, Any]:
         ChangeRefusedError: the point is not in a state for that.
         KeyError: there is no such point.
     """
+    due = None if edit.at is None or edit.is_of_history else ticks_of(edit.at)
+    waits = due is not None and due > site.now()
     index = site.change(edit)
-    done: dict[str, Any] = {"Action": edit.action, "Tag": edit.tag}
+    whose = {"Set": edit.digital_set, "Code": edit.code} if edit.is_of_set else {"Tag": edit.tag}
+    done: dict[str, Any] = {"Action": edit.action, **whose}
+    if due is not None and waits:
+        return done | {"Due": _exact(due)}
     if index is None:
-        return done | {"Due": _exact(ticks_of(edit.at or ""))}
+        return done
     tag = site.point(index)
     return done | {"Index": index, "Name": tag.name, "WebId": site.web_id("I", tag)}
 

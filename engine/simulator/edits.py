@@ -1,4 +1,4 @@
-"""One change of history or of a point, as a fault plan or the control route words it.
+"""One change of history, of a point or of a digital set, as a fault plan or the control route words it.
 
 Imports nothing of ours but instants. An edit is refused where it stands if its action does not take
 what was said, or misses what it needs: a change that changes nothing would let a test pass.
@@ -12,7 +12,7 @@ import msgspec
 
 from .replies import Refusal
 from .times import parse_span, parse_time
-from .values import DIGITAL_SETS
+from .values import DIGITAL_SETS, SYSTEM_SET
 
 __all__ = ["Edit", "Instant", "PointType", "require_instants"]
 
@@ -24,27 +24,33 @@ PointType: TypeAlias = Literal[
 Action: TypeAlias = Literal[
     "insert", "replace", "delete", "hide", "compress",
     "rename", "retype", "delete_point", "restore_point", "create_point", "forbid", "allow",
+    "rename_state", "add_state", "remove_state", "forbid_set", "allow_set",
 ]  # fmt: skip
 
-# What each action takes beyond the tag; what it cannot do without is in capitals.
+# What each action takes; what it cannot do without is in capitals.
 _TAKES: dict[str, str] = {
-    "insert": "AT value good visible_at",
-    "replace": "AT value good visible_at",
-    "delete": "AT until visible_at",
-    "hide": "AT until VISIBLE_AT",
-    "compress": "AT until",
-    "rename": "at NAME",
-    "retype": "at TYPE digital_set",
-    "delete_point": "at",
-    "restore_point": "at history",
-    "create_point": "at type digital_set units interval",
-    "forbid": "at status",
-    "allow": "at",
+    "insert": "TAG AT value good visible_at",
+    "replace": "TAG AT value good visible_at",
+    "delete": "TAG AT until visible_at",
+    "hide": "TAG AT until VISIBLE_AT",
+    "compress": "TAG AT until",
+    "rename": "TAG at NAME",
+    "retype": "TAG at TYPE digital_set",
+    "delete_point": "TAG at",
+    "restore_point": "TAG at history",
+    "create_point": "TAG at type digital_set units interval",
+    "forbid": "TAG at status",
+    "allow": "TAG at",
+    "rename_state": "DIGITAL_SET CODE NAME at",
+    "add_state": "DIGITAL_SET CODE NAME at",
+    "remove_state": "DIGITAL_SET CODE at",
+    "forbid_set": "DIGITAL_SET at status",
+    "allow_set": "DIGITAL_SET at",
 }
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A change of history or of a point. `tag` is the point's name at that moment, or its index.
+    """A change of history, of a point or of a digital set. `tag` is the point's name at that moment, or its index.
 
     History: `insert` adds an event, `replace` puts one in place of all at its instant, `delete`
     removes `[at, until)`, `hide` keeps it back until `visible_at` (late data), `compress` lets its
@@ -54,10 +60,13 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Points, from `at` on (without it: at once): `rename` to `name`, `retype` to `type`,
     `delete_point`, `restore_point` (as from a backup; with `history` false nothing from before comes
     back), `create_point` called `tag`, `forbid` with a `status`, `allow`.
+
+    Sets, likewise: `add_state`, `rename_state` to `name` and `remove_state` of the state `code` of
+    `digital_set`; `forbid_set`, so that its states cannot be read, and `allow_set`.
     """
 
-    tag: str | int
     action: Action
+    tag: str | int = ""
     at: Instant | None = None
     until: Instant | None = None
     value: Any = None
@@ -66,6 +75,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: str | None = None
     type: PointType | None = None
     digital_set: str | None = None
+    code: int | None = None
     units: str | None = None
     interval: str | None = None
     status: Literal[403, 500] = 403
@@ -96,9 +106,10 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("`create_point` needs a name as its `tag`")
         if self.name is not None and not self.name.strip():
             raise ValueError("`name` is empty")
-        if self.digital_set is not None and self.digital_set not in DIGITAL_SETS:
-            raise ValueError(f"no digital set {self.digital_set!r} among {', '.join(DIGITAL_SETS)}")
-        if self.digital_set is not None and self.type != "Digital":
+        sets = (SYSTEM_SET, *DIGITAL_SETS) if self.is_of_set else tuple(DIGITAL_SETS)
+        if self.digital_set is not None and self.digital_set not in sets:
+            raise ValueError(f"no digital set {self.digital_set!r} among {', '.join(sets)}")
+        if self.digital_set is not None and self.type != "Digital" and not self.is_of_set:
             raise ValueError("only a point of type Digital has a `digital_set`")
         if self.interval is not None:
             try:
@@ -107,9 +118,14 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 raise ValueError(" ".join(refusal.payload["Errors"])) from refusal
 
     @property
-    def is_of_point(self) -> bool:
-        """Whether it changes the point itself, not what it recorded."""
-        return "AT" not in _TAKES[self.action].split()
+    def is_of_history(self) -> bool:
+        """Whether it changes what a point recorded, not the point itself."""
+        return "AT" in _TAKES[self.action].split()
+
+    @property
+    def is_of_set(self) -> bool:
+        """Whether it changes a digital set."""
+        return "DIGITAL_SET" in _TAKES[self.action].split()
 
 
 def require_instants(*texts: str | None) -> None:

@@ -16,9 +16,10 @@ from .edits import Edit
 from .faults import TagFault
 from .options import SimulatorOptions
 from .roster import Roster
+from .sets import StateSets
 from .signals import Signal, signal_of
 from .times import MICROSECOND, MINUTE, ticks_of
-from .values import Event, State, table
+from .values import Event, State, Table, renamed, table
 from .wildcards import wildcard
 
 __all__ = ["FOREVER", "NEVER", "Change", "History", "change_of"]
@@ -41,9 +42,10 @@ class Change:
 class History:
     """The visible events of every tag."""
 
-    def __init__(self, options: SimulatorOptions, roster: Roster) -> None:
+    def __init__(self, options: SimulatorOptions, roster: Roster, sets: StateSets) -> None:
         self.options = options
         self.roster = roster
+        self.sets = sets
         self._changes: dict[int, list[Change]] = {}
         self._faults = options.faults.tags
         self._snapshot_shown = options.faults.switches.recorded_shows_snapshot
@@ -54,7 +56,14 @@ class History:
         return f"History(tags={self.roster.size}, edited={len(self._changes)})"
 
     def _signal(self, index: int) -> Signal:
-        return signal_of(self.options, *self.roster.course(index))
+        course, begin = self.roster.course(index)
+        found = signal_of(self.options, course, begin)
+        return found._replace(table=self._shown(found.table, course.digital_set))
+
+    def _shown(self, found: Table, digital_set: str) -> Table:
+        """A table with the names that states have now."""
+        names = self.sets.shown(digital_set)
+        return renamed(found, names) if names else found
 
     def fault(self, index: int) -> TagFault | None:
         """The trouble a tag is in."""
@@ -67,6 +76,10 @@ class History:
     def renamed(self) -> None:
         """Names have changed: look again which faults they are about."""
         self._fault_of.cache_clear()
+
+    def restated(self) -> None:
+        """Names of states have changed: look again what events show."""
+        self.signal.cache_clear()
 
     def change(self, tag: str | int, change: Change) -> None:
         self._changes.setdefault(self.index(tag), []).append(change)
@@ -188,7 +201,7 @@ class History:
             return [found.event(number) for number in numbers]
         seed, bad = self.options.seed, self.options.bad
         pieces = [
-            (found.before(since), found._replace(table=table(kind, states, seed, bad)))
+            (found.before(since), found._replace(table=self._shown(table(kind, states, seed, bad), states)))
             for since, kind, states in reversed(retyped)
         ]
         return [next(piece for first, piece in pieces if first <= number).event(number) for number in numbers]

@@ -17,6 +17,7 @@ from .options import SimulatorOptions
 from .points import FIRST_ID, Point
 from .replies import Refusal, refused
 from .roster import ChangeRefusedError, Roster
+from .sets import StateSets
 from .signups import Signups
 from .times import SECOND, ticks_of
 from .webid import decode, encode, point_index_fast
@@ -49,11 +50,12 @@ class Site:
         self.options = options
         self.switches = options.faults.switches
         self.roster = Roster(options)
-        self.history = History(options, self.roster)
+        self.sets = StateSets()
+        self.history = History(options, self.roster, self.sets)
         self.signups = Signups(self.switches)
         self.requests = RequestLog()
         self.watch_tags = bool(options.faults.tags or options.faults.rules)
-        # Changes of points whose time has not come, and those that could not be made when it came.
+        # Changes of points and sets whose time has not come, and those that could not be made when it came.
         self._waiting: list[tuple[int, int, Edit]] = []
         self._order = count()
         self.failed: deque[str] = deque(maxlen=100)
@@ -90,20 +92,27 @@ class Site:
     # --- changes -------------------------------------------------------------
 
     def change(self, edit: Edit) -> int | None:
-        """Make a change, or keep it until its time comes; gives the number of the point where it is known.
+        """Make a change, or keep it until its time comes; gives the number of the point, where it is of one and known.
 
         Raises:
             ChangeRefusedError: the point is not in a state for that.
             KeyError: there is no such point.
         """
         now = self._read()
-        if not edit.is_of_point:
+        if edit.is_of_history:
             index = self.history.index(edit.tag)
             self.history.change(index, change_of(edit))
             return index
         at = now if edit.at is None else ticks_of(edit.at)
         if at > now:
             heappush(self._waiting, (at, next(self._order), edit))
+            return None
+        return self._make(edit, at)
+
+    def _make(self, edit: Edit, at: int) -> int | None:
+        if edit.is_of_set:
+            self.sets.change(edit)
+            self.history.restated()
             return None
         return self._change_point(edit, at)
 
@@ -119,9 +128,9 @@ class Site:
         while self._waiting and self._waiting[0][0] <= now:
             at, _, edit = heappop(self._waiting)
             try:
-                self._change_point(edit, at)
+                self._make(edit, at)
             except (ChangeRefusedError, KeyError) as error:
-                self.failed.append(f"{edit.action} of {edit.tag!r}: {error}")
+                self.failed.append(f"{edit.action} of {edit.digital_set if edit.is_of_set else edit.tag!r}: {error}")
 
     # --- who a WebID names ---------------------------------------------------
 

@@ -19,7 +19,19 @@ import numpy as np
 
 from .times import SECOND, iso
 
-__all__ = ["DIGITAL_SETS", "FLAGS", "SYSTEM_STATES", "Event", "State", "Table", "Value", "event_value", "table"]
+__all__ = [
+    "DIGITAL_SETS",
+    "FLAGS",
+    "SYSTEM_SET",
+    "SYSTEM_STATES",
+    "Event",
+    "State",
+    "Table",
+    "Value",
+    "event_value",
+    "renamed",
+    "table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,7 @@ _QUESTIONABLE, _SUBSTITUTED, _ANNOTATED, _BAD = 1, 2, 3, 4
 # Primes: no period of a tag's rhythm divides them, so states and values drift against the clock.
 _FLOAT_ROWS, _ROWS = 32749, 4093
 
+SYSTEM_SET = "SYSTEM"
 SYSTEM_STATES = {
     "Access Denied": 210, "Bad Output": 237, "Scan Off": 238, "Scan On": 239, "Configure": 240, "Failed": 241,
     "Error": 242, "Filtered": 244, "Calc Off": 245, "I/O Timeout": 246, "Set to Bad": 247, "No Data": 248,
@@ -136,6 +149,17 @@ def table(point_type: str, digital_set: str, seed: int, bad: float) -> Table:
         elif die >= 993_000 and point_type.startswith("Float"):
             values[row] = float("nan")
     return Table(values, [_text(value, point_type) for value in values], bytes(marks))
+
+
+@lru_cache(maxsize=64)
+def renamed(found: Table, names: frozenset[tuple[bool, int, str]]) -> Table:
+    """The same table with other names for some states: (whether of the SYSTEM set, code, name)."""
+    new = {(is_system, code): State(name, code, is_system) for is_system, code, name in names}
+    values, texts = found.values[:], found.texts[:]
+    for row, value in enumerate(values):
+        if isinstance(value, State) and (state := new.get((value.is_system, value.code))):
+            values[row], texts[row] = state, _state_text(state)
+    return Table(values, texts, found.marks)
 
 
 def _text(value: Value, point_type: str) -> str:

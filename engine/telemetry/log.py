@@ -78,7 +78,7 @@ class EventLog:
             case DiscoveryFailed():
                 LOG.warning("looking for new tags failed: %s; those that are known are read on", event.reason)
             case StatesSynced():
-                _tell_of_states(event)
+                _warn_of_states(event)
             case _:
                 pass
 
@@ -93,9 +93,7 @@ class EventLog:
         self._last[kind] = now
 
 
-def _tell_of_states(event: StatesSynced) -> None:
-    if event.added or event.changed or event.missing:
-        LOG.info("digital states: %d new, %d changed, %d gone", event.added, event.changed, event.missing)
+def _warn_of_states(event: StatesSynced) -> None:
     if event.unread:
         LOG.warning("digital sets could not be read, and stay as they were: %s", named(event.unread))
     if event.doubled:

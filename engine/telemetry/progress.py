@@ -12,9 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..clock import monotonic
-from .events import Answered, Committed, Event, Finished, Planned, RequestFailed, Started, Stopping, TagsFound
+from .events import (
+    Answered,
+    Committed,
+    Event,
+    Finished,
+    Planned,
+    RequestFailed,
+    Started,
+    StatesSynced,
+    Stopping,
+    TagsFound,
+)
 
-__all__ = ["Display", "LiveProgress", "LogProgress", "display_for"]
+__all__ = ["Display", "LiveProgress", "LogProgress", "display_for", "tell_of_states"]
 
 LOG = logging.getLogger("osipi.run")
 LOG_EVERY_SECS = 5.0
@@ -128,6 +139,8 @@ class LogProgress:
                     event.tags_done,
                     event.expected_values,
                 )
+            case StatesSynced():
+                tell_of_states(event)
             case Answered() if monotonic() - self._last >= self._every_secs:
                 self._last = monotonic()
                 LOG.info("%.1f %% done: %s", 100 * event.fraction_done, self._rates)
@@ -140,3 +153,9 @@ class LogProgress:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def tell_of_states(event: StatesSynced) -> None:
+    """A line where digital states are not what they were."""
+    if event.added or event.changed or event.missing:
+        LOG.info("digital states: %d new, %d changed, %d gone", event.added, event.changed, event.missing)

@@ -14,9 +14,21 @@ from rich.status import Status
 from rich.text import Text
 
 from ..clock import wall_micros
-from .events import Answered, Cycled, Event, Finished, Planned, Started, Stopping, Summed, TagsFound, TagsSynced
+from .events import (
+    Answered,
+    Cycled,
+    Event,
+    Finished,
+    Planned,
+    Started,
+    StatesSynced,
+    Stopping,
+    Summed,
+    TagsFound,
+    TagsSynced,
+)
 from .freshness import Freshness
-from .progress import Display, LogProgress
+from .progress import Display, LogProgress, tell_of_states
 
 __all__ = ["FollowedLive", "FollowedLog", "display_of_following", "in_words"]
 
@@ -78,6 +90,8 @@ class FollowedLive:
                 LOG.info("%s", in_words(event))
             case TagsSynced() if self._last:
                 _tell_of_tags(event)
+            case StatesSynced() if self._last:
+                tell_of_states(event)
             case Stopping():
                 self._show(f"stopping ({event.reason})")
             case Finished():

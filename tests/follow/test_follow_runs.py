@@ -216,7 +216,7 @@ async def test_a_signal_between_two_cycles_ends_it_at_once(plant_of, tmp_path: P
 
 async def test_a_signal_while_the_source_does_not_answer(plant_of, tmp_path: Path):
     """What hangs is abandoned; what was read before is in the tables."""
-    plant = plant_of(faults={"rules": [{"match": {"route": "batch", "after": 3}, "do": {"hang": True}}]})
+    plant = plant_of(faults={"rules": [{"match": {"route": "batch", "after": 4}, "do": {"hang": True}}]})
     process = started(plant, tmp_path / "run")
     await until(lambda: "cycle 2 " in process.output())
     await asyncio.sleep(1.5)  # into the cycle that hangs

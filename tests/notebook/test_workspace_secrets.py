@@ -121,7 +121,7 @@ async def test_a_wheel_task_that_succeeds_shows_none(pi, workspace, installed, t
     assert "4 of 4 read" in answer.text
     assert workspace.asked.count("/api/2.0/secrets/get") >= 4
     assert_kept(repr(answer), "the cell")
-    assert assert_kept_by_files(tmp_path / "lake") == 4
+    assert assert_kept_by_files(tmp_path / "lake") == 5
 
 
 async def test_a_wheel_task_that_is_refused_shows_none(pi, workspace, installed, tmp_path):
