@@ -111,7 +111,7 @@ class StatesSource:
             async with asyncio.timeout(PATIENCE_SECS):
                 for one in wanted:
                     await self._read(one, found)
-        late = f"no answer within {PATIENCE_SECS:.0f} s"
+        late = f"no answer within {PATIENCE_SECS:g} s"
         unread = {(one.server, name.casefold()): (name, late) for one in wanted for name in one.names}
         for states in found:
             key = (states.of.server, states.of.name.casefold())

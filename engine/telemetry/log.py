@@ -100,4 +100,4 @@ def _warn_of_states(event: StatesSynced) -> None:
         sets = ", ".join(event.doubled)
         LOG.warning("digital sets have several states of one code, of which the first by name is taken: %s", sets)
     if event.problem:
-        LOG.warning("pi_digital_states was not written: %s; values are read all the same", event.problem)
+        LOG.warning("pi_digital_states was not written: %s; values are read all the same", event.problem.rstrip("."))

@@ -66,7 +66,7 @@ def lake(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lake")
     document = {
         "pipeline": "plant",
-        "development": {"simulator": {"tags": 5, "history": "2h"}},
+        "development": {"simulator": {"tags": 50, "history": "2h"}},
         "pi_web_api": {"auth_type": "anonymous"},
         "extraction": {"tag_name_filter": "*", "tags": ["NOTHING"], "start_date": "now-1h"},
         "storage": {"root": str(folder)},

@@ -140,6 +140,13 @@ async def test_late_data_shows_when_the_clock_gets_there(serve):
         ([{"tag": "New", "action": "create_point", "interval": "soon"}], "time span 'soon'", None),
         ([{"tag": 1, "action": "restore_point"}], "is there", 0),
         ([{"tag": 1, "action": "delete_point"}, {"tag": 1, "action": "rename", "name": "X"}], "is deleted", 1),
+        ([{"action": "delete", "at": iso(NOW)}], "`delete` needs `tag`", None),
+        ([{"tag": 1, "action": "allow_set", "digital_set": "Pump"}], "`allow_set` takes no `tag`", None),
+        ([{"action": "remove_state", "digital_set": "Pump"}], "`remove_state` needs `code`", None),
+        ([{"action": "rename_state", "digital_set": "Pump", "code": 1}], "`rename_state` needs `name`", None),
+        ([{"action": "forbid_set", "digital_set": "Door"}], "no digital set 'Door' among SYSTEM, Pump", None),
+        ([{"action": "add_state", "digital_set": "Pump", "code": 1, "name": "x"}], "already has a state 1", 0),
+        ([{"action": "remove_state", "digital_set": "SYSTEM", "code": 1}], "has no state 1", 0),
         ({"tag": 1}, "array", None),
     ],
 )
@@ -435,3 +442,70 @@ def test_a_window_is_the_same_however_it_is_cut(steps):
     pieces = [simulator.truth(0, first, last) for first, last in zip(cuts, [*cuts[1:], end], strict=True)]
     assert [event for piece in pieces for event in piece] == whole
     assert [event.ticks for event in whole] == sorted(event.ticks for event in whole)
+
+
+# --- digital sets ------------------------------------------------------------
+
+
+async def states(client, name, expect=200):
+    server = (await client.get("dataservers"))["Items"][0]["WebId"]
+    [web_id] = [
+        item["WebId"]
+        for item in (await client.get(f"dataservers/{server}/enumerationsets"))["Items"]
+        if item["Name"] == name
+    ]
+    answer = await client.get(f"enumerationsets/{web_id}/enumerationvalues", expect=expect)
+    return {item["Value"]: item["Name"] for item in answer["Items"]} if expect == 200 else answer
+
+
+async def test_states_are_renamed_added_and_removed_and_events_show_the_new_names(serve):
+    async with serve(types=(("Digital", 1.0),), bad=0.1) as client:
+        index = next(n for n in range(60) if client.simulator.point(n).digital_set == "Pump")
+        before = await agrees(client, index)
+        assert {event.value.name for event in before if event.value} >= {"Running", "Tripped", "I/O Timeout"}
+        answer = await client.control(
+            "changes",
+            [
+                {"action": "rename_state", "digital_set": "Pump", "code": 1, "name": "Läuft"},
+                {"action": "rename_state", "digital_set": "SYSTEM", "code": 246, "name": "Zeitüberschreitung"},
+                {"action": "add_state", "digital_set": "Pump", "code": 9, "name": "Serviced"},
+                {"action": "remove_state", "digital_set": "Pump", "code": 3},
+                {"action": "add_state", "digital_set": "Mode", "code": 8, "name": "Test", "at": iso(NOW + HOUR)},
+            ],
+        )
+        assert answer["Applied"][0] == {"Action": "rename_state", "Set": "Pump", "Code": 1}
+        assert answer["Applied"][4] == {
+            "Action": "add_state", "Set": "Mode", "Code": 8, "Due": "2024-03-05T13:00:00.0000000Z",
+        }  # fmt: skip
+        assert await states(client, "Pump") == {0: "Stopped", 1: "Läuft", 2: "Starting", 9: "Serviced"}
+        assert (await states(client, "SYSTEM"))[246] == "Zeitüberschreitung"
+        after = await agrees(client, index)
+        new = {(1, False): "Läuft", (246, True): "Zeitüberschreitung"}
+        assert [(e.ticks, e.value and (e.value.code, e.value.is_system)) for e in after] == [
+            (e.ticks, e.value and (e.value.code, e.value.is_system)) for e in before
+        ]
+        assert {e.value.name for e in after if e.value} == {
+            new.get((e.value.code, e.value.is_system), e.value.name) for e in before if e.value
+        }
+        assert 8 not in await states(client, "Mode")
+        await client.control("clock", {"advance": "1h"})
+        assert (await states(client, "Mode"))[8] == "Test"
+
+
+async def test_a_set_may_be_forbidden_and_its_events_are_not(serve):
+    async with serve(types=(("Digital", 1.0),)) as client:
+        before = await agrees(client, 0)
+        client.simulator.change({"action": "forbid_set", "digital_set": "Valve"})
+        assert "denied" in (await states(client, "Valve", expect=403))["Errors"][0]
+        assert 0 in await states(client, "Pump")
+        assert await agrees(client, 0) == before
+        client.simulator.change({"action": "forbid_set", "digital_set": "Valve", "status": 500})
+        await states(client, "Valve", expect=500)
+        client.simulator.change({"action": "allow_set", "digital_set": "Valve"})
+        assert (await states(client, "Valve"))[4] == "Störung"
+
+
+async def test_two_servers_share_no_names(serve):
+    async with serve() as one, serve() as other:
+        one.simulator.change({"action": "rename_state", "digital_set": "Pump", "code": 0, "name": "Off"})
+        assert (await states(other, "Pump"))[0] == "Stopped"

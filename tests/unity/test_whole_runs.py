@@ -58,11 +58,13 @@ def test_a_run_creates_the_tables_and_the_next_one_goes_on(catalog, kind, tmp_pa
         reports.append(json.loads(done.stdout))
     assert [r["status"] for r in reports] == ["succeeded", "succeeded"]
     lakehouse = open_unity(host=catalog[0], token=catalog[1], names=Names(catalog="plant"), table_type=kind)
-    from writers import PI_TIMESERIES
+    from writers import PI_DIGITAL_STATES, PI_TIMESERIES
 
     rows = lakehouse.table(PI_TIMESERIES).open().read(["tag_webid", "timestamp", "sequence"]).read_all()
     keys = set(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
     assert len(keys) == rows.num_rows == sum(r["records_written"] for r in reports) > 50 * 50
+    states = lakehouse.table(PI_DIGITAL_STATES).open().read(["digital_set", "state_code", "name"]).read_all()
+    assert {"digital_set": "SYSTEM", "state_code": 254, "name": "Shutdown"} in states.to_pylist()
     checked = engine(config, catalog, "check")
     assert checked.returncode == 0, checked.stdout
     assert "exist and fit, at plant.bronze" in checked.stdout
