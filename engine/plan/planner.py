@@ -173,9 +173,10 @@ class Plan:
                     settle_overlap = self._mend if reading.mending else self._compare
                     verdict = settle_overlap(reading, outcome, ask.overlap, advances, swaps)
             keep.append(verdict)
-            failure = self._follow_up(chunk.lane, reading, outcome)
-            if failure is not None:
-                failures.append(failure)
+            if outcome.until != ask.end or outcome.error is not None:
+                failure = self._follow_up(chunk.lane, reading, outcome)
+                if failure is not None:
+                    failures.append(failure)
         return Settled(tuple(advances), tuple(failures), tuple(keep), tuple(swaps))
 
     def fault(self, chunk: Chunk, error: ExtractError) -> tuple[Failure, ...]:
@@ -216,6 +217,10 @@ class Plan:
         ask = outcome.ask
         span = outcome.until - ask.start
         self.span_done += span
+        if outcome.until == reading.end and not reading.backward:  # nothing more will be asked of it
+            reading.start = outcome.until
+            self._finish(reading)
+            return
         reading.rate = (reading.rate + outcome.rows / span) / 2
         reading.attempts = reading.refused = reading.full = 0
         if reading.backward:
@@ -301,8 +306,6 @@ class Plan:
                 self._move_out(lane, (reading,))
             else:
                 return self._give_up(lane, reading, outcome.error)
-            return None
-        if outcome.until == ask.end:
             return None
         if outcome.recheck:  # perhaps not cut at all: alone it will be told
             self._move_out(lane, (reading,))
