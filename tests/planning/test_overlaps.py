@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.flow.committer import join
+from engine.flow.committer import moves_of
 from engine.model import Ask, Outcome, Tag, Window
 from engine.plan.forecast import forecast
 from engine.plan.lanes import Limits, Reading
@@ -93,7 +93,7 @@ def run(
             Tag(name, name), wanted, done, rows_done=len(table.rows), assumed_rate=1e-7, overlap=overlap
         )
     plan = Plan(readings, SMALL)
-    moves: dict[str, Move] = {}
+    moves: list[Move] = []
     swapped = 0
     for _ in range(chunks):
         chunk = plan.take()
@@ -110,14 +110,15 @@ def run(
             since = 0 if overlap is None else overlap.start if keep is Keep.REPLACE else overlap.end
             if keep is not Keep.NOTHING:
                 tables[outcome.ask.tag.web_id].rows += [row for row in rows if row[0] >= since]
-        join(moves, settled.advances, settled.failures)
+        moves += moves_of(settled.advances)
         assert not settled.failures
         plan.give_back(chunk)
     assert plan.done or chunks < 10_000
-    for move in moves.values():
+    for move in moves:
         table = tables[move.tag_webid]
-        table.rows.sort()
         table.mark = widen(table.mark, move)
+    for table in tables.values():
+        table.rows.sort()
     return swapped
 
 
