@@ -74,10 +74,12 @@ class Reading(msgspec.Struct, eq=False, gc=False):
         if self.stride:
             self.mark = max(self.mark, self.end - self.stride)
 
-    def window(self) -> tuple[Micros, Micros]:
-        """The rest of the current slice."""
+    def ask(self, share: int) -> Ask:
+        """For the rest of the current slice, with `share` events unless a count of its own is set."""
         assert self.mark is not None  # noqa: S101 - a lane marks its readings before it asks
-        return (self.mark, self.end) if self.backward else (self.start, self.mark)
+        if self.backward:
+            return Ask(self.tag, self.mark, self.end, self.max_count or share, self.check)
+        return Ask(self.tag, self.start, self.mark, self.max_count or share, self.check)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,8 +108,8 @@ class Lane:
                 reading.open_slice(days)
             open_now = self.readings
         chosen = tuple(open_now[: limits.answer_cap])
-        share = min(limits.max_count_per_tag, limits.answer_cap // len(chosen))
-        return chosen, tuple(Ask(r.tag, *r.window(), r.max_count or max(1, share), r.check) for r in chosen)
+        share = max(1, min(limits.max_count_per_tag, limits.answer_cap // len(chosen)))
+        return chosen, tuple([r.ask(share) for r in chosen])
 
     def _slice_days(self, limits: Limits) -> int:
         per_day = sum(r.rate for r in self.readings) * DAY

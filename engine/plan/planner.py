@@ -208,32 +208,30 @@ class Plan:
         self._shrink(reading, outcome)
         if reading.backward:
             # It reaches up to what was done before, not further: what is older does not know the last event.
-            return Advance(reading.tag, reading.low, outcome.ask.end, outcome.fresh, last_event, last_digest)
-        reading.high = max(reading.high, outcome.until)
-        return Advance(reading.tag, reading.low, reading.high, outcome.fresh, last_event, last_digest)
+            high = outcome.ask.end
+        else:
+            high = reading.high = max(reading.high, outcome.until)
+        return Advance(reading.tag, reading.low, high, outcome.fresh, last_event, last_digest)
 
     def _shrink(self, reading: Reading, outcome: Outcome) -> None:
         """Shrink the reading by what is complete, and learn how dense the tag is."""
-        ask = outcome.ask
-        span = outcome.until - ask.start
+        ask, until = outcome.ask, outcome.until
+        span = until - ask.start
         self.span_done += span
-        if outcome.until == reading.end and not reading.backward:  # nothing more will be asked of it
-            reading.start = outcome.until
-            self._finish(reading)
-            return
-        reading.rate = (reading.rate + outcome.rows / span) / 2
-        reading.attempts = reading.refused = reading.full = 0
         if reading.backward:
             reading.end = reading.low = ask.start
             if outcome.rows * 2 < ask.max_count:
                 reading.stride *= 4
         else:
-            reading.start = outcome.until
-        if outcome.until == ask.end:
+            reading.start = until
+        if reading.start >= reading.end:
+            self._finish(reading)
+            return
+        reading.rate = (reading.rate + outcome.rows / span) / 2
+        reading.attempts = reading.refused = reading.full = 0
+        if until == ask.end:
             reading.mark = None
             reading.max_count = 0
-        if reading.finished:
-            self._finish(reading)
 
     def _compare(
         self, reading: Reading, outcome: Outcome, overlap: Window, advances: list[Advance], swaps: list[Swap]
@@ -351,9 +349,11 @@ class Plan:
 
     def _finish(self, reading: Reading) -> None:
         web_id = reading.tag.web_id
-        left = self._unfinished.pop(web_id) - 1
+        left = self._unfinished[web_id] - 1
         if left:
             self._unfinished[web_id] = left
+        else:
+            del self._unfinished[web_id]
 
     def _move_out(self, lane: Lane, readings: Sequence[Reading]) -> None:
         """Put readings into a lane of their own, which is ready at once."""
