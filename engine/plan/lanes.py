@@ -58,6 +58,7 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     attempts: int = 0
     check: Window | None = None  # what is still to be compared; None once it is done
     expected: int = 0  # digest of what the table holds in `check`
+    quiet: bool = False  # nothing is expected between its first instant and `high`
     found: int = 0  # digest of what the source has shown of it so far
     mending: bool = False  # it differs: what is read of it takes the place of what the table holds
     repair: bool = False
@@ -70,7 +71,8 @@ class Reading(msgspec.Struct, eq=False, gc=False):
         return self.start >= self.end
 
     def open_slice(self, days: int) -> None:
-        self.mark = cut(Gap(self.start, self.end, self.backward), days)
+        # Years without an event are asked for at once, to hear that there still is none.
+        self.mark = cut(Gap(max(self.start, self.high) if self.quiet else self.start, self.end, self.backward), days)
         if self.stride:
             self.mark = max(self.mark, self.end - self.stride)
 

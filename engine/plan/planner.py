@@ -64,7 +64,7 @@ def readings_for(
         *(
             Reading(
                 tag,
-                begin(done.start, done.end, overlap.start),
+                begin(done.start, done.end, overlap.start, rate),
                 gap.end,
                 backward=False,
                 rate=rate,
@@ -72,6 +72,7 @@ def readings_for(
                 high=done.end,
                 check=Window(overlap.start, done.end),
                 expected=overlap.digest,
+                quiet=overlap.quiet,
             )
             for gap in ahead
         ),
