@@ -120,7 +120,7 @@ class Extraction(Section):
     classes: tuple[TagClass, ...] = ()
     """Tags that are read more, or less, often than the others, or looked back at further."""
     discovery_interval: PositiveDuration = timedelta(hours=1)
-    """How often to look for new, renamed and deleted tags. Has an effect only with --follow."""
+    """How often to look for new, renamed and deleted tags, and digital states. Has an effect only with --follow."""
     stream_updates: Literal["off", "auto"] = "off"
     """auto: a hint from the server where events came late or were edited. With --follow; one request a minute per 100 tags."""
     batch_size: Annotated[int, Field(ge=1, le=1000), NotBool] = 100

@@ -69,7 +69,7 @@ async def _found(config: Config) -> Inventory:
 
 
 def _as_dict(inventory: Inventory, limit: int) -> dict[str, Any]:
-    shown = inventory.rows.slice(0, limit or None).select([*_COLUMNS, "path"])
+    shown = inventory.rows.slice(0, limit or None).select([*_COLUMNS, "path", "digital_set"])
     return {
         "count": len(inventory.tags),
         "tags": shown.to_pylist(),

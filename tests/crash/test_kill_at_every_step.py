@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.crash.process import run_of, served
+from tests.digital_states.site import WHOLE, named
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant
 from tests.exactness.reading import is_table, rows_in
 
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
 LANDING_STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
+STATE_STEPS = ("before_states_staging", "after_states_staging", "after_states_commit")
 TAG_STEPS = ("before_tags_staging", "after_tags_staging", "after_tags_commit")
 # Many small commits of a few tags each.
 SMALL = {"performance": {"commit_rows": 200, "backfill_commit_rows": 200, "values_per_answer": 150}}
@@ -61,6 +63,19 @@ async def test_killed_while_syncing_tags(tmp_path: Path, step: str, later: bool)
     assert rerun.code == 0, rerun
     plant.assert_exact(BEGIN, BEGIN + HOUR)
     plant.assert_tags()
+
+
+@pytest.mark.parametrize("step", STATE_STEPS)
+async def test_killed_while_syncing_states(tmp_path: Path, step: str) -> None:
+    """Beside values that are read meanwhile, and may have landed or not."""
+    plant = plant_of(tmp_path / "lake", types=(("Digital", 1.0),))
+    async with served(plant, BEGIN + HOUR) as document:
+        assert (await run_of(tmp_path / "killed", document(), at=(step, 1)).end()).code == -signal.SIGKILL
+        assert_nothing_twice(plant, BEGIN + HOUR)
+        rerun = await run_of(tmp_path / "rerun", document()).end()
+    assert rerun.code == 0, rerun
+    plant.assert_exact(BEGIN, BEGIN + HOUR)
+    assert named(plant) == WHOLE
 
 
 async def test_killed_at_the_same_step_again_and_again(tmp_path: Path) -> None:

@@ -87,6 +87,18 @@ async def test_what_an_engineer_does_to_states_shows_and_events_keep_the_name_th
         assert named(plant, gone=True) == {}
 
 
+async def test_events_that_are_read_again_take_the_name_of_now(tmp_path: Path) -> None:
+    """An archive keeps codes: within the lookback, a renamed state looks like an edit, and is mended as one."""
+    plant = plant_of(tmp_path)
+    async with serving(plant) as site:
+        await site.run()
+        await site.change("rename_state", "Pump", code=1, name="On")
+        report = await site.run(extraction={"lookback": "20m"})
+        assert report.corrections.changed > 0
+    rows = [row for row in joined(plant, STATES_OF_EVENTS) if row[1] == "On"]
+    assert {(then, at >= END - 20 * MINUTE) for then, _, _, _, at in rows} == {("Running", False), ("On", True)}
+
+
 async def test_only_sets_that_are_used_are_asked_for(tmp_path: Path) -> None:
     plant = plant_of(tmp_path, tags=40)
     chosen = [n for n in range(40) if plant.simulator(END).point(n).digital_set == "Valve"]
