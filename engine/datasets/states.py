@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from config.errors import ExtractError
+from config.errors import ExtractError, SplitError
 
 from ..net.client import PIClient
 from ..piweb.http import Request
@@ -153,6 +153,9 @@ class StatesSource:
                 return [decode_states(sets[0], await self._client.send(states_of(sets[0])))]
             return decode_batch(sets, await self._ask(states_batch(sets, self._base_url), "asking for their states"))
         except ExtractError as error:
+            if isinstance(error, SplitError) and len(sets) > 1:
+                half = len(sets) // 2
+                return await self._states(sets[:half]) + await self._states(sets[half:])
             return [States(one, problem=error.message) for one in sets]
 
     async def _ask(self, request: Request, what: str) -> bytes:

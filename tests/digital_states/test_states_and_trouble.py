@@ -16,7 +16,7 @@ from engine.datasets import states as reading
 from engine.flow.stop import Stop
 from engine.telemetry.log import EventLog
 from tests.crash.process import until
-from tests.digital_states.site import END, LISTING, STATES, WHOLE, named, plant_of, serving, table_of
+from tests.digital_states.site import END, LISTING, STATES, WHOLE, named, plant_of, serving, table_of, used
 from tests.exactness.plant import BEGIN, HOUR, text_of
 
 DAY = 24 * HOUR
@@ -59,6 +59,14 @@ async def test_without_batches_each_set_is_asked_for_alone(tmp_path: Path) -> No
         assert (await site.run()).status == "succeeded"
         assert named(plant) == WHOLE
         assert site.asked() == (1, 4, 0)
+
+
+async def test_a_server_that_takes_smaller_batches_gets_them(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path, tags=2)
+    async with serving(plant, {"switches": {"batch_max_items": 1}}) as site:
+        assert (await site.run()).digital_states.unread == ()
+        assert site.asked() == (1, 1 + len(used(plant)), 0)
+    assert named(plant) == {name: WHOLE[name] for name in (*used(plant), "SYSTEM")}
 
 
 async def test_where_asking_is_dear_a_set_is_read_once_a_day_and_a_new_one_at_once(

@@ -21,7 +21,7 @@ def lake(spark: Spark, tmp_path_factory: pytest.TempPathFactory) -> Spark:
     folder = tmp_path_factory.mktemp("lake")
     document = {
         "pipeline": "plant",
-        "development": {"simulator": {"tags": 5, "history": "2h"}},
+        "development": {"simulator": {"tags": 50, "history": "2h"}},
         "pi_web_api": {"auth_type": "anonymous"},
         "extraction": {"tag_name_filter": "*", "tags": ["NOTHING"], "start_date": "now-1h"},
         "storage": {"root": str(folder)},
