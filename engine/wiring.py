@@ -101,6 +101,7 @@ def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
         tags=settings.tags,
         seed=settings.seed,
         begin=begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        future_tags=settings.future_tags,
         faults=faults,
     )
     return Simulator(options).serve()

@@ -37,7 +37,7 @@ _TAKES: dict[str, str] = {
     "retype": "at TYPE digital_set",
     "delete_point": "at",
     "restore_point": "at history",
-    "create_point": "at type digital_set units interval",
+    "create_point": "at type digital_set units interval future",
     "forbid": "at status",
     "allow": "at",
 }
@@ -53,7 +53,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Points, from `at` on (without it: at once): `rename` to `name`, `retype` to `type`,
     `delete_point`, `restore_point` (as from a backup; with `history` false nothing from before comes
-    back), `create_point` called `tag`, `forbid` with a `status`, `allow`.
+    back), `create_point` called `tag` (with `future` a forecast), `forbid` with a `status`, `allow`.
     """
 
     tag: str | int
@@ -68,6 +68,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     digital_set: str | None = None
     units: str | None = None
     interval: str | None = None
+    future: bool = False
     status: Literal[403, 500] = 403
     history: bool = True
 
