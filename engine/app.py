@@ -44,6 +44,7 @@ from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
 from .model import Micros, Tag, Window
 from .piweb.times import iso_text
+from .plan.ahead import future_tags
 from .plan.parts import Part, shard_of
 from .plan.planner import Plan
 from .plan.shards import Shard
@@ -135,6 +136,7 @@ class _Run:
         self._inventory: Inventory | None = None
         self._clock: ServerClock | None = None
         self._found_at = 0.0
+        self._notes: tuple[str, ...] = ()
         self._marks: Mapping[str, Watermark] = {}
         self._undone: set[str] = set()
         self._watch: UpdatesWatch | None = None
@@ -195,6 +197,8 @@ class _Run:
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
         inventory = (await find_tags(source.client, self._config.extraction)).share(self._shard)
         self._inventory, self._found_at = inventory, monotonic()
+        ahead = future_tags(self._config.extraction, inventory.tags)
+        self._notes = (str(ahead),) if ahead.undecided else ()
         self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - since))
         return inventory
 
@@ -364,6 +368,7 @@ class _Run:
             peak_rss_bytes=peak_rss_bytes(),
             until=iso_text(cycle.until),
             tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
+            warnings=self._notes,
             error=cycle.stopped,
             corrections=tally.corrections,
         )
@@ -395,8 +400,8 @@ class _Run:
         if self._inventory is None or self._clock is None:
             return None
         marks = (self._marks.get(tag.web_id) for tag in self._inventory.tags)
-        highs = (mark.high for mark in marks if mark is not None and mark.high > mark.low)
-        return freshness(highs, self._clock.now())
+        ends = (mark.present for mark in marks if mark is not None and mark.high > mark.low)
+        return freshness(ends, self._clock.now())
 
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

@@ -160,6 +160,7 @@ def _as_dict(found: Status) -> dict[str, Any]:
         "rows_total": state.rows,
         "low": times(state.low),
         "high": times(state.high),
+        "ahead": None if state.ahead is None else {"tags": state.ahead[0], "max": iso_text(state.ahead[1])},
         "freshness_seconds": None if state.freshness is None else asdict(state.freshness),
         "troubled": [
             {
@@ -167,12 +168,12 @@ def _as_dict(found: Status) -> dict[str, Any]:
                 "name": found.names.get(mark.tag_webid),
                 "status": mark.status,
                 "reason": mark.last_error,
-                "high": iso_text(mark.high) if mark.high > mark.low else None,
+                "high": iso_text(mark.present) if mark.high > mark.low else None,
             }
             for mark in state.troubled
         ],
         "behind": [
-            {"tag_webid": mark.tag_webid, "name": found.names.get(mark.tag_webid), "high": iso_text(mark.high)}
+            {"tag_webid": mark.tag_webid, "name": found.names.get(mark.tag_webid), "high": iso_text(mark.present)}
             for mark in state.behind
         ],
         "runs": [{**asdict(run), "ended_at": iso_text(run.ended_at)} for run in found.runs],

@@ -64,7 +64,9 @@ def join(moves: dict[str, Move], advances: Iterable[Advance], failures: Iterable
         web_id = a.tag.web_id
         before = moves.get(web_id)
         if before is None:
-            moves[web_id] = Move(web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest)
+            moves[web_id] = Move(
+                web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest, ahead_from=a.ahead_from
+            )
             continue
         empty = before.low == before.high
         # As with watermarks: who reaches highest knows the last event.
@@ -80,6 +82,7 @@ def join(moves: dict[str, Move], advances: Iterable[Advance], failures: Iterable
             before.status,
             before.last_error,
             a.last_digest if knows else before.last_event_digest,
+            before.ahead_from if a.ahead_from is None else a.ahead_from,
         )
     for f in failures:
         web_id = f.tag.web_id
@@ -93,6 +96,7 @@ def join(moves: dict[str, Move], advances: Iterable[Advance], failures: Iterable
             "failed",
             str(f.error)[:500],
             before.last_event_digest,
+            before.ahead_from,
         )
 
 

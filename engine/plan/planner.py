@@ -209,7 +209,9 @@ class Plan:
             # It reaches up to what was done before, not further: what is older does not know the last event.
             return Advance(reading.tag, reading.low, outcome.ask.end, outcome.fresh, last_event, last_digest)
         reading.high = max(reading.high, outcome.until)
-        return Advance(reading.tag, reading.low, reading.high, outcome.fresh, last_event, last_digest)
+        # What was not compared yet counts as yet to come.
+        ahead_from = None if reading.present is None else min(reading.present, outcome.until)
+        return Advance(reading.tag, reading.low, reading.high, outcome.fresh, last_event, last_digest, ahead_from)
 
     def _shrink(self, reading: Reading, outcome: Outcome) -> None:
         """Shrink the reading by what is complete, and learn how dense the tag is."""
