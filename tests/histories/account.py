@@ -52,11 +52,14 @@ def assert_accounted(before: Page, after: Page, wish: Wish, ended: Ended, source
         if ended.finished and case.what not in ended.failed and index not in source.gone:
             until = wish.until(source, setting, index, case.before.high)
             _assert_finished(case, wish, until, wish.begin(setting))
-            if source.is_future(index) and not wish.repair and until > wish.begin(setting):
+            if (
+                source.is_future(index)
+                and not wish.repair
+                and until > wish.begin(setting)
+                and until >= case.before.high
+            ):
                 present = min(wish.present(source, setting), until)
-                assert case.after.ahead_from == max(present, case.before.ahead_from or present), (
-                    f"{case.what}: {case.after}"
-                )
+                assert case.after.ahead_from == max(present, case.before.ahead_from or present), case
         differed = differed or _differs(case)
         fresh = [key for key in case.has.keys() - case.had.keys() if not _done(case.before, key)]
         appended += len(fresh)
