@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from engine.flow.committer import join
+from engine.flow.committer import moves_of
 from engine.model import Ask, Outcome, Window
 from engine.plan.overlap import MASK, Known
 from engine.plan.planner import Plan
@@ -72,7 +72,7 @@ def answer(ask: Ask, source: list[Row]) -> tuple[Outcome, list[Row]]:
 
 def land(plan: Plan, tables: Mapping[str, Table], sources: Mapping[str, list[Row]], *, chunks: int = 10_000) -> int:
     """Carry a plan out; gives the number of swaps. It dies after so many chunks: what came until then has landed."""
-    moves: dict[str, Move] = {}
+    moves: list[Move] = []
     swapped = 0
     for _ in range(chunks):
         chunk = plan.take()
@@ -89,12 +89,13 @@ def land(plan: Plan, tables: Mapping[str, Table], sources: Mapping[str, list[Row
             since = 0 if overlap is None else overlap.start if keep is Keep.REPLACE else overlap.end
             if keep is not Keep.NOTHING:
                 tables[outcome.ask.tag.web_id].rows += [row for row in rows if overlap is None or row[0] >= since]
-        join(moves, settled.advances, settled.failures)
+        moves += moves_of(settled.advances)
         assert not settled.failures
         plan.give_back(chunk)
     assert plan.done or chunks < 10_000
-    for move in moves.values():
+    for move in moves:
         table = tables[move.tag_webid]
-        table.rows.sort()
         table.mark = widen(table.mark, move)
+    for table in tables.values():
+        table.rows.sort()
     return swapped

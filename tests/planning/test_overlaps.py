@@ -18,6 +18,7 @@ from tests.planning.imagined import Row, Table, answer, between, digest, land
 from writers import Watermark
 
 SMALL = Limits(tags_per_request=4, values_per_answer=20, max_count_per_tag=5)
+DAY = 86_400_000_000
 END = 1_000_000_000  # about 17 minutes, in which any microsecond may hold events
 
 
@@ -131,12 +132,47 @@ def test_a_table_from_before_digests_were_kept_is_compared_all_the_same(before, 
     assert between(tables["a"].rows, since, END) == between(after, since, second_end + 1)
 
 
-@given(st.integers(0, END), st.integers(0, END), st.integers(0, END))
-def test_reading_begins_early_enough_and_not_much_earlier(low, start, high) -> None:
+@given(st.integers(0, END), st.integers(0, END), st.integers(0, END), st.sampled_from([0.0, 1e-7, 1e-3]))
+def test_reading_begins_early_enough_and_not_much_earlier(low, start, high, rate: float) -> None:
     low, start, high = sorted((low, start, high))
-    found = begin(low, high, start)
+    found = begin(low, high, start, rate)
     assert low <= found <= start
     assert high - found <= max(2 * (high - start), 1 << 22)
+    assert rate * (start - found) <= 32
+
+
+@pytest.mark.parametrize("last_event", [None, 40 * DAY, 300 * DAY])
+@pytest.mark.parametrize("lookback", [0, 7 * DAY])
+def test_years_of_silence_are_asked_for_at_once(last_event: int | None, lookback: int) -> None:
+    """Also of a tag that was busy before: what is older than its last event is not read again."""
+    known = Known(0, 3650 * DAY, last_event, None if last_event is None else 5)
+    rows_done = 0 if last_event is None else last_event // 1_000_000
+    readings = readings_for(
+        Tag("a", "a"),
+        Window(known.high, known.high + 300_000_000),
+        Window(known.low, known.high),
+        rows_done=rows_done,
+        assumed_rate=1e-7,
+        overlap=overlap_of(known, lookback, 0),
+    )
+    plan = Plan(readings, Limits())
+    [ask] = plan.take().asks
+    assert ask.end == known.high + 300_000_000
+    assert ask.start == (last_event or 0)
+
+
+def test_after_years_of_silence_the_new_is_read_in_slices_as_ever() -> None:
+    known = Known(0, 3650 * DAY, 40 * DAY, 5)
+    readings = readings_for(
+        Tag("a", "a"),
+        Window(known.high, known.high + 90 * DAY),
+        Window(known.low, known.high),
+        rows_done=1_000,
+        assumed_rate=1e-7,
+        overlap=overlap_of(known, 0, 0),
+    )
+    [ask] = Plan(readings, Limits()).take().asks
+    assert known.high < ask.end <= known.high + 31 * DAY
 
 
 def test_a_window_within_what_is_done_is_read_again_and_put_in_its_place() -> None:
