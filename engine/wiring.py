@@ -169,9 +169,9 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: 
     data, how far ahead of now it is read.
     """
     extraction = config.extraction
-    until = now - _micros(extraction.lag)
+    until = now - int(extraction.lag.total_seconds() * 1e6)
     if horizon is not None:
-        until = end_ahead(now, _micros(extraction.lag), horizon, mark.high if mark else None)
+        until = end_ahead(until, now + horizon if horizon else None, mark.high if mark else None)
     if extraction.end_date is not None:
         until = min(until, extraction.end_date.micros(now))
     start = extraction.start_date.micros(now)
@@ -221,26 +221,25 @@ def plan_of(
             mark = marks.get(tag.web_id)
             done = None if mark is None or mark.low >= mark.high else Window(mark.low, mark.high)
             kind = kind_of(tag.name)
-            horizon = (kind.horizon_micros or 0) if tag.future else None
-            wanted = wanted_window(config, mark, now, horizon)
-            wanted_part = window_of(part, wanted, done, newest_first=newest_first, present=present)
-            if wanted_part is None:
+            lookback, horizon = kind.lookback_micros, None
+            if tag.future:
+                horizon = kind.horizon_micros or 0
+                lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from) if mark else 0
+            wanted = window_of(
+                part, wanted_window(config, mark, now, horizon), done, newest_first=newest_first, present=present
+            )
+            if wanted is None:
                 continue
-            overlap = None
-            if mark is not None:
-                lookback = kind.lookback_micros
-                if tag.future:
-                    lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from)
-                overlap = overlap_of(_known(mark), lookback, sums.get(tag.web_id, nothing).total)
+            total = sums.get(tag.web_id, nothing).total
             found = readings_for(
                 tag,
-                wanted_part,
+                wanted,
                 done,
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
-                overlap=overlap,
+                overlap=None if mark is None else overlap_of(_known(mark), lookback, total),
             )
-            if tag.future:
+            if horizon is not None:
                 for reading in found:
                     reading.present = present
             yield from found

@@ -21,12 +21,11 @@ from .classes import TagClass, class_of
 __all__ = ["FutureTags", "end_ahead", "future_tags", "lookback_ahead"]
 
 
-def end_ahead(now: Micros, lag: Micros, horizon: Micros, high: Micros | None) -> Micros:
-    """Where reading a tag ends that is read so far ahead (0: not at all), and is done up to `high`.
-
-    What was read further ahead, by a longer horizon, stays wanted: it is compared until it is over.
+def end_ahead(present: Micros, horizon_end: Micros | None, high: Micros | None) -> Micros:
+    """Where reading a tag ends: at the end of its horizon, or at the present where it has none, and not before `high`,
+    up to where it is done: what was read further ahead is compared until it is over.
     """
-    end = now + horizon if horizon else now - lag
+    end = present if horizon_end is None else horizon_end
     return end if high is None else max(end, high)
 
 
