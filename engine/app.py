@@ -44,7 +44,7 @@ from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
 from .model import Micros, Tag, Window
 from .piweb.times import iso_text
-from .plan.ahead import future_tags
+from .plan.ahead import notes
 from .plan.parts import Part, shard_of
 from .plan.planner import Plan
 from .plan.shards import Shard
@@ -136,7 +136,6 @@ class _Run:
         self._inventory: Inventory | None = None
         self._clock: ServerClock | None = None
         self._found_at = 0.0
-        self._notes: tuple[str, ...] = ()
         self._marks: Mapping[str, Watermark] = {}
         self._undone: set[str] = set()
         self._watch: UpdatesWatch | None = None
@@ -197,8 +196,8 @@ class _Run:
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
         inventory = (await find_tags(source.client, self._config.extraction)).share(self._shard)
         self._inventory, self._found_at = inventory, monotonic()
-        ahead = future_tags(self._config.extraction, inventory.tags)
-        self._notes = (str(ahead),) if ahead.undecided else ()
+        for note in notes(self._config.extraction, inventory.tags):
+            LOG.info("%s", note)
         self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - since))
         return inventory
 
@@ -368,7 +367,7 @@ class _Run:
             peak_rss_bytes=peak_rss_bytes(),
             until=iso_text(cycle.until),
             tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
-            warnings=self._notes,
+            warnings=notes(self._config.extraction, self._inventory.tags if self._inventory else ()),
             error=cycle.stopped,
             corrections=tally.corrections,
         )

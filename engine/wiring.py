@@ -47,6 +47,7 @@ __all__ = [
 
 # The name of recorded values in the checkpoint table.
 DATASET = "recorded"
+_MICRO = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: 
     data, how far ahead of now it is read.
     """
     extraction = config.extraction
-    until = now - int(extraction.lag.total_seconds() * 1e6)
+    until = now - extraction.lag // _MICRO
     if horizon is not None:
         until = end_ahead(until, now + horizon if horizon else None, mark.high if mark else None)
     if extraction.end_date is not None:
@@ -281,4 +282,4 @@ def _known(mark: Watermark) -> Known:
 
 
 def _micros(span: timedelta | None) -> Micros:
-    return 0 if span is None else span // timedelta(microseconds=1)
+    return 0 if span is None else span // _MICRO

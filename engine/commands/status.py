@@ -59,7 +59,8 @@ def status(*, path: str | None, overrides: tuple[str, ...], limit: int, gaps: bo
 
     Watermarks, freshness, tags in trouble, the last runs, and who is at work. With --gaps, the windows
     that are not done: never read, newer than what is read, older than it, or failed. Reads the tables
-    alone: the PI Web API is not asked. Freshness is measured against the clock of this machine.
+    alone: the PI Web API is not asked. Freshness is measured against the clock of this machine; that of
+    a forecast is how long ago it was looked at.
     """
     from ..clock import wall_micros
     from .gaps import as_dict

@@ -18,7 +18,7 @@ from config.durations import format_duration
 from ..model import Micros, Tag
 from .classes import TagClass, class_of
 
-__all__ = ["FutureTags", "end_ahead", "future_tags", "lookback_ahead"]
+__all__ = ["FutureTags", "end_ahead", "future_tags", "lookback_ahead", "notes"]
 
 
 def end_ahead(present: Micros, horizon_end: Micros | None, high: Micros | None) -> Micros:
@@ -73,6 +73,12 @@ def future_tags(extraction: Extraction, tags: Iterable[Tag]) -> FutureTags:
         undecided=sum(horizon is None for horizon in horizons),
         furthest=max((horizon or 0 for horizon in horizons), default=0),
     )
+
+
+def notes(extraction: Extraction, tags: Iterable[Tag]) -> tuple[str, ...]:
+    """What to say of a run over these tags: that there is more, where nobody has said how far ahead to read."""
+    found = future_tags(extraction, tags)
+    return (str(found),) if found.undecided else ()
 
 
 def _tags(number: int) -> str:

@@ -5,6 +5,7 @@ was forecast anew, and however the horizon was changed meanwhile.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -136,6 +137,21 @@ def test_when_no_time_has_passed_forecasts_are_compared_all_the_same() -> None:
     site.renew([1, 2], DAY)
     assert land(planned(tables, NOW, future_horizon="1d"), tables, site.sources()) > 0
     assert tables["F"].rows == between(site.forecast, mark.low, mark.high)
+
+
+@pytest.mark.parametrize("lag", ["0s", "1001ms", "570ms", "290us"])
+def test_without_a_horizon_nothing_is_ahead_however_the_lag_is_written(lag: str) -> None:
+    site, tables = Site(), fresh()
+    for _ in range(2):
+        site.now += HOUR
+        land(planned(tables, site.now, lag=lag), tables, site.sources())
+        mark = tables["F"].mark
+        assert (
+            mark.high
+            == mark.ahead_from
+            == mark.present
+            == site.now - int(parse_duration(lag) / timedelta(microseconds=1))
+        )
 
 
 def test_an_end_date_ends_what_is_read_ahead_and_takes_nothing_back() -> None:
