@@ -57,6 +57,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _window(config)
     yield from _place(config)
     yield from _classes(config)
+    yield from _simulator(config)
     waits = config.retry
     if waits.initial_wait > waits.max_wait:
         yield Problem(
@@ -111,6 +112,13 @@ def _place(config: Config) -> Iterator[Problem]:
             "table_type external; the catalog places managed tables",
             involves=(kind,),
         )
+
+
+def _simulator(config: Config) -> Iterator[Problem]:
+    simulator, here = config.development.simulator, ("development", "simulator")
+    if simulator is not None and simulator.future_tags > simulator.tags:
+        found, most = str(simulator.future_tags), f"at most development.simulator.tags, {simulator.tags}"
+        yield Problem((*here, "future_tags"), found, most, involves=((*here, "tags"),))
 
 
 def _classes(config: Config) -> Iterator[Problem]:

@@ -82,6 +82,8 @@ class Simulator(Section):
     """Same seed, same values."""
     history: PositiveDuration = timedelta(hours=1)
     """How far back the simulated values begin."""
+    future_tags: Annotated[int, Field(ge=0), NotBool] = 0
+    """How many of the tags, the last ones, are forecasts."""
     faults: File | None = None
     """YAML file with the faults to act out."""
 

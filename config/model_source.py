@@ -90,6 +90,8 @@ class TagClass(Section):
     """How often these tags are read with --follow. Left out: extraction.interval."""
     lookback: Duration | None = None
     """How far behind the watermark to compare these tags again. Left out: extraction.lookback."""
+    future_horizon: Duration | None = None
+    """How far ahead those of them that store future data are read. Left out: extraction.future_horizon."""
 
 
 class Extraction(Section):
@@ -115,6 +117,8 @@ class Extraction(Section):
     """How far behind the server's clock to stay, for events that arrive late."""
     lookback: Duration | None = None
     """How far behind the watermark to compare again with the source."""
+    future_horizon: Duration | None = None
+    """How far ahead of now to read points that store future data (forecasts, schedules). Left out: not at all."""
     interval: PositiveDuration = timedelta(minutes=5)
     """How often tags of no class are read. Has an effect only with --follow; else whoever starts runs decides."""
     classes: tuple[TagClass, ...] = ()

@@ -45,6 +45,7 @@ from .follow import Cycle, Following, Means, ReadOnce
 from .metadata import Metadata
 from .model import Micros, Tag, Window
 from .piweb.times import iso_text
+from .plan.ahead import notes
 from .plan.parts import Part, shard_of
 from .plan.planner import Plan
 from .plan.shards import Shard
@@ -196,6 +197,8 @@ class _Run:
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
         inventory = (await find_tags(source.client, self._config.extraction)).share(self._shard)
         self._inventory, self._found_at = inventory, monotonic()
+        for note in notes(self._config.extraction, inventory.tags):
+            LOG.info("%s", note)
         self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - since))
         return inventory
 
@@ -362,7 +365,10 @@ class _Run:
             error=cycle.stopped,
             corrections=tally.corrections,
             digital_states=tally.states,
-            warnings=tally.warnings,
+            warnings=(
+                *notes(self._config.extraction, self._inventory.tags if self._inventory else ()),
+                *tally.warnings,
+            ),
         )
 
     async def _optimize(self, lakehouse: Lakehouse) -> None:
@@ -392,8 +398,8 @@ class _Run:
         if self._inventory is None or self._clock is None:
             return None
         marks = (self._marks.get(tag.web_id) for tag in self._inventory.tags)
-        highs = (mark.high for mark in marks if mark is not None and mark.high > mark.low)
-        return freshness(highs, self._clock.now())
+        ends = (mark.present for mark in marks if mark is not None and mark.high > mark.low)
+        return freshness(ends, self._clock.now())
 
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

@@ -32,6 +32,7 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
     name: str
     units: str = ""
     point_type: str = ""
+    future: bool = False  # it stores future data: events ahead of now, which may be forecast anew
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):

@@ -23,6 +23,7 @@ from .clock import wall_micros
 from .model import Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
+from .plan.ahead import end_ahead, lookback_ahead
 from .plan.classes import class_of
 from .plan.lanes import Limits, Reading
 from .plan.overlap import MASK, Known, overlap_of, window_to_sum
@@ -46,6 +47,7 @@ __all__ = [
 
 # The name of recorded values in the checkpoint table.
 DATASET = "recorded"
+_MICRO = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
         tags=settings.tags,
         seed=settings.seed,
         begin=begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        future_tags=settings.future_tags,
         faults=faults,
     )
     return Simulator(options).serve()
@@ -160,14 +163,17 @@ def watermarks_of(config: Config) -> dict[str, Watermark]:
     return decode(merge_stream(rows), DATASET)
 
 
-def wanted_window(config: Config, mark: Watermark | None, now: Micros) -> Window:
+def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: Micros | None = None) -> Window:
     """Which window of a tag shall be done after this run. `now` is the server's clock.
 
     Incremental: from its watermark on, or from start_date for a tag that has none. Full: from
-    start_date to end_date, whatever is done of it already.
+    start_date to end_date, whatever is done of it already. `horizon`: of a tag that stores future
+    data, how far ahead of now it is read.
     """
     extraction = config.extraction
-    until = now - int(extraction.lag.total_seconds() * 1e6)
+    until = now - extraction.lag // _MICRO
+    if horizon is not None:
+        until = end_ahead(until, now + horizon if horizon else None, mark.high if mark else None)
     if extraction.end_date is not None:
         until = min(until, extraction.end_date.micros(now))
     start = extraction.start_date.micros(now)
@@ -178,11 +184,15 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros) -> Window
 
 def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark]) -> dict[str, tuple[int, int]]:
     """By WebID, the windows whose rows in the table have to be summed up before a run can compare them."""
-    kind_of = class_of(config.extraction)
+    kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
     windows: dict[str, tuple[int, int]] = {}
     for tag in tags:
         mark = marks.get(tag.web_id)
-        window = None if mark is None else window_to_sum(_known(mark), kind_of(tag.name).lookback_micros)
+        if mark is None:
+            continue
+        kind = kind_of(tag.name)
+        lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from) if tag.future else kind.lookback_micros
+        window = window_to_sum(_known(mark), lookback)
         if window is not None:
             windows[tag.web_id] = (window.start, window.end)
     return windows
@@ -203,27 +213,38 @@ def plan_of(
     `sums`: digests of the rows in `windows_to_sum`; none for no rows. `suspects` are read again with the rest.
     """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
-    kind_of = class_of(config.extraction)
+    kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
+    present = now - lag
     nothing = Digest()
     newest_first = config.extraction.backfill_order == "newest"
 
     def readings() -> Iterator[Reading]:
         for tag in tags:
             mark = marks.get(tag.web_id)
-            known = None if mark is None else _known(mark)
             done = None if mark is None or mark.low >= mark.high else Window(mark.low, mark.high)
-            wanted = window_of(part, wanted_window(config, mark, now), done, newest_first=newest_first)
+            kind = kind_of(tag.name)
+            lookback, horizon = kind.lookback_micros, None
+            if tag.future:
+                horizon = kind.horizon_micros or 0
+                lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from) if mark else 0
+            wanted = window_of(
+                part, wanted_window(config, mark, now, horizon), done, newest_first=newest_first, present=present
+            )
             if wanted is None:
                 continue
             total = sums.get(tag.web_id, nothing).total
-            yield from readings_for(
+            found = readings_for(
                 tag,
                 wanted,
                 done,
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
-                overlap=None if known is None else overlap_of(known, kind_of(tag.name).lookback_micros, total),
+                overlap=None if mark is None else overlap_of(_known(mark), lookback, total),
             )
+            if horizon is not None:
+                for reading in found:
+                    reading.present = present
+            yield from found
 
     return Plan(chain(readings(), _repairs(config, suspects, marks)), limits_of(config))
 
@@ -262,4 +283,4 @@ def _known(mark: Watermark) -> Known:
 
 
 def _micros(span: timedelta | None) -> Micros:
-    return 0 if span is None else span // timedelta(microseconds=1)
+    return 0 if span is None else span // _MICRO

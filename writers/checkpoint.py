@@ -9,6 +9,7 @@ the one written last knows it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import msgspec
 import numpy as np
@@ -28,6 +29,7 @@ class Watermark(msgspec.Struct, frozen=True, gc=False):
     """Events of a tag in `[low, high)` are in the data table. Times are microseconds since 1970, UTC.
 
     `last_event_digest`: of the rows at `last_event`, as `Digest.signed` gives it; None if it is not known.
+    `ahead_from`: of a tag that stores future data, where its present was when it was read last.
     """
 
     tag_webid: str
@@ -38,12 +40,18 @@ class Watermark(msgspec.Struct, frozen=True, gc=False):
     status: str = "ok"
     last_error: str | None = None
     last_event_digest: int | None = None
+    ahead_from: int | None = None
+
+    @property
+    def present(self) -> int:
+        """Up to where the tag is done that was over when it was read; what lies ahead of it is forecast."""
+        return self.high if self.ahead_from is None else min(self.high, self.ahead_from)
 
 
 class Move(msgspec.Struct, frozen=True, gc=False):
     """What one commit adds to a tag: `rows` events, which are all there are in `[low, high)`.
 
-    An empty window (`low == high`) moves nothing and only reports a status.
+    An empty window (`low == high`) moves nothing and only reports a status. `ahead_from` only ever grows.
 
     `last_event` and `last_event_digest` go together. Without a `last_event` the old pair stays. A move that
     reaches the end of what is done (`high` not below the watermark's, an empty window at it included) decides,
@@ -58,6 +66,7 @@ class Move(msgspec.Struct, frozen=True, gc=False):
     status: str = "ok"
     last_error: str | None = None
     last_event_digest: int | None = None
+    ahead_from: int | None = None
 
 
 def widen(before: Watermark | None, move: Move) -> Watermark:
@@ -77,7 +86,12 @@ def widen(before: Watermark | None, move: Move) -> Watermark:
     if low > high:
         raise ValueError(f"the window [{move.low}, {move.high}) of {move.tag_webid} ends before it starts")
     last_event, digest = _last(before, move)
-    return Watermark(move.tag_webid, low, high, last_event, rows_total, move.status, move.last_error, digest)
+    ahead_from = move.ahead_from
+    if before is not None and before.ahead_from is not None:
+        ahead_from = before.ahead_from if ahead_from is None else max(before.ahead_from, ahead_from)
+    return Watermark(
+        move.tag_webid, low, high, last_event, rows_total, move.status, move.last_error, digest, ahead_from
+    )
 
 
 def _last(before: Watermark | None, move: Move) -> tuple[int | None, int | None]:
@@ -114,12 +128,13 @@ def encode(
         "last_error": pa.array([m.last_error for m in rows], pa.string()),
         "updated_at": times([updated_at] * len(rows)),
         "last_event_digest": pa.array([m.last_event_digest for m in rows], pa.int64()),
+        "ahead_from": times([m.ahead_from for m in rows]),
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
 
 def merge(rows: pa.Table) -> pa.Table:
-    """One row a (pipeline, dataset, tag): lowest low, highest high, the status that was written last, the last
+    """One row a (pipeline, dataset, tag): lowest low, highest high and present, the status that was written last, the last
     event of the row that reaches highest (of several: the one written last).
 
     A row whose window is empty says nothing about what is done, unless the tag has no other.
@@ -145,7 +160,7 @@ def merge_stream(batches: Iterable[pa.RecordBatch]) -> pa.Table:
 _KNOWN = ("known_high", "known_at", "known_sequence")
 _WRITTEN = ("written_at", "written_sequence", "written_high")
 _TAG = ("pipeline", "dataset", "tag_webid")
-_HIGHEST = ("commit_sequence", "rows_total")
+_HIGHEST = ("commit_sequence", "rows_total", "ahead_from")
 
 
 def _to_merge(rows: pa.Table) -> pa.Table:
@@ -169,7 +184,7 @@ def _merged(rows: pa.Table) -> pa.Table:
     by_height, known = _ranked(rows, _KNOWN)
     keyed = pa.table(
         {
-            **{name: rows[name] for name in (*_TAG, "commit_sequence", "rows_total")},
+            **{name: rows[name] for name in (*_TAG, *_HIGHEST)},
             "done_low": pc.if_else(done, rows["low"], nothing),
             "done_high": pc.if_else(done, rows["high"], nothing),
             "written": written,
@@ -216,6 +231,7 @@ def decode(merged: pa.Table, dataset: str) -> dict[str, Watermark]:
         rows["status"].to_pylist(),
         rows["last_error"].to_pylist(),
         rows["last_event_digest"].to_pylist(),
+        whole("ahead_from") if rows["ahead_from"].null_count < len(rows) else repeat(None, len(rows)),
         strict=True,
     )
     return {mark.tag_webid: mark for mark in (Watermark(*values) for values in columns)}

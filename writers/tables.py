@@ -160,7 +160,7 @@ PI_WATERMARKS = TableSpec(
     partition_by=("pipeline",),
     stats_columns=("tag_webid",),
     dictionary_columns=("dataset", "status", "last_error"),
-    later_columns=("last_event_digest",),
+    later_columns=("last_event_digest", "ahead_from"),
     schema=pa.schema(
         [
             _field("pipeline", pa.string(), "Pipeline that owns the row"),
@@ -179,6 +179,12 @@ PI_WATERMARKS = TableSpec(
             _field("last_error", pa.string(), "Why the tag is not ok"),
             _field("updated_at", TIMESTAMP, "When this row was written"),
             _field("last_event_digest", pa.int64(), "Digest of the events at last_event_timestamp, as committed"),
+            _field(
+                "ahead_from",
+                TIMESTAMP,
+                "Of a point that stores future data: from here on what is done lay ahead when it was read, and may be "
+                "forecast anew; null for others",
+            ),
         ]
     ),
 )

@@ -31,6 +31,7 @@ from ..datasets.tags import find_tags
 from ..ownership import DISTRIBUTION, HOME, claimed
 from ..piweb.http import Request
 from ..piweb.problems import error_for
+from ..plan.ahead import future_tags
 from ..wiring import Connection, connect, lakehouse_of
 from .grants import look_at_grants
 from .terminal import count
@@ -179,7 +180,8 @@ async def _tags(source: Connection, config: Config) -> str:
             f"cannot be found: {failures}",
             hint="Correct or remove them in extraction.tags (`tags` lists all); a run reads the others, and ends with 1.",
         )
-    return f"{count(len(inventory.tags), 'tag')} found"
+    ahead = str(future_tags(config.extraction, inventory.tags))
+    return f"{count(len(inventory.tags), 'tag')} found{f'; {ahead}' if ahead else ''}"
 
 
 async def _destination(config: Config, tell: Tell) -> None:

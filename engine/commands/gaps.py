@@ -18,13 +18,14 @@ from writers import PI_TAGS, Watermark
 from ..model import Micros, Window
 from ..piweb.times import iso_text
 from ..piweb.webid import TagText, parse_tag, tag_path
+from ..plan.classes import class_of
 from ..plan.gap_ledger import Account, GapLedger, gap_ledger, grouped
 from ..wiring import lakehouse_of, wanted_window
 from .patterns import matcher
 
 __all__ = ["Gaps", "KnownTag", "as_dict", "find_gaps", "known_tags"]
 
-_COLUMNS = ("tag_webid", "name", "path", "data_server", "deleted_at")
+_COLUMNS = ("tag_webid", "name", "path", "data_server", "future", "deleted_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class KnownTag:
     path: str
     data_server: str
     gone: bool
+    future: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,15 @@ def known_tags(config: Config) -> list[KnownTag]:
 def _points(batch: pa.RecordBatch) -> Iterator[KnownTag]:
     columns = [batch[name].to_pylist() for name in _COLUMNS[:-1]]
     gone = batch["deleted_at"].is_valid().to_pylist()
-    for web_id, name, path, server, is_gone in zip(*columns, gone, strict=True):
-        yield KnownTag(web_id, name or web_id, path or "", server or "", is_gone)
+    for web_id, name, path, server, future, is_gone in zip(*columns, gone, strict=True):
+        yield KnownTag(web_id, name or web_id, path or "", server or "", is_gone, bool(future))
 
 
 def find_gaps(config: Config, marks: Mapping[str, Watermark], known: Iterable[KnownTag], now: Micros) -> Gaps:
     """Draw up the ledger of a pipeline. Pure."""
     points = {tag.web_id: tag for tag in known}
     selected = _Selection(config.extraction, points)
+    kind_of = class_of(config.extraction)
     accounts: list[Account] = []
     gone = unselected = 0
     for web_id in dict.fromkeys((*marks, *points)):
@@ -77,13 +80,14 @@ def find_gaps(config: Config, marks: Mapping[str, Watermark], known: Iterable[Kn
         elif point is not None and point.gone:
             gone += mark is not None
         else:
-            accounts.append(_account(config, web_id, mark, now))
+            ahead = (kind_of(point.name).horizon_micros or 0) if point is not None and point.future else None
+            accounts.append(_account(config, web_id, mark, now, ahead))
     names = {web_id: point.name for web_id, point in points.items()}
     return Gaps(gap_ledger(accounts), names, gone=gone, unselected=unselected)
 
 
-def _account(config: Config, web_id: str, mark: Watermark | None, now: Micros) -> Account:
-    wanted = wanted_window(config, mark, now)
+def _account(config: Config, web_id: str, mark: Watermark | None, now: Micros, horizon: Micros | None) -> Account:
+    wanted = wanted_window(config, mark, now, horizon)
     fixed = config.extraction.start_date.fixed
     if mark is None:
         return Account(web_id, None, wanted)

@@ -26,7 +26,8 @@ __all__ = ["Outlook", "outlook", "plan"]
 class Outlook:
     """What a run would do. `seconds` is how long the requests take at the configured pace, at least.
 
-    The number of values is measured for tags that were read before, and assumed for the others.
+    The number of values is measured for tags that were read before, and assumed for the others. `future` says how
+    tags are read that store future data, if there are any.
     """
 
     pipeline: str
@@ -45,6 +46,8 @@ class Outlook:
     values: int
     requests_per_second: float
     seconds: float
+    tags_future: int = 0
+    future: str = ""
 
     @property
     def requests(self) -> int:
@@ -125,6 +128,7 @@ def outlook(
     """Walk the plan of a run over these tags. Asks nobody."""
     from ..datasets.recorded import Mode, split
     from ..piweb.times import iso_text
+    from ..plan.ahead import future_tags
     from ..plan.forecast import forecast
     from ..wiring import plan_of, wanted_window
 
@@ -132,7 +136,9 @@ def outlook(
     probes = mode is Mode.BATCH  # one request finds out whether batches work
     # That the table holds what the source shows is taken for granted.
     work = plan_of(config, inventory.tags, marks, {}, now=inventory.server_now)
-    to_read, start = work.tags_unfinished, work.earliest
+    end = wanted_window(config, None, inventory.server_now).end
+    to_read, start = work.tags_unfinished, None if work.earliest is None else min(work.earliest, end)
+    ahead = future_tags(config.extraction, inventory.tags)
     measured = sum(1 for tag in inventory.tags if _is_measured(marks.get(tag.web_id)))
     walked = forecast(work, lambda chunk: split(chunk, mode))
     pace = config.pi_web_api.max_requests_per_second / shard.count
@@ -147,13 +153,15 @@ def outlook(
         tags_assumed=len(inventory.tags) - measured,
         assumed_interval_seconds=config.extraction.assumed_interval.total_seconds(),
         start=None if start is None else iso_text(start),
-        end=iso_text(wanted_window(config, None, inventory.server_now).end),
+        end=iso_text(end),
         discovery_requests=discovery + probes,
         states_requests=states,
         reading_requests=walked.requests,
         values=walked.values,
         requests_per_second=pace,
         seconds=requests / pace,
+        tags_future=ahead.tags,
+        future=str(ahead),
     )
 
 
@@ -178,6 +186,7 @@ def _print(console: Console, found: Outlook) -> None:
     rows = {
         "tags": f"{count(found.tags_to_read)} to read, {count(upto)} up to date{unresolved}",
         "time": f"{found.start or found.end} to {found.end}",
+        **({"future data": found.future} if found.future else {}),
         "requests": f"{count(found.requests)}: {count(found.discovery_requests)} to find the tags, "
         f"{count(found.states_requests)} for digital states, {count(found.reading_requests)} to read values",
         "values": f"about {count(found.values)}",

@@ -27,6 +27,9 @@ __all__ = ["simulate"]
 @click.option("--now", metavar="TIME", help="Instant at which the server's clock stands still.")
 @click.option("--interval", metavar="TIME", help="Typical time between two events of a tag, e.g. 60s.")
 @click.option("--profile", type=click.Choice(["uniform", "mixed"]), help="Rates: all alike, or 1 Hz to one a day.")
+@click.option("--future-tags", type=click.IntRange(min=0), help="How many tags, the last ones, are forecasts.")
+@click.option("--future-renewed", metavar="TIME", help="How often a forecast is issued, e.g. 6h.")
+@click.option("--future-reach", metavar="TIME", help="How far a forecast reaches, e.g. 48h.")
 @click.option("--faults", metavar="FILE", help="What the server does wrong, as a YAML file.")
 @click.option("--basic", metavar="USER:ENV", help="Ask for this user and the password in the variable ENV.")
 @click.option("--bearer", metavar="ENV", help="Ask for the bearer token in the variable ENV.")
@@ -37,5 +40,9 @@ def simulate(**given: str | int | None) -> int:
     """
     from ..simulator.__main__ import main
 
-    arguments = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+    arguments = [part for name, value in given.items() if value is not None for part in (_option(name), str(value))]
     return main(arguments)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

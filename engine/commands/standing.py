@@ -23,13 +23,16 @@ _BEHIND: Micros = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A pipeline at one instant. `low` and `high` are the earliest and latest watermark of each kind."""
+    """A pipeline at one instant. `low` and `high` are the earliest and latest watermark of each kind; where tags
+    store future data, their present counts as `high`. `ahead`: how many are read beyond it, and how far at most.
+    """
 
     tags: int
     unread: int
     rows: int
     low: tuple[Micros, Micros] | None
     high: tuple[Micros, Micros] | None
+    ahead: tuple[int, Micros] | None
     freshness: Freshness | None
     troubled: tuple[Watermark, ...]
     behind: tuple[Watermark, ...]
@@ -56,16 +59,18 @@ class LastRun:
 def standing(marks: Mapping[str, Watermark], now: Micros) -> Standing:
     """Sum the watermarks up. Troubled tags and those behind come worst first."""
     read = [mark for mark in marks.values() if mark.high > mark.low]
-    lows, highs = [mark.low for mark in read], [mark.high for mark in read]
-    troubled = sorted((m for m in marks.values() if m.status != "ok"), key=lambda m: (m.high, m.tag_webid))
-    newest = max(highs, default=0)
-    behind = sorted((m for m in read if m.status == "ok" and newest - m.high > _BEHIND), key=lambda m: m.high)
+    lows, highs = [mark.low for mark in read], [mark.present for mark in read]
+    ahead = [mark.high for mark in read if mark.high > mark.present]
+    troubled = sorted((m for m in marks.values() if m.status != "ok"), key=lambda m: (m.present, m.tag_webid))
+    newest = min(max(highs, default=0), now)
+    behind = sorted((m for m in read if m.status == "ok" and newest - m.present > _BEHIND), key=lambda m: m.present)
     return Standing(
         tags=len(marks),
         unread=len(marks) - len(read),
         rows=sum(mark.rows_total for mark in marks.values()),
         low=(min(lows), max(lows)) if lows else None,
         high=(min(highs), max(highs)) if highs else None,
+        ahead=(len(ahead), max(ahead)) if ahead else None,
         freshness=freshness(highs, now),
         troubled=tuple(troubled),
         behind=tuple(behind),

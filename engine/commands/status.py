@@ -59,7 +59,8 @@ def status(*, path: str | None, overrides: tuple[str, ...], limit: int, gaps: bo
 
     Watermarks, freshness, tags in trouble, the last runs, and who is at work. With --gaps, the windows
     that are not done: never read, newer than what is read, older than it, or failed. Reads the tables
-    alone: the PI Web API is not asked. Freshness is measured against the clock of this machine.
+    alone: the PI Web API is not asked. Freshness is measured against the clock of this machine; that of
+    a forecast is how long ago it was looked at.
     """
     from ..clock import wall_micros
     from .gaps import as_dict
@@ -160,6 +161,7 @@ def _as_dict(found: Status) -> dict[str, Any]:
         "rows_total": state.rows,
         "low": times(state.low),
         "high": times(state.high),
+        "ahead": None if state.ahead is None else {"tags": state.ahead[0], "max": iso_text(state.ahead[1])},
         "freshness_seconds": None if state.freshness is None else asdict(state.freshness),
         "troubled": [
             {
@@ -167,12 +169,12 @@ def _as_dict(found: Status) -> dict[str, Any]:
                 "name": found.names.get(mark.tag_webid),
                 "status": mark.status,
                 "reason": mark.last_error,
-                "high": iso_text(mark.high) if mark.high > mark.low else None,
+                "high": iso_text(mark.present) if mark.high > mark.low else None,
             }
             for mark in state.troubled
         ],
         "behind": [
-            {"tag_webid": mark.tag_webid, "name": found.names.get(mark.tag_webid), "high": iso_text(mark.high)}
+            {"tag_webid": mark.tag_webid, "name": found.names.get(mark.tag_webid), "high": iso_text(mark.present)}
             for mark in state.behind
         ],
         "runs": [{**asdict(run), "ended_at": iso_text(run.ended_at)} for run in found.runs],

@@ -70,6 +70,8 @@ def _facts(state: Standing) -> Iterator[tuple[str, str]]:
     if state.low is not None and state.high is not None:
         yield "read from", _range(*state.low)
         yield "read up to", _range(*state.high)
+    if state.ahead is not None:
+        yield "read ahead", f"{count(state.ahead[0], 'tag')} with future data, up to {stamp(state.ahead[1])}"
     if state.freshness is not None:
         fresh = state.freshness
         yield "freshness", f"half {lasting(fresh.p50)}, 95 % {lasting(fresh.p95)}, worst {lasting(fresh.worst)}"
@@ -100,7 +102,7 @@ def _print_tags(console: Console, title: str, tags: tuple[Watermark, ...], found
     console.print(Text(f"{title} ({count(len(tags))}{left})", style="bold yellow"))
     for mark in tags[:limit]:
         name = found.names.get(mark.tag_webid, mark.tag_webid)
-        upto = f"read up to {stamp(mark.high)}" if mark.high > mark.low else "never read"
+        upto = f"read up to {stamp(mark.present)}" if mark.high > mark.low else "never read"
         why = f": {mark.status}, {reason(name, mark.last_error or 'no reason known')}" if mark.status != "ok" else ""
         console.print(Text(f"  {plain(name)} ({upto}){why}"), soft_wrap=True)
 

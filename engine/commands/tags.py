@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from config import Config
 
     from ..datasets.tags import Inventory
+    from ..plan.ahead import FutureTags
 
 __all__ = ["tags"]
 
@@ -46,17 +47,19 @@ def tags(path: str | None, overrides: tuple[str, ...], limit: int, json_wanted: 
 
     from config import check_runnable
 
+    from ..plan.ahead import future_tags
     from .options import loaded
     from .terminal import print_json, results
 
     config = loaded(path, overrides).config
     check_runnable(config)
     inventory = asyncio.run(_found(config))
+    ahead = future_tags(config.extraction, inventory.tags)
     if json_wanted:
         given = click.get_current_context().get_parameter_source("limit") is not click.core.ParameterSource.DEFAULT
-        print_json(_as_dict(inventory, limit if given else 0))
+        print_json(_as_dict(inventory, ahead, limit if given else 0))
     else:
-        _print(results(), inventory, limit)
+        _print(results(), inventory, ahead, limit)
     return EXIT_UNRESOLVED if inventory.unresolved else 0
 
 
@@ -68,16 +71,17 @@ async def _found(config: Config) -> Inventory:
         return await find_tags(source.client, config.extraction)
 
 
-def _as_dict(inventory: Inventory, limit: int) -> dict[str, Any]:
-    shown = inventory.rows.slice(0, limit or None).select([*_COLUMNS, "path", "digital_set"])
+def _as_dict(inventory: Inventory, ahead: FutureTags, limit: int) -> dict[str, Any]:
+    shown = inventory.rows.slice(0, limit or None).select([*_COLUMNS, "path", "digital_set", "future"])
     return {
         "count": len(inventory.tags),
+        "future": ahead.tags,
         "tags": shown.to_pylist(),
         "unresolved": [{"tag": tag, "reason": reason} for tag, reason in inventory.unresolved],
     }
 
 
-def _print(console: Console, inventory: Inventory, limit: int) -> None:
+def _print(console: Console, inventory: Inventory, ahead: FutureTags, limit: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -93,6 +97,8 @@ def _print(console: Console, inventory: Inventory, limit: int) -> None:
         console.print(table)
     more = f"; --limit 0 lists all, here are {count(shown.num_rows)}" if shown.num_rows < len(inventory.tags) else ""
     console.print(Text(f"{count(len(inventory.tags), 'tag')} selected{more}", style="bold"))
+    if ahead.tags:
+        console.print(Text(str(ahead), style="yellow" if ahead.undecided else ""), soft_wrap=True)
     if inventory.unresolved:
         console.print(Text(f"{count(len(inventory.unresolved))} not found:", style="bold yellow"))
         for tag, reason in inventory.unresolved:

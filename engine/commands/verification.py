@@ -42,7 +42,11 @@ Int32s = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is verified: of the tags a configuration selects those of `patterns` (all, without any), in a window."""
+    """What is verified: of the tags a configuration selects those of `patterns` (all, without any), in a window.
+
+    What is forecast changes until its time has come, and every run compares it. So without an `end` what lies ahead
+    of a tag's present is left out.
+    """
 
     start: Instant | None = None
     end: Instant | None = None
@@ -73,7 +77,8 @@ class Verification:
 
     `days` of tags, with `events` in the table, were compared; `by_day` holds each day since 1970 with the
     tags compared and those that disagree; `uncounted` the tags that the server does not count, and why;
-    `unread` how many of the tags in scope have nothing there that is done.
+    `unread` how many of the tags in scope have nothing there that is done; `ahead` of how many of those compared
+    what is forecast was left out.
     """
 
     pipeline: str
@@ -87,6 +92,7 @@ class Verification:
     rules: Mapping[str, Rule]
     uncounted: tuple[tuple[Tag, str], ...]
     cost: Cost
+    ahead: int = 0
 
     def suspects(self) -> tuple[Suspect, ...]:
         """The windows that have to be read again."""
@@ -121,6 +127,7 @@ async def verify(config: Config, scope: Scope) -> Verification:
         rules=agreement.rules(),
         uncounted=tuple((tag, uncounted[tag.web_id]) for tag in tags if tag.web_id in uncounted),
         cost=Cost(stats.requests, stats.bytes_received, monotonic() - began),
+        ahead=0 if scope.end else sum(mark.present < mark.high for mark in (marks[tag.web_id] for tag in tags)),
     )
 
 
@@ -138,19 +145,19 @@ async def _in_scope(
     """How many tags there are in scope, and of those of which something is done there, what that is."""
     inventory = await find_tags(source.client, config.extraction)
     chosen = [tag for tag in inventory.tags if scope.takes(tag)]
-    return len(chosen), *done_windows(chosen, marks, scope.window(inventory.server_now))
+    return len(chosen), *done_windows(chosen, marks, scope.window(inventory.server_now), ahead=scope.end is not None)
 
 
 def done_windows(
-    chosen: Sequence[Tag], marks: Mapping[str, Watermark], within: Window | None
+    chosen: Sequence[Tag], marks: Mapping[str, Watermark], within: Window | None, *, ahead: bool
 ) -> tuple[tuple[Tag, ...], tuple[Window, ...]]:
-    """The tags of which something is done within a window, and what that is."""
+    """The tags of which something is done within a window, and what that is; `ahead`: also what is forecast."""
     found: list[tuple[Tag, Window]] = []
     for tag in chosen:
         mark = marks.get(tag.web_id)
         if mark is None or within is None:
             continue
-        window = Window(max(mark.low, within.start), min(mark.high, within.end))
+        window = Window(max(mark.low, within.start), min(mark.high if ahead else mark.present, within.end))
         if window.start < window.end:
             found.append((tag, window))
     return tuple(tag for tag, _ in found), tuple(window for _, window in found)

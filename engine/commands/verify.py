@@ -24,7 +24,9 @@ __all__ = ["verify"]
 )
 @configured
 @click.option("--start", metavar="TIME", help="First instant, for example 2024-01-01T00:00:00Z or now-7d.")
-@click.option("--end", metavar="TIME", help="End, not included. Without it: all that is done.")
+@click.option(
+    "--end", metavar="TIME", help="End, not included. Without it: all that is done, but for what is still forecast."
+)
 @click.option("--tags", "patterns", metavar="PATTERN", multiple=True, help="Only tags so called (*, ?). Repeatable.")
 @click.option("--repair", is_flag=True, help="Read what disagrees again, and make the table equal to it.")
 @click.option("--deep", is_flag=True, help="With --repair: read everything again, whether it disagrees or not.")

@@ -125,6 +125,11 @@ def _print_uncounted(console: Console, found: Verification, limit: int) -> None:
 def _facts(found: Verification) -> Iterator[tuple[str, str]]:
     unread = f"; of {count(found.unread)} more nothing is done there" if found.unread else ""
     yield "tags", f"{count(len(found.tags))} compared{unread}"
+    if found.ahead:
+        yield (
+            "forecasts",
+            f"left out where they lay ahead when read, of {count(found.ahead, 'tag')}; --end includes them",
+        )
     rules: dict[Rule, list[str]] = defaultdict(list)
     for kind, rule in found.rules.items():
         rules[rule].append(kind or "unknown type")
@@ -161,6 +166,7 @@ def _verification_dict(found: Verification) -> dict[str, Any]:
         "pipeline": found.pipeline,
         "tags": len(found.tags),
         "tags_nothing_done": found.unread,
+        "tags_ahead_left_out": found.ahead,
         "tag_days": found.days,
         "events": found.events,
         "disagreements": [

@@ -175,7 +175,12 @@ def _hand_over(delivery: Delivery, batch: LandingBatch) -> None:
 
 def moves_of(advances: Iterable[Advance]) -> Iterator[Move]:
     """What advances are to the checkpoint table."""
-    return (Move(a.tag.web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest) for a in advances)
+    return (
+        Move(
+            a.tag.web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest, ahead_from=a.ahead_from
+        )
+        for a in advances
+    )
 
 
 def _failed(failure: Failure) -> Move:

@@ -101,6 +101,7 @@ def _points(points: Sequence[Point], *, failures: dict[str, str] | None = None, 
             well_formed(point.Name),
             well_formed(point.EngineeringUnits or ""),
             point.PointType or "",
+            bool(point.Future),
         )
         for point in points
     )

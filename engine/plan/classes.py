@@ -1,4 +1,4 @@
-"""Classes of tags: which tags are read alike, how often, and how far they are looked back at. Pure.
+"""Classes of tags: which tags are read alike, how often, how far they are looked back at, and ahead. Pure.
 
 Invariant: every tag is of exactly one class, the first in the configuration that matches its name, else
 the default one. PI does not tell names apart by case, so neither do classes.
@@ -23,22 +23,32 @@ _WILD = frozenset("*?")
 
 @dataclass(frozen=True, slots=True)
 class TagClass:
-    """A class as the engine needs it; `lookback_micros` 0: nothing is compared again."""
+    """A class as the engine needs it; `lookback_micros` 0: nothing is compared again.
+
+    `horizon_micros`: how far ahead tags that store future data are read; None: nobody has said.
+    """
 
     name: str
     interval_micros: Micros
     lookback_micros: Micros
+    horizon_micros: Micros | None = None
 
 
 def classes_of(extraction: Extraction) -> tuple[TagClass, ...]:
     """All classes in their order, the default one last."""
     own = (
         TagClass(
-            one.name, _micros(one.interval or extraction.interval), _micros(_first(one.lookback, extraction.lookback))
+            one.name,
+            _micros(one.interval or extraction.interval),
+            _micros(_first(one.lookback, extraction.lookback)),
+            _horizon(_first(one.future_horizon, extraction.future_horizon)),
         )
         for one in extraction.classes
     )
-    return (*own, TagClass(DEFAULT_CLASS, _micros(extraction.interval), _micros(extraction.lookback)))
+    default = TagClass(
+        DEFAULT_CLASS, _micros(extraction.interval), _micros(extraction.lookback), _horizon(extraction.future_horizon)
+    )
+    return (*own, default)
 
 
 def class_of(extraction: Extraction) -> Callable[[str], TagClass]:
@@ -83,6 +93,10 @@ def _name_in(text: str) -> str:
 
 def _first(one: timedelta | None, other: timedelta | None) -> timedelta | None:
     return other if one is None else one
+
+
+def _horizon(duration: timedelta | None) -> Micros | None:
+    return None if duration is None else _micros(duration)
 
 
 def _micros(duration: timedelta | None) -> Micros:

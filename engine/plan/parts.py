@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..model import Window
+from ..model import Micros, Window
 from .timeline import DAY
 
 __all__ = ["Part", "shard_of", "window_of"]
@@ -23,15 +23,17 @@ class Part(Enum):
     BACK = "back"  # what comes before what is done
 
 
-def window_of(part: Part, wanted: Window, done: Window | None, *, newest_first: bool) -> Window | None:
-    """What a part makes done of a tag; None: nothing, this is the other part's."""
+def window_of(part: Part, wanted: Window, done: Window | None, *, newest_first: bool, present: Micros) -> Window | None:
+    """What a part makes done of a tag; None: nothing, this is the other part's. `present`: what is wanted beyond is
+    forecast.
+    """
     if part is Part.ALL:
         return wanted
     if done is None:
         if part is Part.BACK:
             return None
         # The newest day first: it is what people wait for, and the back has then something to go on from.
-        start = (wanted.end - 1) // DAY * DAY if newest_first else wanted.start
+        start = (min(wanted.end, present) - 1) // DAY * DAY if newest_first else wanted.start
         return Window(max(start, wanted.start), wanted.end)
     if part is Part.FRONT:
         return Window(min(done.end, wanted.end), wanted.end)

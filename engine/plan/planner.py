@@ -212,7 +212,9 @@ class Plan:
             high = outcome.ask.end
         else:
             high = reading.high = max(reading.high, outcome.until)
-        return Advance(reading.tag, reading.low, high, outcome.fresh, last_event, last_digest)
+        # What was not compared yet counts as yet to come.
+        ahead_from = None if reading.present is None or reading.backward else min(reading.present, outcome.until)
+        return Advance(reading.tag, reading.low, high, outcome.fresh, last_event, last_digest, ahead_from)
 
     def _shrink(self, reading: Reading, outcome: Outcome) -> None:
         """Shrink the reading by what is complete, and learn how dense the tag is."""

@@ -21,7 +21,8 @@ class Advance(msgspec.Struct, frozen=True, gc=False):
     """Once `rows` new events of the tag are committed, `[low, high)` is done.
 
     `last_digest` sums up the rows at `last_event`. After a correction that left no event at all, `last_event`
-    is where it began and the digest 0: from there on nothing is.
+    is where it began and the digest 0: from there on nothing is. `ahead_from`: of a tag that stores future data,
+    from there on what is done is yet to come, or was not compared again.
     """
 
     tag: Tag
@@ -30,6 +31,7 @@ class Advance(msgspec.Struct, frozen=True, gc=False):
     rows: int
     last_event: Micros | None
     last_digest: int | None = None
+    ahead_from: Micros | None = None
 
 
 class Keep(Enum):

@@ -3,8 +3,8 @@
     async with Simulator(SimulatorOptions(tags=1000)).serve() as url:
         ...
 
-The same options give the same events, always; `events` computes what a tag holds without asking
-the server. Faults, and changes of history and of points, come as a `FaultPlan`, through the running
+The same options give the same events, always; `events` (of a forecast tag `forecast_events`) computes what a
+tag holds without asking the server. Faults, and changes of history and of points, come as a `FaultPlan`, through the running
 `Simulator` (`change`, `set_clock`; `truth` is what the archive then shows) or, from another process,
 through the control routes of `control`.
 """
@@ -12,6 +12,7 @@ through the control routes of `control`.
 from __future__ import annotations
 
 from .faults import FaultPlan, FaultPlanError
+from .forecast import forecast_events
 from .options import Basic, Bearer, SimulatorOptions
 from .points import Point
 from .roster import ChangeRefusedError
@@ -32,5 +33,6 @@ __all__ = [
     "State",
     "Value",
     "events",
+    "forecast_events",
     "point",
 ]

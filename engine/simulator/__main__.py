@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--now", help="an instant at which the server's clock stands still (default: it runs)")
     parser.add_argument("--interval", default="60s", help="typical time between two events of a tag (60s)")
     parser.add_argument("--profile", choices=PROFILES, default="uniform", help="rates: all alike, or 1 Hz to one a day")
+    parser.add_argument("--future-tags", type=int, default=0, help="how many tags, the last ones, are forecasts (0)")
+    parser.add_argument("--future-renewed", default="6h", help="how often a forecast is issued (6h)")
+    parser.add_argument("--future-reach", default="48h", help="how far a forecast reaches (48h)")
     parser.add_argument("--faults", metavar="FILE", help="fault plan, a YAML file")
     parser.add_argument(
         "--basic", metavar="USER:ENV", help="ask for basic authentication; ENV names the variable with the password"
@@ -86,6 +89,9 @@ def _options(given: argparse.Namespace) -> SimulatorOptions:
         now=ticks_of(given.now) / SECOND if given.now else None,
         interval_secs=parse_span(given.interval) / SECOND,
         profile=given.profile,
+        future_tags=given.future_tags,
+        future_renewed_secs=parse_span(given.future_renewed) / SECOND,
+        future_reach_secs=parse_span(given.future_reach) / SECOND,
         auth=_auth(given),
         faults=FaultPlan.load(given.faults) if given.faults else FaultPlan(),
     )

@@ -47,7 +47,7 @@ def point_object(site: Site, call: Call, tag: Point, kind: str, tree: Tree = Non
         "Span": spread,
         "Zero": 0.0,
         "Step": tag.step,
-        "Future": False,
+        "Future": tag.future,
         "DisplayDigits": -5,
     }
     if wants(tree, "Links"):

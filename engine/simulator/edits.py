@@ -38,7 +38,7 @@ _TAKES: dict[str, str] = {
     "retype": "TAG at TYPE digital_set",
     "delete_point": "TAG at",
     "restore_point": "TAG at history",
-    "create_point": "TAG at type digital_set units interval",
+    "create_point": "TAG at type digital_set units interval future",
     "forbid": "TAG at status",
     "allow": "TAG at",
     "rename_state": "DIGITAL_SET CODE NAME at",
@@ -59,7 +59,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Points, from `at` on (without it: at once): `rename` to `name`, `retype` to `type`,
     `delete_point`, `restore_point` (as from a backup; with `history` false nothing from before comes
-    back), `create_point` called `tag`, `forbid` with a `status`, `allow`.
+    back), `create_point` called `tag` (with `future` a forecast), `forbid` with a `status`, `allow`.
 
     Sets, likewise: `add_state`, `rename_state` to `name` and `remove_state` of the state `code` of
     `digital_set`; `forbid_set`, so that its states cannot be read, and `allow_set`.
@@ -78,6 +78,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     code: int | None = None
     units: str | None = None
     interval: str | None = None
+    future: bool = False
     status: Literal[403, 500] = 403
     history: bool = True
 

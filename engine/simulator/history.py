@@ -8,12 +8,13 @@ was visible at an earlier instant, and before later changes, can still be told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from .edits import Edit
 from .faults import TagFault
+from .forecast import forecast_of, issued
 from .options import SimulatorOptions
 from .roster import Roster
 from .sets import StateSets
@@ -47,6 +48,8 @@ class History:
         self.roster = roster
         self.sets = sets
         self._changes: dict[int, list[Change]] = {}
+        self._forecast = forecast_of(options)
+        self._first_future = options.tags - options.future_tags
         self._faults = options.faults.tags
         self._snapshot_shown = options.faults.switches.recorded_shows_snapshot
         self.signal = lru_cache(maxsize=65536)(self._signal)
@@ -96,12 +99,20 @@ class History:
 
     def plain(self, index: int) -> bool:
         """Whether a tag is its signal and nothing else."""
-        if index in self._changes or index in self.roster.uneven:
+        if index in self._changes or index in self.roster.uneven or self.is_future(index):
             return False
         if not self._faults:
             return True
         fault = self.fault(index)
         return fault is None or not (fault.stuck or fault.compress_every)
+
+    def is_future(self, index: int) -> bool:
+        """Whether a tag stores future data."""
+        return index >= self._first_future and self.roster.is_future(index)
+
+    def horizon(self, index: int, now: int) -> int:
+        """The last instant at which a tag may show an event, but for edits."""
+        return self._forecast.end(now) - 1 if self.is_future(index) else now
 
     def numbers(self, index: int, first: int, last: int, now: int) -> tuple[Signal, int, int]:
         """For a plain tag: the event numbers `[from, to)` visible in the closed range."""
@@ -114,7 +125,7 @@ class History:
     def recorded(self, index: int, first: int, last: int, now: int) -> list[Event]:
         """What a recorded range shows; the snapshot may not be part of it."""
         seen = self.window(index, first, last, now)
-        if seen and not self._snapshot_shown:
+        if seen and not self._snapshot_shown and not self.is_future(index):
             snapshot = self.last(index, now, now)
             if snapshot and snapshot.ticks == seen[-1].ticks:
                 del seen[-1]
@@ -134,15 +145,21 @@ class History:
             return [found.event(number) for number in numbers]
         if self.roster.standing(index).gone:
             return []
+        future = self.is_future(index)
         changes = [change for change in self.changes(index)[:known] if change.start <= last and first < change.end]
         fault = self.fault(index)
-        every = fault.compress_every if fault and compress else None
+        every = fault.compress_every if fault and compress and not future else None
         newest = NEVER
         if every or (compress and any(change.action == "compress" for change in changes)):
             newest = self._newest(index, now, known)
         if every:
             numbers = _kept(found, numbers, every, newest, [change for change in changes if change.visible_at <= now])
-        seen = self._events(index, found, numbers)
+        typed = self._typed(index, found)
+        if future:
+            shown = self._forecast.shown(found, first, last, now)
+            seen = [issued(typed(number), number, issue) for number, issue in shown]
+        else:
+            seen = [typed(number).event(number) for number in numbers]
         if fault and fault.stuck:
             seen.extend(event for event in _burst(fault, found) if first <= event.ticks <= min(last, now))
         for change in changes:
@@ -192,19 +209,19 @@ class History:
 
     def _highest(self, index: int, now: int) -> int:
         """No event of a tag is newer; some are stamped in the future."""
-        return max([now, *(change.start for change in self.changes(index) if change.event)])
+        return max([self.horizon(index, now), *(change.start for change in self.changes(index) if change.event)])
 
-    def _events(self, index: int, found: Signal, numbers: Iterable[int]) -> list[Event]:
-        """The events of these numbers, each of the type the tag had when it came."""
+    def _typed(self, index: int, found: Signal) -> Callable[[int], Signal]:
+        """Which signal the event of a number is of: that of the type the tag had when it came."""
         retyped = self.roster.standing(index).retyped if index in self.roster.uneven else ()
         if not retyped:
-            return [found.event(number) for number in numbers]
+            return lambda _number: found
         seed, bad = self.options.seed, self.options.bad
         pieces = [
             (found.before(since), found._replace(table=self._shown(table(kind, states, seed, bad), states)))
             for since, kind, states in reversed(retyped)
         ]
-        return [next(piece for first, piece in pieces if first <= number).event(number) for number in numbers]
+        return lambda number: next(piece for first, piece in pieces if first <= number)
 
 
 def _kept(found: Signal, numbers: Iterable[int], every: int, newest: int, known: Sequence[Change]) -> list[int]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise, zip_longest
 
-from .history import History
+from .history import FOREVER, History
 from .sampling import no_data
 from .values import Event
 
@@ -49,19 +49,28 @@ def news(history: History, index: int, *, since: int, known: int, now: int, most
     found = history.signal(index)
     if len(told) + found.until(now) - found.until(since) > most:
         raise Overflow
-    told += _added(history, index, since, now)
+    if not history.is_future(index):
+        told += _added(history, index, since, now)
     if len(told) > most:
         raise Overflow
     return told
 
 
 def _touched(history: History, index: int, *, since: int, known: int, now: int) -> Iterator[tuple[int, int]]:
-    """Where in the part already told a change was made or came to light, without overlaps."""
-    changed = sorted(
-        (change.start, min(change.end, since + 1))
+    """Where in the part already told a change was made or came to light, without overlaps.
+
+    Of a tag that stores future data everything ahead was told, and all of it may have been forecast anew.
+    """
+    told_until = since + 1
+    changed = [
+        (change.start, change.end)
         for number, change in enumerate(history.changes(index))
         if number >= known or since < change.visible_at <= now
-    )
+    ]
+    if history.is_future(index):
+        changed.append((told_until, history.horizon(index, now) + 1))
+        told_until = FOREVER
+    changed = sorted((first, min(end, told_until)) for first, end in changed)
     start = end = None
     for first, last in changed:
         if start is None or end is None:

@@ -55,6 +55,7 @@ class SimulatorOptions:
     lie in time (`steady`; `jittered`; `doubled`: two at one instant; `crowded`: three within one
     microsecond). Profile `uniform` gives every tag one event per `interval_secs` on average,
     `mixed` rates from 1 Hz to one a day. A share `bad` of all events is a system state or null.
+    The last `future_tags` store future data: forecasts, see `forecast`.
     """
 
     tags: int = 1000
@@ -67,6 +68,9 @@ class SimulatorOptions:
     shapes: tuple[tuple[str, float], ...] = _SHAPES
     bad: float = 0.02
     odd_names: bool = True
+    future_tags: int = 0
+    future_renewed_secs: float = 6 * 3600.0
+    future_reach_secs: float = 48 * 3600.0
     server: str = "SIMDA"
     time_zone: str = "UTC"
     auth: Basic | Bearer | None = None
@@ -74,17 +78,25 @@ class SimulatorOptions:
     # Worked out once, because they are needed for every tag.
     begin_ticks: int = field(init=False, repr=False)
     interval_ticks: int = field(init=False, repr=False)
+    future_renewed_ticks: int = field(init=False, repr=False)
+    future_reach_ticks: int = field(init=False, repr=False)
     type_bounds: tuple[float, ...] = field(init=False, repr=False)
     shape_bounds: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "begin_ticks", ticks_of(self.begin))
         object.__setattr__(self, "interval_ticks", round(self.interval_secs * SECOND))
+        object.__setattr__(self, "future_renewed_ticks", round(self.future_renewed_secs * SECOND))
+        object.__setattr__(self, "future_reach_ticks", round(self.future_reach_secs * SECOND))
         object.__setattr__(self, "type_bounds", bounds(self.types))
         object.__setattr__(self, "shape_bounds", bounds(self.shapes))
         problems = []
         if self.tags < 0:
             problems.append(f"tags is {self.tags}, must not be negative")
+        if not 0 <= self.future_tags <= self.tags:
+            problems.append(f"future_tags is {self.future_tags}, must be between 0 and tags")
+        if not 0 < self.future_renewed_ticks <= self.future_reach_ticks:
+            problems.append("future_renewed_secs must be more than 0 and no more than future_reach_secs")
         if self.interval_ticks < 10 * MICROSECOND:
             problems.append(f"interval_secs is {self.interval_secs}, must be at least 0.00001")
         if self.begin_ticks % DAY:

@@ -17,7 +17,7 @@ from .times import SECOND
 from .values import DIGITAL_SETS
 from .wildcards import wildcard
 
-__all__ = ["FIRST_ID", "Course", "Point", "course", "find", "matching", "name_of", "point"]
+__all__ = ["FIRST_ID", "Course", "Point", "course", "find", "is_future", "matching", "name_of", "point"]
 
 FIRST_ID = 1001
 _T = TypeVar("_T")
@@ -52,6 +52,7 @@ class Point:
     interval_ticks: int
     phase_ticks: int
     offset: int
+    future: bool = False
 
     @property
     def id(self) -> int:
@@ -97,7 +98,12 @@ def point(options: SimulatorOptions, index: int) -> Point:
         raise IndexError(f"tag {index} of {options.tags}")
     found = course(options, index)
     measure, units = _measure(found.type, index)
-    return Point(index, _name(options, index, measure), units, *found)
+    return Point(index, _name(options, index, measure), units, *found, is_future(options, index))
+
+
+def is_future(options: SimulatorOptions, index: int) -> bool:
+    """Whether the tag with this index stores future data."""
+    return index >= options.tags - options.future_tags
 
 
 def name_of(options: SimulatorOptions, index: int) -> str:

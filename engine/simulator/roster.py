@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from .edits import Edit
 from .options import SimulatorOptions
-from .points import Course, Point, course, find, matching, name_of, point
+from .points import Course, Point, course, find, is_future, matching, name_of, point
 from .times import SECOND, parse_span
 from .values import DIGITAL_SETS
 from .wildcards import wildcard
@@ -79,6 +79,12 @@ class Roster:
         kind, states = first or (made.type, made.digital_set)
         return Course(kind, states, made.shape, made.interval_ticks, made.phase_ticks, made.offset), found.begin
 
+    def is_future(self, index: int) -> bool:
+        """Whether a point stores future data."""
+        if index < self.options.tags:
+            return is_future(self.options, index)
+        return self._standings[index].point.future
+
     def find(self, name: str) -> int | None:
         """Number of the point of this name, be it deleted; of two that had it, the later."""
         folded = name.casefold()
@@ -143,6 +149,7 @@ class Roster:
             interval,
             min(SECOND, interval - 1),
             self.size * 7919 + self.options.seed * 104_729,
+            edit.future,
         )
         self._put(made.index, Standing(made, at, at, at), at)
         self.size += 1

@@ -1,6 +1,8 @@
 """How far watermarks lie behind a given now. Pure.
 
-Invariant: every tag is counted in exactly one bucket of the histogram.
+Of a tag that stores future data it is its present that counts, so that how far ahead it was read hides nothing:
+it is then how long ago its forecast was looked at. Invariant: every tag is counted in exactly one bucket of the
+histogram, and none is fresher than now.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class Freshness:
 
 
 def freshness(highs: Iterable[Micros], now: Micros) -> Freshness | None:
-    """How fresh tags are whose watermarks stand there; None without any."""
-    ages = sorted((now - high) / 1e6 for high in highs)
+    """How fresh tags are whose watermarks stand there; None without any. Clocks of two machines may differ a bit."""
+    ages = sorted(max(0, now - high) / 1e6 for high in highs)
     if not ages:
         return None
     bounds = [bound for bound, _ in BUCKETS]

@@ -64,7 +64,7 @@ def test_an_example_is_runnable_and_warns_of_nothing(path):
 
 
 def test_the_examples_are_these():
-    names = ["backfill", "follow", "kerberos", "large", "local", "low_latency", "minimal", "oauth"]
+    names = ["backfill", "follow", "forecasts", "kerberos", "large", "local", "low_latency", "minimal", "oauth"]
     assert [path.stem for path in EXAMPLES] == names
 
 

@@ -93,6 +93,18 @@ def test_every_problem_is_reported_at_once_with_place_found_and_expected(tmp_pat
             {"performance": {"buffer_bytes": "3zz"}},
             "$.performance.buffer_bytes: found '3zz'; expected a size such as 256MiB, or a number of bytes",
         ),
+        (
+            {"extraction": {"future_horizons": "7d"}},
+            "$.extraction.future_horizons: found an unknown key; expected a known key; did you mean `future_horizon`?",
+        ),
+        (
+            {"extraction": {"future_horizon": "a week"}},
+            "$.extraction.future_horizon: found 'a week'; expected a duration such as 90s, 30m, 1h or 7d, or a number of seconds, up to 200 years",
+        ),
+        (
+            {"development": {"simulator": {"tags": 2, "future_tags": 3}}},
+            "$.development.simulator.future_tags: found 3; expected at most development.simulator.tags, 2",
+        ),
         ({"retry": {"max_attempts": 1.5}}, "$.retry.max_attempts: found 1.5; expected a whole number"),
         (
             {"pi_web_api": {"max_requests_per_second": float("nan")}},

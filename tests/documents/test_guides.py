@@ -66,9 +66,9 @@ def lake(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lake")
     document = {
         "pipeline": "plant",
-        "development": {"simulator": {"tags": 50, "history": "2h"}},
+        "development": {"simulator": {"tags": 50, "future_tags": 1, "history": "2h"}},
         "pi_web_api": {"auth_type": "anonymous"},
-        "extraction": {"tag_name_filter": "*", "tags": ["NOTHING"], "start_date": "now-1h"},
+        "extraction": {"tag_name_filter": "*", "tags": ["NOTHING"], "start_date": "now-1h", "future_horizon": "2h"},
         "storage": {"root": str(folder)},
     }
     asyncio.run(run(config.from_mapping(document, env={}).config))

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,19 @@ def name_of(index: int) -> str:
 class Server:
     """`python -m engine.simulator` on one port, as often as it is started."""
 
-    def __init__(self, folder: Path, *, tags: int, interval: str, faults: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tags: int,
+        interval: str,
+        faults: Mapping[str, Any] | None = None,
+        more: Sequence[str] = (),
+    ) -> None:
         self.port = free_port()
         self._command = [
             sys.executable, "-m", "engine.simulator", "--tags", str(tags), "--interval", interval,
-            "--begin", BEGIN, "--port", str(self.port),
+            "--begin", BEGIN, "--port", str(self.port), *more,
         ]  # fmt: skip
         if faults is not None:
             file = folder / "faults.yaml"
@@ -72,10 +80,13 @@ class LivePlant:
     tags: int = 12
     interval_secs: float = 0.2
     faults: Mapping[str, Any] | None = None
+    more: Sequence[str] = ()
     extraction: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.server = Server(self.root, tags=self.tags, interval=f"{self.interval_secs}s", faults=self.faults)
+        self.server = Server(
+            self.root, tags=self.tags, interval=f"{self.interval_secs}s", faults=self.faults, more=self.more
+        )
         self.options = SimulatorOptions(tags=self.tags, begin=BEGIN, interval_secs=self.interval_secs)
 
     def document(self, **sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,22 @@ def test_the_first_class_that_matches_counts():
     }
 
 
+def test_a_class_may_read_further_ahead_than_others_or_not_at_all():
+    of = class_of(
+        extraction(
+            future_horizon="7d",
+            classes=[
+                {"name": "prices", "tags": "PRICE.*", "future_horizon": "2d"},
+                {"name": "plans", "tags": "PLAN.*", "future_horizon": 0},
+                {"name": "others", "tags": "O*"},
+            ],
+        )
+    )
+    day = 24 * 60 * MINUTE
+    assert [of(name).horizon_micros for name in ("Price.1", "Plan.1", "O", "X")] == [2 * day, 0, 7 * day, 7 * day]
+    assert [one.horizon_micros for one in classes_of(extraction())] == [None]
+
+
 def test_tags_of_no_class_have_the_intervals_of_all():
     chosen = extraction(classes=[{"name": "a", "tags": "A*"}])
     assert class_of(chosen)("B") == TagClass("default", 5 * MINUTE, 0)
@@ -66,6 +82,8 @@ def test_a_class_matches_what_any_of_its_patterns_matches(patterns: list[str], n
         ([{"name": "a"}], "classes[0].tags: found nothing"),
         ([{"name": "a", "tags": ["x", ""]}], "classes[0].tags[1]: found empty text"),
         ([{"name": "a", "tags": "x", "interval": "0s"}], "classes[0].interval: found '0s'"),
+        ([{"name": "a", "tags": "x", "future_horizon": "-1d"}], "classes[0].future_horizon: found '-1d'"),
+        ([{"name": "a", "tags": "x", "horizon": "1d"}], "did you mean `future_horizon`?"),
         ([{"tags": "x"}], "classes[0].name: found nothing"),
         ([{"name": "a", "tags": "x", "intervall": "1m"}], "did you mean `interval`?"),
     ],

@@ -50,7 +50,16 @@ def assert_accounted(before: Page, after: Page, wish: Wish, ended: Ended, source
         _assert_true_steps(case)
         _assert_moved(case)
         if ended.finished and case.what not in ended.failed and index not in source.gone:
-            _assert_finished(case, wish, wish.until(source, setting), wish.begin(setting))
+            until = wish.until(source, setting, index, case.before.high)
+            _assert_finished(case, wish, until, wish.begin(setting))
+            if (
+                source.is_future(index)
+                and not wish.repair
+                and until > wish.begin(setting)
+                and until >= case.before.high
+            ):
+                present = min(wish.present(source, setting), until)
+                assert case.after.ahead_from == max(present, case.before.ahead_from or present), case
         differed = differed or _differs(case)
         fresh = [key for key in case.has.keys() - case.had.keys() if not _done(case.before, key)]
         appended += len(fresh)
@@ -84,10 +93,12 @@ def _differs(case: _Case) -> bool:
 
 
 def _since(mark: Mark, wish: Wish) -> int:
-    """From the last event that was known on, whatever its age; without any, all that is done; and the lookback."""
+    """From the last event that was known on, whatever its age; without any, all that is done; and the lookback, and
+    all that was ahead.
+    """
     if wish.repair or mark.last_event is None:
         return mark.low
-    return max(mark.low, min(mark.last_event, mark.high - wish.lookback))
+    return max(mark.low, min(mark.last_event, mark.present - wish.lookback))
 
 
 def _done(mark: Mark, key: tuple[int, int]) -> bool:
@@ -121,13 +132,15 @@ def _assert_moved(case: _Case) -> None:
     assert_like_source(case.has, case.truth, after.low, before.low, case.what)
     if after.high > before.high:
         assert_like_source(case.has, case.truth, case.since, after.high, case.what)
+    if after.present > before.present:
+        assert_like_source(case.has, case.truth, case.since, after.present, case.what)
 
 
 def _assert_finished(case: _Case, wish: Wish, until: int, begin: int) -> None:
     """The tag is where the run was to bring it."""
     before, after = case.before, case.after
     if wish.repair:
-        assert_like_source(case.has, case.truth, after.low, after.high, case.what)
+        assert_like_source(case.has, case.truth, after.low, after.present, case.what)
         return
     if case.new:
         wanted = (begin, until) if begin < until else (after.low, after.low)
@@ -136,7 +149,8 @@ def _assert_finished(case: _Case, wish: Wish, until: int, begin: int) -> None:
         low = min(before.low, begin) if wish.start is not None and begin < until else before.low
         high = max(before.high, until)
         assert (after.low, after.high) == (low, high), f"{case.what}: {after}, not [{low}, {high})"
-        if until > before.high or (wish.lookback and until == before.high):
+        compared = wish.lookback or before.present < before.high
+        if until > before.high or (compared and until == before.high):
             assert_like_source(case.has, case.truth, case.since, after.high, case.what)
     times = [key[0] for key in case.has]
     if times:
@@ -169,15 +183,20 @@ def _assert_failed(before: Page, wish: Wish, ended: Ended, source: Source, setti
     if not ended.finished:
         return
     assert (ended.status == "succeeded") == (not ended.failed), ended
-    until = wish.until(source, setting)
     marks: Mapping[int, Mark] = {index: before.marks.get(web_id_of(index), _NOTHING) for index in closed}
     must = {
         source.point(index).name
         for index, mark in marks.items()
-        if (mark.low < mark.high if wish.repair else (mark.low == mark.high or until > mark.high))
-        and wish.begin(setting) < until
+        if (
+            mark.low < mark.present if wish.repair else _is_to_move(mark, wish.until(source, setting, index, mark.high))
+        )
+        and wish.begin(setting) < wish.until(source, setting, index, mark.high)
     }
     assert ended.failed >= must, f"failed: {ended.failed}, must fail: {must}"
+
+
+def _is_to_move(mark: Mark, until: int) -> bool:
+    return mark.low == mark.high or until > mark.high
 
 
 def _assert_points(after: Page, source: Source) -> None:

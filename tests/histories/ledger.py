@@ -26,12 +26,19 @@ Facts: TypeAlias = dict[tuple[int, int], Row]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`[low, high)` of a tag is done; the last event is that of the row that reaches highest."""
+    """`[low, high)` of a tag is done; the last event is that of the row that reaches highest. Of a forecast, from
+    `ahead_from` on it was ahead of now.
+    """
 
     low: int
     high: int
     last_event: int | None
     status: str
+    ahead_from: int | None = None
+
+    @property
+    def present(self) -> int:
+        return self.high if self.ahead_from is None else min(self.high, self.ahead_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ def _facts(rows: Iterable[Row]) -> tuple[dict[str, Facts], dict[tuple[str, int, 
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
-    for name in ("low", "high", "last_event_timestamp", "updated_at"):
+    for name in ("low", "high", "last_event_timestamp", "updated_at", "ahead_from"):
         table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
     found: list[dict[str, Any]] = table.to_pylist()
     return found
@@ -117,7 +124,8 @@ def _marks(rows: Iterable[dict[str, Any]]) -> dict[str, Mark]:
             last = before.last_event if before else None
         else:
             reached[tag] = rank
-        marks[tag] = Mark(low, high, last, row["status"])
+        presents = [at for at in (row["ahead_from"], before.ahead_from if before else None) if at is not None]
+        marks[tag] = Mark(low, high, last, row["status"], max(presents, default=None))
     return marks
 
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -94,6 +94,11 @@ def _pause(step: Step, setting: Setting, dice: Random) -> int:
 
 
 def _wish(step: Step, setting: Setting, dice: Random) -> Wish:
+    ahead = Random(f"{step.dice}/ahead").choice([0, setting.horizon // 3, setting.horizon, setting.horizon])
+    return replace(_wish_of_kind(step, setting, dice), horizon=ahead * setting.unit_secs * _MICROS)
+
+
+def _wish_of_kind(step: Step, setting: Setting, dice: Random) -> Wish:
     unit = setting.unit_secs * _MICROS
     lookback = setting.lookback * unit
     fate = (dice.choice(["step", "event"]), dice.choice([dice.randint(1, 6), dice.randint(1, 6), dice.randint(5, 20)]))

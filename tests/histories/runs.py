@@ -30,7 +30,8 @@ STEPS = ("before_staging", "before_correction", "after_staging", "after_data_com
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One run. Times are microseconds; `start` and `end` are those of a backfill (mode full).
+    """One run. Times are microseconds; `start` and `end` are those of a backfill (mode full); forecasts are read as far
+    ahead as `horizon` says.
 
     `die_at`: the n-th step of landing, or the n-th event of a run, at which it dies; with `interrupt` it is
     asked to stop there instead.
@@ -42,10 +43,17 @@ class Wish:
     repair: bool = False
     die_at: tuple[str, int] | None = None
     interrupt: bool = False
+    horizon: int = 0
 
-    def until(self, source: Source, setting: Setting) -> int:
-        present = source.now // 10 - setting.lag * setting.unit_secs * SECOND
-        return present if self.end is None else min(present, self.end)
+    def until(self, source: Source, setting: Setting, index: int, high: int) -> int:
+        """Up to where a tag is to be read that is done up to `high`."""
+        until = self.present(source, setting)
+        if source.is_future(index):
+            until = max(high, source.now // 10 + self.horizon if self.horizon else until)
+        return until if self.end is None else min(until, self.end)
+
+    def present(self, source: Source, setting: Setting) -> int:
+        return source.now // 10 - setting.lag * setting.unit_secs * SECOND
 
     def begin(self, setting: Setting) -> int:
         """From where on a tag is read of which nothing is done."""
@@ -151,6 +159,8 @@ def _document(wish: Wish, source: Source, setting: Setting, root: Path) -> dict[
     }
     if wish.lookback:
         extraction["lookback"] = f"{wish.lookback // SECOND}s"
+    if wish.horizon:
+        extraction["future_horizon"] = f"{wish.horizon // SECOND}s"
     if wish.start is not None:
         extraction["mode"] = "full"
     if wish.end is not None:

@@ -26,7 +26,7 @@ OURS = {"run": 6, "look_back": 6, "kill": 8, "interrupt": 1, "backfill": 2, "rep
 class Setting:
     """What all steps of a round share. Spans are in units, the shortest interval between two events of a tag.
 
-    A `flaky` server does that to one request in eight; see `source`."""
+    With a `horizon` one of the tags is a forecast. A `flaky` server does that to one request in eight; see `source`."""
 
     unit_secs: int
     lag: int
@@ -42,6 +42,7 @@ class Setting:
     optimize: bool
     flaky: str | None
     processes: bool
+    horizon: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def script_of(seed: int, number: int, *, processes: bool | None = None) -> Scrip
         optimize=dice.random() < 0.2,
         flaky=dice.choice([None, None, None, "refuses", "breaks_off", "drops", "halves"]),
         processes=dice.random() < 0.125,
+        horizon=Random(f"{seed}/{number}/forecast").choice([0, 6, 60]),
     )
     if processes is not None:
         setting = replace(setting, processes=processes)

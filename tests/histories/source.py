@@ -34,6 +34,7 @@ TYPES = ("Float32", "Float64", "Float16", "Int32", "Int16", "Digital", "String",
 BEGIN = ticks_of(BEGIN_TEXT)
 _SHAPES = ("steady", "jittered", "doubled", "crowded")
 _BASE_TAGS = 4
+_DAY = 86_400 * SECOND
 # Columns value, value_string, state_code and value_kind of a row.
 _WORTH = slice(4, 8)
 
@@ -63,8 +64,16 @@ class Source:
         return self._twin.point(index)
 
     def events(self, index: int, start: int = BEGIN, end: int | None = None) -> list[Event]:
-        """What recorded ranges show of a tag now in `[start, end)`, ticks; up to now without an end."""
-        return self._twin.events(index, start, self.now + 1 if end is None else end)
+        """What recorded ranges show of a tag now in `[start, end)`, ticks; without an end up to now, or to the end of
+        a forecast.
+        """
+        if end is None:
+            end = self.now + (400 * _DAY if self.is_future(index) else 1)
+        return self._twin.events(index, start, end)
+
+    def is_future(self, index: int) -> bool:
+        """Whether a tag is a forecast."""
+        return self.point(index).future
 
     def rows(self, index: int, end: int) -> list[Row]:
         """The rows that the events of a tag before `end` (microseconds) make, read now."""
@@ -130,6 +139,8 @@ async def serving(setting: Setting, seed: int, folder: Path) -> AsyncIterator[So
         begin=BEGIN_TEXT,
         now=_clock(setting) / SECOND,
         interval_secs=setting.unit_secs,
+        future_renewed_secs=20 * setting.unit_secs,
+        future_reach_secs=100 * setting.unit_secs,
         faults=FaultPlan.from_dict(plan),
     )
     if not setting.processes:  # only a server in this process can be told so
@@ -162,13 +173,16 @@ def _alike(names: Sequence[str]) -> tuple[tuple[str, float], ...]:
 
 
 async def _populated(source: Source, setting: Setting, seed: int) -> Source:
-    """Points beside those of the beginning, from an event in three units to one in four hundred."""
+    """Points beside those of the beginning, from an event in three units to one in four hundred; and a forecast."""
     dice = Random(f"{seed}/points")
     for number, units in enumerate([3, 25, 100, 400]):
         kind, every = dice.choice(TYPES), f"{units * setting.unit_secs}s"
         await source.change(
             [{"tag": f"Made.{number}2", "action": "create_point", "at": iso(BEGIN), "type": kind, "interval": every}]
         )
+    if setting.horizon:
+        made = {"tag": "Made.Forecast", "action": "create_point", "at": iso(BEGIN), "future": True}
+        await source.change([made | {"type": dice.choice(TYPES), "interval": f"{3 * setting.unit_secs}s"}])
     return source
 
 
@@ -181,7 +195,8 @@ async def _process(
     faults.write_text(json.dumps(plan))  # YAML, too
     told = {
         "tags": options.tags, "seed": options.seed, "begin": options.begin, "now": iso(_clock(setting)),
-        "interval": f"{setting.unit_secs}s", "faults": faults,
+        "interval": f"{setting.unit_secs}s", "faults": faults, "future-renewed": f"{20 * setting.unit_secs}s",
+        "future-reach": f"{100 * setting.unit_secs}s",
     }  # fmt: skip
     arguments = [text for name, value in told.items() for text in (f"--{name}", str(value))]
     process = await asyncio.create_subprocess_exec(

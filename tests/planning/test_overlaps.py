@@ -2,84 +2,30 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.flow.committer import moves_of
-from engine.model import Ask, Outcome, Tag, Window
+from engine.model import Tag, Window
 from engine.plan.forecast import forecast
 from engine.plan.lanes import Limits, Reading
-from engine.plan.overlap import MASK, Known, begin, overlap_of, window_to_sum
+from engine.plan.overlap import Known, begin, overlap_of, window_to_sum
 from engine.plan.planner import Plan, readings_for
 from engine.plan.settled import Keep
-from writers import Move, Watermark
-from writers.checkpoint import widen
+from tests.planning.imagined import Row, Table, answer, between, digest, land
+from writers import Watermark
 
 SMALL = Limits(tags_per_request=4, values_per_answer=20, max_count_per_tag=5)
 DAY = 86_400_000_000
 END = 1_000_000_000  # about 17 minutes, in which any microsecond may hold events
-Row = tuple[int, int]  # time and value
-
-
-def digest(rows: list[Row]) -> int:
-    return sum(int.from_bytes(blake2b(repr(row).encode(), digest_size=8).digest(), "little") for row in rows) & MASK
-
-
-def between(rows: list[Row], start: int, end: int) -> list[Row]:
-    return [row for row in rows if start <= row[0] < end]
-
-
-@dataclass
-class Table:
-    """Rows and watermark of one tag."""
-
-    rows: list[Row] = field(default_factory=list)
-    mark: Watermark | None = None
-
-    def known(self) -> Known | None:
-        mark = self.mark
-        if mark is None:
-            return None
-        last = None if mark.last_event_digest is None else mark.last_event_digest & MASK
-        return Known(mark.low, mark.high, mark.last_event, last)
-
-
-def answer(ask: Ask, source: list[Row]) -> tuple[Outcome, list[Row]]:
-    times = [t for t, _ in source]
-    found = source[bisect_left(times, ask.start) : bisect_left(times, ask.end)][: ask.max_count]
-    until = ask.end
-    if len(found) == ask.max_count:
-        until = found[-1][0]
-        found = [row for row in found if row[0] < until]
-    last = found[-1][0] if found else None
-    overlap = ask.overlap or Window(0, 0)
-    return (
-        Outcome(
-            ask,
-            len(found),
-            until,
-            last,
-            last_digest=None if last is None else digest(between(found, last, last + 1)),
-            overlap_digest=digest(between(found, overlap.start, overlap.end)) if ask.overlap else 0,
-            overlap_rows=len(between(found, 0, overlap.end)),
-        ),
-        found,
-    )
 
 
 def run(
     tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookback: int, *, chunks: int = 10_000
 ) -> int:
-    """One run over all tags; gives the number of swaps. Rows and watermarks of all of it land as one commit.
-
-    It dies after so many chunks.
-    """
+    """One run over all tags; gives the number of swaps. It dies after so many chunks."""
     readings = []
     for name, table in tables.items():
         known = table.known()
@@ -93,34 +39,7 @@ def run(
         readings += readings_for(
             Tag(name, name), wanted, done, rows_done=len(table.rows), assumed_rate=1e-7, overlap=overlap
         )
-    plan = Plan(readings, SMALL)
-    moves: list[Move] = []
-    swapped = 0
-    for _ in range(chunks):
-        chunk = plan.take()
-        if chunk is None:
-            break
-        answers = [answer(ask, sources[ask.tag.web_id]) for ask in chunk.asks]
-        settled = plan.settle(chunk, [outcome for outcome, _ in answers])
-        for swap in settled.swaps:
-            table = tables[swap.tag.web_id]
-            table.rows = [row for row in table.rows if not swap.start <= row[0] < swap.end]
-        swapped += len(settled.swaps)
-        for keep, (outcome, rows) in zip(settled.keep, answers, strict=True):
-            overlap = outcome.ask.overlap
-            since = 0 if overlap is None else overlap.start if keep is Keep.REPLACE else overlap.end
-            if keep is not Keep.NOTHING:
-                tables[outcome.ask.tag.web_id].rows += [row for row in rows if row[0] >= since]
-        moves += moves_of(settled.advances)
-        assert not settled.failures
-        plan.give_back(chunk)
-    assert plan.done or chunks < 10_000
-    for move in moves:
-        table = tables[move.tag_webid]
-        table.mark = widen(table.mark, move)
-    for table in tables.values():
-        table.rows.sort()
-    return swapped
+    return land(Plan(readings, SMALL), tables, sources, chunks=chunks)
 
 
 rows = st.lists(st.tuples(st.integers(0, END - 1), st.integers(0, 3)), max_size=30, unique_by=lambda row: row[0]).map(
