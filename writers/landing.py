@@ -279,7 +279,7 @@ class Landing:
             self.on_step("before_correction")
         try:
             if wanted:
-                correction = correct(self._data, wanted)
+                correction = correct(self._data, wanted, appended)
             files = (*appended, *correction.files)
             lands_data = bool(files or correction.remove)
             if not (lands_data or after):
@@ -288,7 +288,7 @@ class Landing:
             key = CommitKey(self._app_id, self._sequence + lands_data)
             return _Prepared(key, files, correction, marks, self._staged(marks, key.sequence), lands_data)
         except BaseException:
-            self._data.discard([*appended, *correction.files])
+            self._data.discard([*appended, *correction.staged])
             raise
 
     def _settle(self, landed: _Prepared) -> None:
@@ -316,11 +316,17 @@ class Landing:
         [mark] = prepared.mark_files
         metadata = {"run_id": self._run_id, WATERMARK_FILE: json.dumps(asdict(mark))}
         try:
-            return self._data.commit(prepared.key, prepared.files, metadata=metadata, remove=prepared.correction.remove)
+            return self._data.commit(
+                prepared.key,
+                prepared.files,
+                metadata=metadata,
+                remove=prepared.correction.remove,
+                changes=prepared.correction.changes,
+            )
         except UnknownCommitError:
             raise
         except ExtractError as error:
-            self._data.discard(prepared.correction.files)
+            self._data.discard(prepared.correction.staged)
             self._checkpoint.discard(prepared.mark_files)
             self._ready = not isinstance(error, FencedError)
             raise

@@ -185,6 +185,9 @@ class MemoryCommitTable:
     def stage(self, *, whole: bool = False) -> MemoryStage:  # noqa: ARG002  nobody else adds columns here
         return MemoryStage(self._store, self._spec)
 
+    def stage_changes(self) -> None:
+        """No feed of changes is kept here."""
+
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:
             self._store.contents.pop(file.path, None)
@@ -200,6 +203,7 @@ class MemoryCommitTable:
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        changes: Sequence[StagedFile] = (),  # noqa: ARG002  nobody listens
     ) -> CommitReceipt:
         with self._store.lock:
             newer = self._store.log[self._snapshot + 1 :]

@@ -90,6 +90,9 @@ class CatalogTable:
     def stage(self, *, whole: bool = False) -> Stage:
         return self._opened().stage(whole=whole)
 
+    def stage_changes(self) -> Stage | None:
+        return self._opened().stage_changes()
+
     def discard(self, files: Sequence[StagedFile]) -> None:
         self._opened().discard(files)
 
@@ -104,8 +107,11 @@ class CatalogTable:
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        changes: Sequence[StagedFile] = (),
     ) -> CommitReceipt:
-        return self._opened().commit(key, files, metadata=metadata, replace_where=replace_where, remove=remove)
+        return self._opened().commit(
+            key, files, metadata=metadata, replace_where=replace_where, remove=remove, changes=changes
+        )
 
     def read(
         self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None

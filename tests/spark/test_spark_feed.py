@@ -1,0 +1,133 @@
+"""Spark follows the feed of changes of our tables: through corrections, each change once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.corrections.events import DAY, Event, batch_of
+from tests.landing.lake import Lake
+from tests.spark.session import Spark, table
+from tests.unity.published import as_path_table, folder_of
+from tests.unity.stand_in import TOKEN, StandIn
+from writers import PI_TIMESERIES, Move, Replacement, open_lakehouse
+from writers.unity import open_unity
+
+pytestmark = pytest.mark.spark
+
+COLUMNS = "tag_webid, timestamp, sequence, value"
+DAY_ONE = [Event(tag, at) for tag in "abc" for at in range(5)]
+EDITED, LATE, CAME = Event("a", 2, value=9.0), Event("a", 2, sequence=1), Event("c", DAY)
+CHANGES = [
+    ("insert", CAME),
+    ("insert", LATE),
+    ("update_preimage", Event("a", 2)),
+    ("update_postimage", EDITED),
+    ("delete", Event("a", 3)),
+]
+AFTER = [e for e in DAY_ONE if e[:2] not in {("a", 2), ("a", 3)}] + [EDITED, LATE, CAME]
+FOLLOW = {"readChangeFeed": "true", "startingVersion": "1"}
+
+
+def rows(events: Sequence[Event]) -> list[tuple[object, ...]]:
+    return sorted(event[:4] for event in events)
+
+
+def land(lake: Lake) -> None:
+    batch = lake.opened().begin()
+    batch.write(batch_of(DAY_ONE))
+    batch.commit([Move(tag, 0, DAY, None, 5) for tag in "abc"])
+
+
+def correct(lake: Lake) -> None:
+    """An edit, an event that came late, one that was deleted, and one that is new, in one commit."""
+    batch = lake.opened().begin()
+    batch.write(batch_of([CAME]))
+    batch.replace([Replacement("a", 1, 4)], batch_of([Event("a", 1), EDITED, LATE]))
+    batch.commit([Move("c", DAY, DAY + 1, DAY, 1)])
+
+
+@pytest.fixture
+def at_a_path(tmp_path: Path) -> tuple[Lake, Path]:
+    lake = Lake(open_lakehouse(tmp_path / "lake"))
+    return lake, Path(lake.lakehouse.table(PI_TIMESERIES).open().uri)
+
+
+@pytest.fixture
+def managed(tmp_path: Path) -> Iterator[tuple[Lake, StandIn]]:
+    with StandIn(f"file://{tmp_path}/managed") as catalog:
+        catalog.required_properties["delta.enableChangeDataFeed"] = "true"
+        catalog.required_protocol["writer-features"].append("changeDataFeed")
+        yield Lake(open_unity(host=catalog.host, token=TOKEN)), catalog
+
+
+def told(spark: Spark, path: Path, version: int) -> list[tuple[object, ...]]:
+    return sorted(
+        spark.sql(f"SELECT _change_type, {COLUMNS} FROM table_changes_by_path('{path}', {version}, {version})")
+    )
+
+
+def test_a_correction_is_told_row_by_row_and_a_stream_goes_on(
+    spark: Spark, at_a_path: tuple[Lake, Path], tmp_path: Path
+) -> None:
+    lake, path = at_a_path
+    spark.sql(f"ALTER TABLE {table(path)} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
+    land(lake)
+    seen = tmp_path / "seen"
+    spark.stream(path, seen, **FOLLOW)
+    correct(lake)
+    spark.sql(f"OPTIMIZE {table(path)}")
+    spark.stream(path, seen, **FOLLOW)
+    assert told(spark, path, 3) == sorted((kind, *event[:4]) for kind, event in CHANGES)
+    streamed = spark.sql(f"SELECT _change_type, {COLUMNS} FROM {table(seen)}")
+    expected = [("insert", event) for event in DAY_ONE] + CHANGES
+    assert sorted(streamed) == sorted((kind, *event[:4]) for kind, event in expected)
+    assert sorted(spark.sql(f"SELECT {COLUMNS} FROM {table(path)}")) == rows(AFTER)
+
+
+# As a person would keep a copy: of the changes of one event the last counts.
+MERGE = """
+    MERGE INTO {target} AS t
+    USING (
+      SELECT * FROM (
+        SELECT *, ROW_NUMBER() OVER (PARTITION BY tag_webid, timestamp, sequence ORDER BY _commit_version DESC) AS nth
+        FROM {feed} WHERE _change_type <> 'update_preimage'
+      ) WHERE nth = 1
+    ) AS c
+    ON t.tag_webid = c.tag_webid AND t.timestamp = c.timestamp AND t.sequence = c.sequence
+    WHEN MATCHED AND c._change_type = 'delete' THEN DELETE
+    WHEN MATCHED THEN UPDATE SET value = c.value
+    WHEN NOT MATCHED AND c._change_type <> 'delete' THEN INSERT ({columns}) VALUES ({values})
+"""
+
+
+def test_a_copy_that_is_kept_by_the_feed_becomes_the_table(
+    spark: Spark, at_a_path: tuple[Lake, Path], tmp_path: Path
+) -> None:
+    lake, path = at_a_path
+    spark.sql(f"ALTER TABLE {table(path)} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
+    land(lake)
+    copy = table(tmp_path / "copy")
+    spark.sql(f"CREATE TABLE {copy} USING delta AS SELECT {COLUMNS} FROM {table(path)}")
+    correct(lake)
+    spark.sql(f"DELETE FROM {table(path)} WHERE tag_webid = 'b'")
+    values = ", ".join(f"c.{name.strip()}" for name in COLUMNS.split(","))
+    feed = f"table_changes_by_path('{path}', 3)"
+    spark.sql(MERGE.format(target=copy, feed=feed, columns=COLUMNS, values=values))
+    assert sorted(spark.sql(f"SELECT {COLUMNS} FROM {copy}")) == rows([e for e in AFTER if e.tag != "b"])
+
+
+def test_the_published_log_of_a_managed_table_tells_the_same(
+    spark: Spark, managed: tuple[Lake, StandIn], tmp_path: Path
+) -> None:
+    lake, catalog = managed
+    land(lake)
+    correct(lake)
+    location = catalog.tables["main.bronze.pi_timeseries"].location
+    assert list(folder_of(location).glob("_change_data/**/*.parquet"))
+    path = as_path_table(location, tmp_path / "copy")
+    assert told(spark, path, 1) == sorted(("insert", *event[:4]) for event in DAY_ONE)
+    assert told(spark, path, 2) == sorted((kind, *event[:4]) for kind, event in CHANGES)
+    assert sorted(spark.sql(f"SELECT {COLUMNS} FROM {table(path)}")) == rows(AFTER)
