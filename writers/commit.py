@@ -141,6 +141,10 @@ class CommitTable(Protocol):
         """
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        """Delta properties of the table as it is, whatever was wished of it."""
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column of the table, those that others have added included."""
 

@@ -33,7 +33,7 @@ from .changes import FOLDER, change_spec, keeps_feed
 from .commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from .delta_entry import correcting_actions, entry_path, is_checkpoint_due, refuse_entries, refuse_vectors
 from .delta_reading import files_with_vector, read_rows, read_tags
-from .delta_shape import add_later_columns, arrow_schema, schema_of, shape_of, shape_wanted
+from .delta_shape import add_later_columns, arrow_schema, create_table, schema_of, shape_of, shape_wanted
 from .delta_upkeep import HOOKS, look_after_delta
 from .drift import absent_columns, check_shape
 from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
@@ -117,6 +117,10 @@ class DeltaCommitTable:
             f"The log of {self.uri} no longer holds commit {sequence} of {app_id}.",
             hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
         )
+
+    @property
+    def properties(self) -> Mapping[str, str | None]:
+        return self._configuration()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -220,17 +224,7 @@ class DeltaCommitTable:
         with storage_errors(self.uri):
             self._place.make_root()
             try:
-                DeltaTable.create(
-                    self.uri,
-                    schema_of(self._spec),
-                    partition_by=list(self._spec.partition_by),
-                    name=self._spec.name,
-                    description=self._spec.comment,
-                    storage_options=self._options(),
-                    # Tried again, a creation that lost lands on top of the winner's, as a change of the
-                    # table's metadata that fails every commit then under way.
-                    commit_properties=CommitProperties(max_commit_retries=0),
-                )
+                create_table(self.uri, self._spec, self._options())
             except FOREIGN_ERRORS:
                 # Another shard may have been quicker; then its table is as good as ours.
                 if not self.exists():

@@ -179,6 +179,10 @@ class MemoryCommitTable:
         return None
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        return {}
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(self._spec.schema.names)
 

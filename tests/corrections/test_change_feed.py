@@ -47,9 +47,7 @@ def table_of(lake: Lake) -> DeltaCommitTable:
 
 def fed(folder: Path | str) -> Lake:
     """A lake whose table keeps a feed."""
-    lake = Lake(open_lakehouse(folder))
-    DeltaTable(table_of(lake).uri).alter.set_table_properties(FEED)
-    return lake
+    return Lake(open_lakehouse(folder, properties={"pi_timeseries": FEED}))
 
 
 def stored(lake: Lake) -> list[Event]:
@@ -148,9 +146,7 @@ def path_of(lake: Lake, copy: str) -> str:
 @given(st.lists(KEYED, min_size=1, max_size=3), WINDOWS, KEYED, st.booleans())
 def test_the_same_on_a_managed_table(commits, windows, truths, appends) -> None:
     with tempfile.TemporaryDirectory() as folder, StandIn(f"file://{folder}") as catalog:
-        catalog.required_properties |= FEED
-        catalog.required_protocol["writer-features"].append("changeDataFeed")
-        lake = Lake(open_unity(host=catalog.host, token=TOKEN))
+        lake = Lake(open_unity(host=catalog.host, token=TOKEN, properties={"pi_timeseries": FEED}))
         assert_followed(lake, folder, commits, windows, truths, appends=appends)
 
 

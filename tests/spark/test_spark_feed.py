@@ -28,6 +28,7 @@ CHANGES = [
     ("delete", Event("a", 3)),
 ]
 AFTER = [e for e in DAY_ONE if e[:2] not in {("a", 2), ("a", 3)}] + [EDITED, LATE, CAME]
+FEED = {"delta.enableChangeDataFeed": "true", "delta.logRetentionDuration": "interval 60 days", "our.own": "x"}
 FOLLOW = {"readChangeFeed": "true", "startingVersion": "1"}
 
 
@@ -51,16 +52,14 @@ def correct(lake: Lake) -> None:
 
 @pytest.fixture
 def at_a_path(tmp_path: Path) -> tuple[Lake, Path]:
-    lake = Lake(open_lakehouse(tmp_path / "lake"))
+    lake = Lake(open_lakehouse(tmp_path / "lake", properties={"pi_timeseries": FEED}))
     return lake, Path(lake.lakehouse.table(PI_TIMESERIES).open().uri)
 
 
 @pytest.fixture
 def managed(tmp_path: Path) -> Iterator[tuple[Lake, StandIn]]:
     with StandIn(f"file://{tmp_path}/managed") as catalog:
-        catalog.required_properties["delta.enableChangeDataFeed"] = "true"
-        catalog.required_protocol["writer-features"].append("changeDataFeed")
-        yield Lake(open_unity(host=catalog.host, token=TOKEN)), catalog
+        yield Lake(open_unity(host=catalog.host, token=TOKEN, properties={"pi_timeseries": FEED})), catalog
 
 
 def told(spark: Spark, path: Path, version: int) -> list[tuple[object, ...]]:
@@ -73,14 +72,13 @@ def test_a_correction_is_told_row_by_row_and_a_stream_goes_on(
     spark: Spark, at_a_path: tuple[Lake, Path], tmp_path: Path
 ) -> None:
     lake, path = at_a_path
-    spark.sql(f"ALTER TABLE {table(path)} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
     land(lake)
     seen = tmp_path / "seen"
     spark.stream(path, seen, **FOLLOW)
     correct(lake)
     spark.sql(f"OPTIMIZE {table(path)}")
     spark.stream(path, seen, **FOLLOW)
-    assert told(spark, path, 3) == sorted((kind, *event[:4]) for kind, event in CHANGES)
+    assert told(spark, path, 2) == sorted((kind, *event[:4]) for kind, event in CHANGES)
     streamed = spark.sql(f"SELECT _change_type, {COLUMNS} FROM {table(seen)}")
     expected = [("insert", event) for event in DAY_ONE] + CHANGES
     assert sorted(streamed) == sorted((kind, *event[:4]) for kind, event in expected)
@@ -107,14 +105,13 @@ def test_a_copy_that_is_kept_by_the_feed_becomes_the_table(
     spark: Spark, at_a_path: tuple[Lake, Path], tmp_path: Path
 ) -> None:
     lake, path = at_a_path
-    spark.sql(f"ALTER TABLE {table(path)} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
     land(lake)
     copy = table(tmp_path / "copy")
     spark.sql(f"CREATE TABLE {copy} USING delta AS SELECT {COLUMNS} FROM {table(path)}")
     correct(lake)
     spark.sql(f"DELETE FROM {table(path)} WHERE tag_webid = 'b'")
     values = ", ".join(f"c.{name.strip()}" for name in COLUMNS.split(","))
-    feed = f"table_changes_by_path('{path}', 3)"
+    feed = f"table_changes_by_path('{path}', 2)"
     spark.sql(MERGE.format(target=copy, feed=feed, columns=COLUMNS, values=values))
     assert sorted(spark.sql(f"SELECT {COLUMNS} FROM {copy}")) == rows([e for e in AFTER if e.tag != "b"])
 

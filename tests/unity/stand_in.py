@@ -63,6 +63,7 @@ class StandIn:
     lives_ms: int | None = 3_600_000  # of the credentials it gives
     required_protocol: dict[str, Any] = field(default_factory=lambda: json.loads(json.dumps(PROTOCOL)))
     required_properties: dict[str, Any] = field(default_factory=lambda: dict(PROPERTIES))
+    restricted_properties: set[str] = field(default_factory=set)
     schemas: set[str] = field(default_factory=set)
     tables: dict[str, Table] = field(default_factory=dict)
     staged: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -151,7 +152,8 @@ class StandIn:
             missing = {"name", "type_text", "type_name", "type_json", "position", "nullable"} - column.keys()
             if missing:
                 raise RefusalError(400, "INVALID_ARGUMENT", f"columns lack {missing}")
-        self.tables[full] = Table(str(uuid.uuid4()), "EXTERNAL", body["storage_location"], body["columns"])
+        location, properties = body["storage_location"], body.get("properties") or {}
+        self.tables[full] = Table(str(uuid.uuid4()), "EXTERNAL", location, body["columns"], properties)
         return self.get_table(full)
 
     def temporary(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +196,8 @@ class StandIn:
         table_id = body["properties"].get("io.unitycatalog.tableId", "")
         if self.staged.get(table_id) != (full, body["location"]):
             raise RefusalError(404, "NoSuchTableException", "no such staging table")
+        for key in self.restricted_properties & body["properties"].keys():
+            raise RefusalError(400, "InvalidParameterValueException", f"{key} may not be set")
         for key, value in self.required_properties.items():
             if body["properties"].get(key) != value:
                 raise RefusalError(400, "InvalidParameterValueException", f"required property {key}")

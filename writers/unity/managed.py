@@ -127,6 +127,10 @@ class ManagedTable:
         )
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        return self._snapshot.properties
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(self._whole.schema.names)
 

@@ -84,6 +84,10 @@ class CatalogTable:
         return self._opened().last_commit(app_id)
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        return self._opened().properties
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return self._opened().columns
 
