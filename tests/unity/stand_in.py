@@ -67,6 +67,7 @@ class StandIn:
     schemas: set[str] = field(default_factory=set)
     tables: dict[str, Table] = field(default_factory=dict)
     staged: dict[str, tuple[str, str]] = field(default_factory=dict)
+    vended: dict[str, int | None] = field(default_factory=dict)  # when each key expires, in ms since 1970
     forbidden: set[str] = field(default_factory=set)  # kinds of request
     lose: list[str] = field(default_factory=list)  # kinds of request whose next answer is lost
     drop: list[str] = field(default_factory=list)  # kinds of request that are lost themselves
@@ -162,12 +163,9 @@ class StandIn:
             assert any(t.id == body["table_id"] for t in self.tables.values())
         if self.s3 is None:
             return {"expiration_time": None}
-        keys = {
-            "access_key_id": f"key-{uuid.uuid4().hex[:8]}",
-            "secret_access_key": "a-vended-secret",
-            "session_token": "a-session",
-        }
-        return {"aws_temp_credentials": keys, "expiration_time": self._expiry()}
+        key, expires_at = self._vend()
+        keys = {"access_key_id": key, "secret_access_key": "a-vended-secret", "session_token": "a-session"}
+        return {"aws_temp_credentials": keys, "expiration_time": expires_at}
 
     # Delta API
 
@@ -297,22 +295,20 @@ class StandIn:
         return {"storage-credentials": self._delta_credentials(self._table(full).location)}
 
     def _delta_credentials(self, location: str) -> list[dict[str, Any]]:
-        config = {}
-        if self.s3 is not None:
-            config = {
-                "s3.access-key-id": f"key-{uuid.uuid4().hex[:8]}",
-                "s3.secret-access-key": "a-vended-secret",
-                "s3.session-token": "a-session",
-            }
-        return [{"prefix": location, "operation": "READ_WRITE", "expiration-time-ms": self._expiry(), "config": config}]
+        key, expires_at = self._vend()
+        keys = {"access-key-id": key, "secret-access-key": "a-vended-secret", "session-token": "a-session"}
+        config = {f"s3.{name}": value for name, value in keys.items()} if self.s3 is not None else {}
+        return [{"prefix": location, "operation": "READ_WRITE", "expiration-time-ms": expires_at, "config": config}]
 
     def report(self, full: str, body: dict[str, Any]) -> dict[str, Any]:
         assert body["table-id"] == self._table(full).id
         self.metrics.append(body["report"]["commit-report"])
         return {}
 
-    def _expiry(self) -> int | None:
-        return None if self.lives_ms is None else int(time.time() * 1000) + self.lives_ms
+    def _vend(self) -> tuple[str, int | None]:
+        key = f"key-{uuid.uuid4().hex[:8]}"
+        self.vended[key] = None if self.lives_ms is None else int(time.time() * 1000) + self.lives_ms
+        return key, self.vended[key]
 
     def _table(self, full: str) -> Table:
         if full not in self.tables:
