@@ -11,6 +11,7 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -71,6 +72,9 @@ class StandIn:
     forbidden: set[str] = field(default_factory=set)  # kinds of request
     lose: list[str] = field(default_factory=list)  # kinds of request whose next answer is lost
     drop: list[str] = field(default_factory=list)  # kinds of request that are lost themselves
+    # What happens at the next request, or answer, of a kind; true: it is lost.
+    at_request: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    at_answer: dict[str, Callable[[], bool]] = field(default_factory=dict)
     throttle: list[str] = field(default_factory=list)  # kinds of request that come too soon
     asked: list[str] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -326,14 +330,14 @@ class StandIn:
             if kind in self.drop:
                 self.drop.remove(kind)
                 return True
-            return False
+        return self.at_request.get(kind, lambda: False)()
 
     def loses_answer(self, kind: str) -> bool:
         with self.lock:
             if kind in self.lose:
                 self.lose.remove(kind)
                 return True
-            return False
+        return self.at_answer.get(kind, lambda: False)()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> tuple[str, Any]:
         """Route a request: its kind, and what answers it."""
