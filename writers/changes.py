@@ -43,5 +43,5 @@ def told(rows: pa.RecordBatch, kinds: str | Kinds, columns: Sequence[str]) -> pa
     """
     known = dict(zip(rows.schema.names, rows.columns, strict=True))
     found = {name: known.get(name, pa.nulls(rows.num_rows)) for name in columns}
-    label = pa.array(np.broadcast_to(kinds, rows.num_rows).tolist(), pa.string())
+    label = pa.repeat(kinds, rows.num_rows) if isinstance(kinds, str) else pa.array(kinds, pa.string())
     return pa.RecordBatch.from_pydict({**found, _KIND: label})
