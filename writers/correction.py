@@ -7,7 +7,7 @@ file that loses no row is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -201,11 +201,13 @@ class Correction:
         return *self.files, *self.changes
 
 
-def correct(table: CommitTable, wanted: Replacements, appended: Sequence[StagedFile] = ()) -> Correction:
+def correct(
+    table: CommitTable, wanted: Replacements, appended: Callable[[], Sequence[StagedFile]] = tuple
+) -> Correction:
     """Compare the snapshot with what is wanted, and stage what differs. Stages nothing where nothing does.
 
-    `appended`: files that the same commit will add. Where the table keeps a feed of changes, and files of it are
-    replaced, they have to be told, too.
+    `appended` gives the files that the same commit will add. It is asked where the table keeps a feed of changes and
+    files of it are replaced, for then they have to be told, too.
 
     Raises what reading and staging raise; then nothing stays staged.
     """

@@ -6,7 +6,7 @@ of changes is told of every row that the commit adds, alters or takes out, and o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -61,9 +61,9 @@ class Rewriting:
             self._begun(whole=False).write(batch)
             self._tell(batch, np.where(new, INSERTED, UPDATED_TO))
 
-    def tell(self, appended: Iterable[StagedFile]) -> None:
+    def tell(self, appended: Callable[[], Iterable[StagedFile]]) -> None:
         """Tell of rows that the same commit adds; they are read back, for there may be many."""
-        for file in appended if self._changes is not None else ():
+        for file in appended() if self._changes is not None else ():
             live = LiveFile(spelled(file.path), file.size_bytes, file.partition_values)
             for batch in self._table.read_file(live, self._columns):
                 self._tell(batch, INSERTED)
