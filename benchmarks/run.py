@@ -20,11 +20,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lab import decoding, extract, killed, landing, planning, reconcile, results, scenarios
+from benchmarks.lab import committing, decoding, extract, killed, landing, planning, reconcile, results, scenarios
 from benchmarks.lab.machine import machine
 from benchmarks.lab.processes import claim_cores
 
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "committing": committing.measure,
     "decoding": decoding.measure,
     "landing": landing.measure,
     "extract": extract.measure,

@@ -23,12 +23,14 @@ from .model import (
     Schedule,
     Simulator,
     Storage,
+    TableProperties,
     Tables,
     TagClass,
     UnityCatalog,
     masked,
 )
 from .problems import ExpectedError, InvalidConfigurationError, Problem
+from .properties import properties_of
 from .schema import json_schema, json_schema_text
 from .secrets import SecretReader, UnknownSecretError, resolve_secrets, workspace_secrets
 
@@ -52,6 +54,7 @@ __all__ = [
     "SecretReader",
     "Simulator",
     "Storage",
+    "TableProperties",
     "Tables",
     "TagClass",
     "UnityCatalog",
@@ -67,6 +70,7 @@ __all__ = [
     "masked",
     "parse_duration",
     "parse_instant",
+    "properties_of",
     "resolve_secrets",
     "uses_simulator",
     "workspace_secrets",

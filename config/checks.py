@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from .durations import Instant, format_duration
 from .model import Config, PiWebApi
 from .problems import InvalidConfigurationError, Path, Problem
+from .properties import problems_with
 
 __all__ = [
     "DEFAULT_CLASS",
@@ -58,6 +59,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _place(config)
     yield from _classes(config)
     yield from _simulator(config)
+    yield from _properties(config)
     waits = config.retry
     if waits.initial_wait > waits.max_wait:
         yield Problem(
@@ -130,6 +132,12 @@ def _classes(config: Config) -> Iterator[Problem]:
         seen.setdefault(one.name, f"as in classes[{n}]")
         if not one.tags:
             yield Problem((*here, "tags"), "nothing", 'names of tags or patterns such as "CRIT.*"')
+
+
+def _properties(config: Config) -> Iterator[Problem]:
+    given = config.unity_catalog.table_properties
+    for role in type(given).model_fields:
+        yield from problems_with(getattr(given, role), ("unity_catalog", "table_properties", role))
 
 
 def check_followable(config: Config) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "OptionText",
     "PipelineName",
     "PositiveDuration",
+    "Properties",
     "Rate",
     "Secret",
     "Section",
@@ -178,6 +179,10 @@ Secret = Annotated[SecretStr, PlainSerializer(_shown_secret, return_type=str, wh
 OptionText = Annotated[
     Secret, BeforeValidator(_option_text), JsonShape({"type": ["string", "number", "boolean"], "writeOnly": True})
 ]
+Properties = dict[
+    Text, Annotated[str, BeforeValidator(_option_text), JsonShape({"type": ["string", "number", "boolean"]})]
+]
+"""Names and values of table properties."""
 PipelineName = Annotated[
     str,
     AfterValidator(_matching(r"[A-Za-z0-9_.-]+", "a name of letters, digits, _ . and -")),

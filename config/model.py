@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from .fields import Count, Duration, File, NotBool, PipelineName, PositiveDuration, Secret, Section, Text
 from .model_source import AssetFramework, EventFrames, Extraction, OAuth, PiWebApi, TagClass
-from .model_target import Performance, Storage, Tables, UnityCatalog
+from .model_target import Performance, Storage, TableProperties, Tables, UnityCatalog
 from .problems import Path
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Schedule",
     "Simulator",
     "Storage",
+    "TableProperties",
     "Tables",
     "TagClass",
     "UnityCatalog",

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ByteSize, Field
 
-from .fields import Bytes, Count, Location, ObjectName, OptionText, PositiveDuration, Section, TextList
+from .fields import Bytes, Count, Location, ObjectName, OptionText, PositiveDuration, Properties, Section, TextList
 from .problems import ExpectedError
 
-__all__ = ["Performance", "Storage", "Tables", "UnityCatalog"]
+__all__ = ["Performance", "Storage", "TableProperties", "Tables", "UnityCatalog"]
 
 
 def _a_day_at_least(value: timedelta) -> timedelta:
@@ -47,6 +47,33 @@ class Tables(Section):
     """Pieces that could not be decoded; lives in the monitoring schema."""
 
 
+class TableProperties(Section):
+    """Delta properties of the tables that are created, such as delta.enableChangeDataFeed; those that are there stay."""
+
+    all: Properties = Field(default_factory=dict)
+    """Of every table; a table's own go before them."""
+    timeseries: Properties = Field(default_factory=dict)
+    """Of recorded events."""
+    tags: Properties = Field(default_factory=dict)
+    """Of PI points."""
+    digital_states: Properties = Field(default_factory=dict)
+    """Of digital state sets."""
+    asset_hierarchy: Properties = Field(default_factory=dict)
+    """Of elements."""
+    asset_attributes: Properties = Field(default_factory=dict)
+    """Of attributes of elements."""
+    event_frames: Properties = Field(default_factory=dict)
+    """Of event frames."""
+    event_frame_attributes: Properties = Field(default_factory=dict)
+    """Of attribute values of event frames."""
+    watermarks: Properties = Field(default_factory=dict)
+    """Of the watermarks."""
+    metrics: Properties = Field(default_factory=dict)
+    """Of the run metrics."""
+    quarantine: Properties = Field(default_factory=dict)
+    """Of the quarantine."""
+
+
 class UnityCatalog(Section):
     """Catalog, schemas and tables to write to."""
 
@@ -56,6 +83,8 @@ class UnityCatalog(Section):
     """Schema of the data tables."""
     tables: Tables = Field(default_factory=Tables)
     """Names of the tables."""
+    table_properties: TableProperties = Field(default_factory=TableProperties)
+    """Delta properties of the tables, in a catalog or at a path, that are created."""
     checkpoint_schema: ObjectName = "checkpoints"
     """Schema of the watermarks."""
     monitoring_schema: ObjectName = "monitoring"

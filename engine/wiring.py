@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from config import Config, resolve_secrets, uses_simulator
+from config import Config, properties_of, resolve_secrets, uses_simulator
 from config.errors import ConfigurationError
 from writers import Digest, Lakehouse, Names, Watermark, open_lakehouse
 from writers.checkpoint import decode, merge_stream
@@ -132,10 +132,13 @@ def lakehouse_of(config: Config) -> Lakehouse:
         },
     )
     options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
+    properties = properties_of(uc)
     if config.storage.root is not None:
-        return open_lakehouse(config.storage.root, names=names, storage_options=options)
+        return open_lakehouse(config.storage.root, names=names, properties=properties, storage_options=options)
     kind = uc.table_type or ("external" if uc.location else "managed")
-    return open_unity(names=names, table_type=kind, location=uc.location, storage_options=options)
+    return open_unity(
+        names=names, properties=properties, table_type=kind, location=uc.location, storage_options=options
+    )
 
 
 def target_of(config: Config) -> str:

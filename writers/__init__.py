@@ -88,9 +88,15 @@ _DELTALAKE_FLOOR = (1, 6)
 
 
 def open_lakehouse(
-    root: str | Path, *, names: Names | None = None, storage_options: Mapping[str, str] | None = None
+    root: str | Path,
+    *,
+    names: Names | None = None,
+    properties: Mapping[str, Mapping[str, str]] | None = None,
+    storage_options: Mapping[str, str] | None = None,
 ) -> Lakehouse:
     """Open tables at `<root>/<catalog>/<schema>/<table>`; touches nothing yet.
+
+    `properties`: of tables that have to be created, by `TableSpec.name`.
 
     Raises `ConfigurationError` for a kind of storage or a version of deltalake that cannot be used.
     """
@@ -103,4 +109,4 @@ def open_lakehouse(
     from .delta_lakehouse import DeltaLakehouse
     from .storage import Place
 
-    return DeltaLakehouse(Place.parse(root, storage_options), names or Names())
+    return DeltaLakehouse(Place.parse(root, storage_options), names or Names(), properties or {})

@@ -13,7 +13,16 @@ from uuid import uuid4
 
 from .commit import CommitKey, StagedFile
 
-__all__ = ["Action", "add_action", "commit_info", "encode", "remove_action", "transaction_action"]
+__all__ = [
+    "Action",
+    "add_action",
+    "change_action",
+    "commit_info",
+    "encode",
+    "remove_action",
+    "spelled",
+    "transaction_action",
+]
 
 Action: TypeAlias = Mapping[str, Any]
 
@@ -47,7 +56,7 @@ def transaction_action(key: CommitKey, timestamp: int) -> Action:
 def add_action(file: StagedFile) -> Action:
     return {
         "add": {
-            "path": quote(file.path, safe="/=~"),
+            "path": spelled(file.path),
             "partitionValues": dict(file.partition_values),
             "size": file.size_bytes,
             "modificationTime": file.modified_ms,
@@ -55,6 +64,23 @@ def add_action(file: StagedFile) -> Action:
             "stats": file.stats_json,
         }
     }
+
+
+def change_action(file: StagedFile) -> Action:
+    """Tell the feed of changes; the table itself is what it is without it."""
+    return {
+        "cdc": {
+            "path": spelled(file.path),
+            "partitionValues": dict(file.partition_values),
+            "size": file.size_bytes,
+            "dataChange": False,
+        }
+    }
+
+
+def spelled(path: str) -> str:
+    """The path of a file as the log spells it."""
+    return quote(path, safe="/=~")
 
 
 def remove_action(add: Action, timestamp: int) -> Action:

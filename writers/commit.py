@@ -141,11 +141,21 @@ class CommitTable(Protocol):
         """
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        """Delta properties of the table as it is, whatever was wished of it."""
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column of the table, those that others have added included."""
 
     def stage(self, *, whole: bool = False) -> Stage:
         """Begin new files. `whole`: with every column of the table, for rows that are carried over."""
+
+    def stage_changes(self) -> Stage | None:
+        """Begin files that tell the table's feed of changes what a commit does; None where it keeps none.
+
+        They take batches of `changes.told`.
+        """
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         """Remove staged files that were never committed."""
@@ -161,6 +171,7 @@ class CommitTable(Protocol):
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        changes: Sequence[StagedFile] = (),
     ) -> CommitReceipt:
         """Add `files` in one atomic commit, and advance `app_id` to `key.sequence`.
 
@@ -169,7 +180,8 @@ class CommitTable(Protocol):
         the log, by a token in the commit's metadata, before anything is sent again.
 
         `remove` names live files of the snapshot, which are removed in the same commit: `files` hold what
-        is left of them. Not together with `replace_where`.
+        is left of them. Not together with `replace_where`. `changes`, of `stage_changes`, then tell of every
+        row that the commit adds, alters or takes out.
 
         Raises `FencedError` (somebody committed under `app_id` since the snapshot),
         `CommitConflictError` (a replace lost against another writer, or a file to be removed is gone

@@ -7,18 +7,18 @@ file that loses no row is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from .commit import ROW, CommitTable, LiveFile, Stage, StagedFile
+from .commit import ROW, CommitTable, LiveFile, StagedFile
 from .digest import TRUTH, Hashes, row_hashes
 from .parquet import column_as, held_schema
+from .rewriting import Rewriting
 from .tables import TableSpec
-from .windows import Int64s, Windows, micros, rows_inside
+from .windows import Bools, Int64s, Windows, micros, rows_inside
 
 __all__ = [
     "UNCHANGED",
@@ -31,9 +31,6 @@ __all__ = [
     "correct",
     "diff",
 ]
-
-# Files that lose rows are put together up to so much, so that many small ones become fewer.
-_TOGETHER_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +88,15 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Places of stored rows that go, of source rows that come, and which of these have a new key."""
+    """Places of stored rows that go and whether their key stays, of source rows that come and whether theirs is new.
+
+    Both rise.
+    """
 
     gone: Int64s
+    stays: Bools
     come: Int64s
-    new: npt.NDArray[np.bool_]
+    new: Bools
 
     @property
     def counts(self) -> CorrectionCounts:
@@ -112,7 +113,8 @@ def diff(stored: Events, source: Events) -> Difference:
     owners = np.concatenate([(e.codes << 32) | e.sequences for e in (stored, source)])
     order = np.lexsort([owners, times])  # stable: in each group the rows of the source are the last ones
     if not len(order):
-        return Difference(order, order, order.astype(np.bool_))
+        none = order.astype(np.bool_)
+        return Difference(order, none, order, none)
     ends = np.ones(len(order), np.bool_)
     ends[:-1] = (np.diff(times[order]) != 0) | (np.diff(owners[order]) != 0)
     group: Int64s = np.cumsum(ends) - ends
@@ -128,7 +130,14 @@ def diff(stored: Events, source: Events) -> Difference:
     comes = in_source.copy()
     comes[settled] = False
     there = np.bincount(group[is_stored], minlength=len(last)) > 0
-    return Difference(np.sort(order[goes]), last[comes] - many, ~there[comes])
+    gone, stays = _rising(order[goes], in_source[group[goes]])
+    come, new = _rising(last[comes] - many, ~there[comes])
+    return Difference(gone, stays, come, new)
+
+
+def _rising(places: Int64s, marks: Bools) -> tuple[Int64s, Bools]:
+    order = np.argsort(places)
+    return places[order], marks[order]
 
 
 class Replacements:
@@ -185,10 +194,20 @@ class Correction:
     remove: tuple[LiveFile, ...] = ()
     counts: CorrectionCounts = UNCHANGED
     inserted: Mapping[str, int] = field(default_factory=dict)  # rows with a new key, of each tag that changed
+    changes: tuple[StagedFile, ...] = ()  # for the feed of changes
+
+    @property
+    def staged(self) -> tuple[StagedFile, ...]:
+        return *self.files, *self.changes
 
 
-def correct(table: CommitTable, wanted: Replacements) -> Correction:
+def correct(
+    table: CommitTable, wanted: Replacements, appended: Callable[[], Sequence[StagedFile]] = tuple
+) -> Correction:
     """Compare the snapshot with what is wanted, and stage what differs. Stages nothing where nothing does.
+
+    `appended` gives the files that the same commit will add. It is asked where the table keeps a feed of changes and
+    files of it are replaced, for then they have to be told, too.
 
     Raises what reading and staging raise; then nothing stays staged.
     """
@@ -198,13 +217,14 @@ def correct(table: CommitTable, wanted: Replacements) -> Correction:
     found = diff(stored, source)
     if not found.counts:
         return Correction()
-    losing = _by_file(rows[0][found.gone], rows[1][found.gone])
-    staging = _Staging(table)
+    losing = _by_file(rows[0][found.gone], rows[1][found.gone], found.stays)
+    staging = Rewriting(table, table.stage_changes() if losing else None)
     try:
         for number, gone in losing.items():
             staging.carry_over(files[number], gone)
-        staging.insert(_taken(batches, np.sort(found.come)))
-        staged = staging.close()
+        staging.insert(_taken(batches, found.come, found.new))
+        staging.tell(appended)
+        staged, changes = staging.close()
     except BaseException:
         staging.abort()
         raise
@@ -212,7 +232,7 @@ def correct(table: CommitTable, wanted: Replacements) -> Correction:
     new = np.bincount(source.codes[found.come[found.new]], minlength=len(windows.tags))
     touched = np.unique(np.concatenate([stored.codes[found.gone], source.codes[found.come]])).tolist()
     inserted = {windows.tags[code]: int(new[code]) for code in touched}
-    return Correction(staged, tuple(files[n] for n in losing), counts, inserted)
+    return Correction(staged, tuple(files[n] for n in losing), counts, inserted, changes)
 
 
 def _stored(table: CommitTable, windows: Windows) -> tuple[list[LiveFile], Events, tuple[Int64s, Int64s]]:
@@ -232,67 +252,21 @@ def _stored(table: CommitTable, windows: Windows) -> tuple[list[LiveFile], Event
     return files, events, (of_file, in_file)
 
 
-def _by_file(of_file: Int64s, in_file: Int64s) -> dict[int, Int64s]:
-    """Give the places of rows in their files, rising, file by file."""
+def _by_file(of_file: Int64s, in_file: Int64s, stays: Bools) -> dict[int, tuple[Int64s, Bools]]:
+    """Give the places of rows in their files, rising, and their marks, file by file."""
+    if not len(of_file):
+        return {}
     order = np.lexsort((in_file, of_file))
     numbers, starts = np.unique(of_file[order], return_index=True)
-    return dict(zip(numbers.tolist(), np.split(in_file[order], starts[1:]), strict=True)) if len(numbers) else {}
+    cut = (np.split(column[order], starts[1:]) for column in (in_file, stays))
+    return dict(zip(numbers.tolist(), zip(*cut, strict=True), strict=True))
 
 
-def _taken(batches: Iterable[pa.RecordBatch], places: Int64s) -> Iterator[pa.RecordBatch]:
-    """Give the rows at some places (rising) of a sequence of batches."""
+def _taken(batches: Iterable[pa.RecordBatch], places: Int64s, marks: Bools) -> Iterator[tuple[pa.RecordBatch, Bools]]:
+    """Give the rows at some places (rising) of a sequence of batches, and their marks."""
     first = 0
     for batch in batches:
         start, end = np.searchsorted(places, [first, first + batch.num_rows])
         if start < end:
-            yield batch.take(pa.array(places[start:end] - first))
+            yield batch.take(pa.array(places[start:end] - first)), marks[start:end]
         first += batch.num_rows
-
-
-class _Staging:
-    """Writes the files of a correction, some source files to each."""
-
-    def __init__(self, table: CommitTable) -> None:
-        self._table = table
-        self._columns = table.columns
-        self._stage: Stage | None = None
-        self._read_bytes = 0
-        self._done: list[StagedFile] = []
-
-    def carry_over(self, file: LiveFile, gone: Int64s) -> None:
-        """Write what a file holds, but for some of its rows."""
-        if self._read_bytes and self._read_bytes + file.size_bytes > _TOGETHER_BYTES:
-            self._finish()
-        self._read_bytes += file.size_bytes
-        stage = self._begun(whole=True)
-        for batch in self._table.read_file(file, [*self._columns, ROW]):
-            places = micros(batch.column(ROW))
-            rows = batch.drop_columns([ROW])
-            start, end = np.searchsorted(gone, [places[0], places[-1] + 1]) if len(places) else (0, 0)
-            stage.write(rows.filter(pa.array(~np.isin(places, gone[start:end]))) if start < end else rows)
-
-    def insert(self, batches: Iterable[pa.RecordBatch]) -> None:
-        """Write rows of the source. They have no values for columns that others have added to the table."""
-        if set(self._columns) - set(self._table.spec.schema.names):
-            self._finish()
-        for batch in batches:
-            self._begun(whole=False).write(batch)
-
-    def close(self) -> tuple[StagedFile, ...]:
-        self._finish()
-        return tuple(self._done)
-
-    def abort(self) -> None:
-        if self._stage is not None:
-            self._stage.abort()
-        self._table.discard(self._done)
-
-    def _begun(self, *, whole: bool) -> Stage:
-        if self._stage is None:
-            self._stage = self._table.stage(whole=whole)
-        return self._stage
-
-    def _finish(self) -> None:
-        if self._stage is not None:
-            self._done += self._stage.close()
-        self._stage, self._read_bytes = None, 0

@@ -28,11 +28,12 @@ from config.errors import (
     UnknownCommitError,
 )
 
-from .actions import encode
+from .actions import Action, encode
+from .changes import FOLDER, change_spec, keeps_feed
 from .commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from .delta_entry import correcting_actions, entry_path, is_checkpoint_due, refuse_entries, refuse_vectors
 from .delta_reading import files_with_vector, read_rows, read_tags
-from .delta_shape import add_later_columns, arrow_schema, schema_of, shape_of, shape_wanted
+from .delta_shape import add_later_columns, arrow_schema, create_table, schema_of, shape_of, shape_wanted
 from .delta_upkeep import HOOKS, look_after_delta
 from .drift import absent_columns, check_shape
 from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
@@ -118,12 +119,21 @@ class DeltaCommitTable:
         )
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        return self._configuration()
+
+    @property
     def columns(self) -> tuple[str, ...]:
         self._snapshot()
         return tuple(self._whole.schema.names)
 
     def stage(self, *, whole: bool = False) -> ParquetStage:
         return ParquetStage(self._place, self._whole if whole else self._written)
+
+    def stage_changes(self) -> ParquetStage | None:
+        if not keeps_feed(self._configuration()):
+            return None
+        return ParquetStage(self._place, change_spec(self._whole), folder=FOLDER)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:
@@ -141,6 +151,7 @@ class DeltaCommitTable:
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        changes: Sequence[StagedFile] = (),
     ) -> CommitReceipt:
         self._snapshot()
         if key.app_id in self._rivals:
@@ -156,7 +167,7 @@ class DeltaCommitTable:
         token = uuid4().hex
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: token}
         if remove:
-            version = self._land_correction(key, files, remove, labels)
+            version = self._land_correction(key, files, remove, changes, labels)
         else:
             version = self._land(key, [_add_action(f) for f in files], labels, replace_where)
         self._commits += 1
@@ -213,17 +224,7 @@ class DeltaCommitTable:
         with storage_errors(self.uri):
             self._place.make_root()
             try:
-                DeltaTable.create(
-                    self.uri,
-                    schema_of(self._spec),
-                    partition_by=list(self._spec.partition_by),
-                    name=self._spec.name,
-                    description=self._spec.comment,
-                    storage_options=self._options(),
-                    # Tried again, a creation that lost lands on top of the winner's, as a change of the
-                    # table's metadata that fails every commit then under way.
-                    commit_properties=CommitProperties(max_commit_retries=0),
-                )
+                create_table(self.uri, self._spec, self._options())
             except FOREIGN_ERRORS:
                 # Another shard may have been quicker; then its table is as good as ours.
                 if not self.exists():
@@ -260,7 +261,12 @@ class DeltaCommitTable:
         raise unknown(self.uri, key, failure)
 
     def _land_correction(
-        self, key: CommitKey, files: Sequence[StagedFile], remove: Sequence[LiveFile], labels: Mapping[str, str]
+        self,
+        key: CommitKey,
+        files: Sequence[StagedFile],
+        remove: Sequence[LiveFile],
+        changes: Sequence[StagedFile],
+        labels: Mapping[str, str],
     ) -> int:
         """Put an entry of our own at the end of the log, until the log says what became of it."""
         self.allow_removing()
@@ -268,7 +274,9 @@ class DeltaCommitTable:
         gone, failures = {file.path for file in remove}, 0
         for _ in range(_RACES):
             base = self._snapshot().version()
-            failure = self._put_entry(base, key, files, remove, labels)
+            now_ms = time.time_ns() // 1_000_000
+            actions = correcting_actions(key, files, remove, changes, labels, read_version=base, now_ms=now_ms)
+            failure = self._put_entry(base, actions)
             outcome = self._look(base, labels[TOKEN])
             if outcome.version is not None:
                 self._checkpoint_if_due(outcome.version)
@@ -287,16 +295,7 @@ class DeltaCommitTable:
                 raise unknown(self.uri, key, failure)
         raise conflict(self.uri)
 
-    def _put_entry(
-        self,
-        base: int,
-        key: CommitKey,
-        files: Sequence[StagedFile],
-        remove: Sequence[LiveFile],
-        labels: Mapping[str, str],
-    ) -> OSError | None:
-        now_ms = time.time_ns() // 1_000_000
-        actions = correcting_actions(key, files, remove, labels, read_version=base, now_ms=now_ms)
+    def _put_entry(self, base: int, actions: Sequence[Action]) -> OSError | None:
         try:
             self._place.create_small(entry_path(base + 1), encode(actions))
         except OSError as error:

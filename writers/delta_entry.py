@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from config.errors import ConfigurationError, SchemaDriftError
 
-from .actions import Action, add_action, commit_info, remove_action, transaction_action
+from .actions import Action, add_action, change_action, commit_info, remove_action, transaction_action
 from .commit import CommitKey, LiveFile, StagedFile
 from .live import as_add
 from .outcome import labelled
@@ -30,6 +30,7 @@ def correcting_actions(
     key: CommitKey,
     files: Sequence[StagedFile],
     remove: Sequence[LiveFile],
+    changes: Sequence[StagedFile],
     labels: Mapping[str, str],
     *,
     read_version: int,
@@ -46,7 +47,7 @@ def correcting_actions(
     told = {name: value for name, value in info["commitInfo"].items() if name != "inCommitTimestamp"}
     first = {"commitInfo": {**told, "readVersion": read_version}}
     removes = (remove_action(as_add(file), now_ms) for file in remove)
-    return [first, transaction_action(key, now_ms), *removes, *map(add_action, files)]
+    return [first, transaction_action(key, now_ms), *removes, *map(add_action, files), *map(change_action, changes)]
 
 
 def refuse_entries(uri: str, configuration: Mapping[str, str | None], settings: Mapping[str, str]) -> None:
@@ -61,11 +62,6 @@ def refuse_entries(uri: str, configuration: Mapping[str, str | None], settings: 
         raise SchemaDriftError(
             f"The table at {uri} is append-only, and rows have to be corrected.",
             hint="Unset its property delta.appendOnly.",
-        )
-    if configuration.get("delta.enableChangeDataFeed") == "true":
-        raise SchemaDriftError(
-            f"The table at {uri} keeps a change data feed, which corrections do not write.",
-            hint="Unset its property delta.enableChangeDataFeed.",
         )
 
 

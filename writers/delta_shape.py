@@ -10,14 +10,14 @@ import json
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, Schema
 
 from .delta_upkeep import HOOKS
 from .drift import TableShape, absent_columns
 from .failures import FOREIGN_ERRORS
 from .tables import TableSpec
 
-__all__ = ["add_later_columns", "arrow_schema", "schema_of", "shape_of", "shape_wanted"]
+__all__ = ["add_later_columns", "arrow_schema", "create_table", "schema_of", "shape_of", "shape_wanted"]
 
 
 def schema_of(spec: TableSpec) -> Schema:
@@ -40,6 +40,23 @@ def shape_of(table: DeltaTable) -> TableShape:
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:
     return pa.schema(table.schema().to_arrow())
+
+
+def create_table(uri: str, spec: TableSpec, options: dict[str, str] | None) -> None:
+    """Create it. Raises what delta-rs raises, also where somebody else was quicker."""
+    DeltaTable.create(
+        uri,
+        schema_of(spec),
+        partition_by=list(spec.partition_by),
+        name=spec.name,
+        description=spec.comment,
+        configuration=dict(spec.properties),
+        raise_if_key_not_exists=False,  # those of users, and those that only other engines know
+        storage_options=options,
+        # Tried again, a creation that lost lands on top of the winner's, as a change of the table's
+        # metadata that fails every commit then under way.
+        commit_properties=CommitProperties(max_commit_retries=0),
+    )
 
 
 def add_later_columns(table: DeltaTable, spec: TableSpec) -> bool:

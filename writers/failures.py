@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from config.errors import (
     AccessDeniedError,
+    ConfigurationError,
     ExpiredError,
     ExtractError,
     SchemaDriftError,
@@ -66,6 +67,12 @@ _SIGNS: tuple[tuple[re.Pattern[str], type[ExtractError], str, str], ...] = tuple
             StorageError,
             "The bucket or container of {place} does not exist.",
             "Create it, or correct the name in storage.root.",
+        ),
+        (
+            r"incorrectly configured region|permanentredirect|the region '[\w-]*' is wrong",
+            ConfigurationError,
+            "The bucket of {place} lies in another region than we take it to.",
+            "Say which: AWS_REGION in storage.options, for tables in a catalog too.",
         ),
         (
             r"expiredtoken|token (has )?expired|token is expired|requestexpired|credentials? (has |have )?expired",

@@ -277,7 +277,7 @@ class Landing:
             self.on_step("before_correction")
         try:
             if wanted:
-                correction = correct(self._data, wanted)
+                correction = correct(self._data, wanted, appended.files)
             lands_data = bool(appended.rows or correction.files or correction.remove)
             if not (lands_data or after):
                 appended.drop()
@@ -289,7 +289,7 @@ class Landing:
             return _Prepared(key, files, correction, marks, mark_files, lands_data)
         except BaseException:
             appended.drop()
-            self._data.discard(correction.files)
+            self._data.discard(correction.staged)
             self._checkpoint.discard(mark_files)
             raise
 
@@ -318,11 +318,17 @@ class Landing:
         [mark] = prepared.mark_files
         metadata = {"run_id": self._run_id, WATERMARK_FILE: json.dumps(asdict(mark))}
         try:
-            return self._data.commit(prepared.key, prepared.files, metadata=metadata, remove=prepared.correction.remove)
+            return self._data.commit(
+                prepared.key,
+                prepared.files,
+                metadata=metadata,
+                remove=prepared.correction.remove,
+                changes=prepared.correction.changes,
+            )
         except UnknownCommitError:
             raise
         except ExtractError as error:
-            self._data.discard(prepared.correction.files)
+            self._data.discard(prepared.correction.staged)
             self._checkpoint.discard(prepared.mark_files)
             self._ready = not isinstance(error, FencedError)
             raise

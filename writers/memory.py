@@ -179,11 +179,18 @@ class MemoryCommitTable:
         return None
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        return {}
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(self._spec.schema.names)
 
     def stage(self, *, whole: bool = False) -> MemoryStage:  # noqa: ARG002  nobody else adds columns here
         return MemoryStage(self._store, self._spec)
+
+    def stage_changes(self) -> None:
+        """No feed of changes is kept here."""
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:
@@ -200,6 +207,7 @@ class MemoryCommitTable:
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        changes: Sequence[StagedFile] = (),  # noqa: ARG002  nobody listens
     ) -> CommitReceipt:
         with self._store.lock:
             newer = self._store.log[self._snapshot + 1 :]

@@ -45,10 +45,17 @@ class ParquetStage:
     """Rows go in with `write`; `close` gives the finished files. Nothing is visible before a commit."""
 
     def __init__(
-        self, place: Place, spec: TableSpec, *, open_files: int = _OPEN_FILES, stage_bytes: int = _STAGE_BYTES
+        self,
+        place: Place,
+        spec: TableSpec,
+        *,
+        folder: str = "",
+        open_files: int = _OPEN_FILES,
+        stage_bytes: int = _STAGE_BYTES,
     ) -> None:
         self._place = place
         self._spec = spec
+        self._folder = folder  # below the root of the table; empty, or with a slash at its end
         self._schema = held_schema(spec, [name for name in spec.schema.names if name not in spec.partition_by])
         self._open_files = open_files
         self._stage_bytes = stage_bytes
@@ -115,7 +122,7 @@ class ParquetStage:
             self._join(next(iter(self._running)))
         if value not in self._files:
             with storage_errors(self._place.uri):
-                self._files[value] = _PartFile(self._place, self._spec, self._schema, value)
+                self._files[value] = _PartFile(self._place, self._spec, self._schema, value, self._folder)
         self._running[value] = self._pool.submit(work)
 
     def _join(self, value: str | None) -> None:
@@ -156,11 +163,11 @@ class _Waiting:
 class _PartFile:
     """One Parquet file being written."""
 
-    def __init__(self, place: Place, spec: TableSpec, schema: pa.Schema, value: str | None) -> None:
+    def __init__(self, place: Place, spec: TableSpec, schema: pa.Schema, value: str | None, folder: str) -> None:
         self._place = place
         self._value = value
         self._spec = spec
-        self._path = f"{_folder(spec.partition_by, value)}part-{uuid.uuid4()}.zstd.parquet"
+        self._path = f"{folder}{_folder(spec.partition_by, value)}part-{uuid.uuid4()}.zstd.parquet"
         self._footer: list[pq.FileMetaData] = []
         self._floats = {
             n: FloatStatistics()

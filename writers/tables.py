@@ -41,11 +41,17 @@ class TableSpec:
     dictionary_columns: tuple[str, ...] = field(default=())
     # Columns that tables of earlier versions do not have. Added where that is possible, else done without.
     later_columns: tuple[str, ...] = ()
+    # Delta properties that the user wants of the table when it is created.
+    properties: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def widened(self, fields: Iterable[pa.Field]) -> TableSpec:
         """The same table with the columns that others have added to it."""
         more = [f for f in fields if f.name not in self.schema.names]
         return replace(self, schema=pa.schema([*self.schema, *more])) if more else self
+
+    def wished(self, properties: Mapping[str, Mapping[str, str]]) -> TableSpec:
+        """The same table with the properties that the user wants of it, of those given for tables by name."""
+        return replace(self, properties={**self.properties, **properties.get(self.name, {})})
 
     def without(self, names: Collection[str]) -> TableSpec:
         """The same table without some of its columns."""

@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from .commit import CommitTable, LiveFile
 from .digest import TRUTH, Digest, row_hashes, sums
 
-__all__ = ["Int64s", "Windows", "micros", "rows_inside", "window_digests"]
+__all__ = ["Bools", "Int64s", "Windows", "micros", "rows_inside", "window_digests"]
 
 Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Windows:
         codes: Int64s = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return codes
 
-    def inside(self, codes: Int64s, times: Int64s) -> npt.NDArray[np.bool_]:
+    def inside(self, codes: Int64s, times: Int64s) -> Bools:
         """Say of each row whether it lies in a window of its tag."""
         found = np.zeros(len(codes), np.bool_)
         for low, high in zip(self.lows, self.highs, strict=True):

@@ -23,7 +23,7 @@ from config.errors import (
     FencedError,
     TagError,
 )
-from writers import DATASETS, Lakehouse
+from writers import DATASETS, CommitTable, Lakehouse
 from writers.probe import probe_writing
 
 from ..datasets.recorded import choose_mode
@@ -210,7 +210,22 @@ def _tables(lakehouse: Lakehouse) -> str:
     new = len(tables) - len(existing)
     parts = [f"{len(existing)} exist and fit" if existing else "", f"{new} will be created" if new else ""]
     place = tables[0].uri.rpartition("/")[0] or tables[0].uri.rpartition(".")[0]  # a folder, or catalog.schema
-    return f"{', '.join(part for part in parts if part)}, at {place}"
+    there = f"{', '.join(part for part in parts if part)}, at {place}"
+    return "; ".join([there, *filter(None, map(_unlike, existing))])
+
+
+def _unlike(table: CommitTable) -> str:
+    """Properties are for tables that are created: one that was there before may lack some."""
+    lacking = {key: value for key, value in table.spec.properties.items() if table.properties.get(key) != value}
+    if not lacking:
+        return ""
+    told = ", ".join(f"{_quoted(key)} = {_quoted(value)}" for key, value in lacking.items())
+    name = f"delta.`{table.uri}`" if "/" in table.uri else ".".join(f"`{part}`" for part in table.uri.split("."))
+    return f"table_properties are for new tables, for this one: ALTER TABLE {name} SET TBLPROPERTIES ({told})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", r"\\").replace("'", r"\'") + "'"
 
 
 def _staging(lakehouse: Lakehouse) -> str:

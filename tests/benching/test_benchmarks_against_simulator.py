@@ -34,6 +34,16 @@ def test_a_dense_run_meets_the_closed_form_and_its_peer(tmp_path: Path) -> None:
     assert {bar["figure"] for bar in result["bars"]} == {"ratio_to_naive", "share_of_limit"}
 
 
+def test_every_way_to_commit_lands_the_same_files_and_the_catalog_is_counted(tmp_path: Path) -> None:
+    assert main(["commit", "--scale", "small", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "commit.json").read_text())
+    figures, runs = result["figures"], result["runs"]
+    assert {run["rows"] for found in runs.values() for run in found} == {figures["commits"] * 4000}
+    assert {run["files"] for found in runs.values() for run in found} == {figures["commits"] * 4}
+    assert (figures["requests_per_managed_commit"], figures["requests_per_external_commit"]) == (3, 0)
+    assert figures["ratio_managed"] == pytest.approx(figures["managed_ms"] / figures["path_ms"], rel=0.01)
+
+
 def test_a_table_that_misses_or_repeats_an_event_gives_no_figure(tmp_path: Path) -> None:
     expected = expected_events(PLANT, SPAN)
     with plant(PLANT) as site:

@@ -77,12 +77,21 @@ def test_its_parameters_are_options_we_have_and_make_a_configuration(name, numbe
     parent = click.Context(commands, **commands.context_settings)
     given = command.make_context(called["entry_point"], list(called["parameters"]), parent=parent).params
     loaded = config.load(given["path"], given["overrides"], env={}).config
-    assert loaded.unity_catalog.schema_name == variables(target)["schema"]
+    catalog, said = loaded.unity_catalog, variables(target)
+    assert catalog.schema_name == said["schema"]
+    assert catalog.checkpoint_schema == said["checkpoint_schema"]
+    assert catalog.monitoring_schema == said["monitoring_schema"]
     if called["entry_point"] != "maintain":
         config.check_runnable(loaded)
         assert loaded.pi_web_api.secrets_scope == "pi-connector"
     if called["entry_point"] == "run":
         assert given["run_id"] == "{{job.run_id}}"
+
+
+def test_targets_share_no_schema():
+    """In one metastore watermarks of one target would speak of data that the other one does not have."""
+    roles = ("schema", "checkpoint_schema", "monitoring_schema")
+    assert len({variables(target)[role] for target in TARGETS for role in roles}) == 6
 
 
 def test_the_shards_are_all_of_one_division():

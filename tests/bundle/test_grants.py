@@ -82,6 +82,42 @@ def test_what_is_missing_is_said_as_sql(workspace):
     assert "external data access" in caught.value.hint
 
 
+def test_a_metastore_that_lends_no_credentials_is_said_even_where_nothing_else_is_missing(workspace):
+    workspace.catalog["metastore_summary"] = {"external_access_enabled": False}
+    with pytest.raises(AccessDeniedError, match="external data access of the metastore is off") as caught:
+        look_at_grants(CONFIG)
+    assert "the gear, Metastore, Details" in caught.value.hint
+    assert "GRANT" not in caught.value.hint
+    workspace.catalog["metastore_summary"] = {"external_access_enabled": True}
+    assert look_at_grants(CONFIG).startswith(f"{ME} has what")
+
+
+EXTERNAL = config.from_mapping({"unity_catalog": {"location": "s3://lake/pi/plant"}}, env={}).config
+LOCATIONS = [{"name": "root", "url": "s3://lake/"}, {"name": "pi_lake", "url": "s3://lake/pi"}, {"name": "pi_other"},
+             {"name": "neighbour", "url": "s3://lake/pi/pl"}]  # fmt: skip
+
+
+def test_the_external_location_is_found_by_its_address_and_its_grants_are_needed_too(workspace):
+    workspace.catalog |= {
+        "external-locations": {"external_locations": LOCATIONS},
+        "external-locations/pi_lake": {"name": "pi_lake", "owner": "data"},
+        "effective-permissions/external_location/pi_lake": {ME: effective("READ_FILES")},
+    }
+    with pytest.raises(AccessDeniedError) as caught:
+        look_at_grants(EXTERNAL)
+    assert f"GRANT EXTERNAL USE LOCATION ON EXTERNAL LOCATION `pi_lake` TO `{ME}`;" in caught.value.hint
+    granted = {ME: effective("EXTERNAL_USE_LOCATION")}
+    workspace.catalog["effective-permissions/external_location/pi_lake"] = granted
+    assert look_at_grants(EXTERNAL) == f"{ME} has what a run needs on 5 securables"
+
+
+def test_where_no_external_location_can_be_seen_the_address_stands_for_it(workspace):
+    workspace.catalog["external-locations"] = {"external_locations": LOCATIONS[3:]}
+    with pytest.raises(AccessDeniedError) as caught:
+        look_at_grants(EXTERNAL)
+    assert "ON EXTERNAL LOCATION `the one that holds s3://lake/pi/plant` TO" in caught.value.hint
+
+
 def test_no_login_and_no_answer_are_told_apart(workspace, monkeypatch):
     monkeypatch.setenv("DATABRICKS_TOKEN", "stale")
     with pytest.raises(AuthenticationError, match="no login"):

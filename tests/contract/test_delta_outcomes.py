@@ -335,6 +335,14 @@ except StorageError as error:
     [
         ("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device", StorageError),
         ("Read-only file system (os error 30)", StorageError),
+        (
+            "Received redirect without LOCATION, this normally indicates an incorrectly configured region",
+            ConfigurationError,
+        ),
+        (
+            "400 Bad Request: <Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'</Message>",
+            ConfigurationError,
+        ),
         ("<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message>", ExpiredError),
         ("403 Forbidden <Code>AuthenticationFailed</Code>", AccessDeniedError),
         ("503 Service Unavailable <Code>SlowDown</Code>", UnavailableError),

@@ -48,6 +48,11 @@ def batch_of(events: Sequence[Event]) -> pa.RecordBatch:
 
 def events_of(rows: pa.Table) -> list[Event]:
     """Read rows back, in the order of their keys."""
+    return sorted(as_events(rows), key=lambda e: (e[:3], repr(e)))
+
+
+def as_events(rows: pa.Table) -> list[Event]:
+    """Read rows back as they come."""
 
     def whole(name: str) -> list[int]:
         values: list[int] = rows[name].cast(pa.int64()).to_pylist()
@@ -64,4 +69,4 @@ def events_of(rows: pa.Table) -> list[Event]:
         whole("ingestion_timestamp"),
         strict=True,
     )
-    return sorted((Event(*row) for row in columns), key=lambda e: (e[:3], repr(e)))
+    return [Event(*row) for row in columns]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ import pytest
 from config.errors import CommitConflictError
 from tests.corrections.corrector import STEPS, truth
 from tests.corrections.events import Event, events_of
+from tests.corrections.feed import feed_of, followed
 from tests.landing.lake import Lake
 from tests.landing.test_landing_exactly_once import worker
 from writers import PI_TIMESERIES, Upkeep, open_lakehouse
+from writers.delta import DeltaCommitTable
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 8
@@ -43,8 +46,23 @@ def events(folder: Path, tag: str) -> list[Event]:
     return [e for e in events_of(rows) if e.tag == tag]
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_sigkill_at_each_step_of_a_correcting_commit_then_rerun(step: str, tmp_path: Path) -> None:
+def with_feed(folder: Path) -> DeltaCommitTable:
+    """Create the table before anybody else does, with a feed of changes."""
+    properties = {"pi_timeseries": {"delta.enableChangeDataFeed": "true"}}
+    table = open_lakehouse(folder, properties=properties).table(PI_TIMESERIES).open()
+    assert isinstance(table, DeltaCommitTable)
+    return table
+
+
+def assert_the_feed_tells_the_table(table: DeltaCommitTable) -> None:
+    assert followed([], feed_of(table.uri, 1)) == Counter(events_of(table.open().read().read_all()))
+
+
+@pytest.mark.parametrize(
+    ("step", "fed"), [*((step, False) for step in STEPS), ("after_staging", True), ("after_data_commit", True)]
+)
+def test_sigkill_at_each_step_of_a_correcting_commit_then_rerun(step: str, fed: bool, tmp_path: Path) -> None:
+    table = with_feed(tmp_path) if fed else None
     killed = corrector(tmp_path, "killed", kill=step)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
@@ -54,12 +72,16 @@ def test_sigkill_at_each_step_of_a_correcting_commit_then_rerun(step: str, tmp_p
     assert events(tmp_path, tag) == truth(tag, done)
     finished(corrector(tmp_path, "second"))
     assert events(tmp_path, tag) == truth(tag, ROUNDS)
+    if table is not None:
+        assert_the_feed_tells_the_table(table)
 
 
 @pytest.mark.slow
 def test_correctors_and_appenders_and_compaction_race_and_stay_exact(tmp_path: Path) -> None:
-    """Two share a shard and do not know of each other; another corrects its own; another only appends."""
-    table = open_lakehouse(tmp_path).table(PI_TIMESERIES).open()
+    """Two share a shard and do not know of each other; another corrects its own; another only appends. Who follows
+    the feed of changes has in the end what the table has.
+    """
+    table = with_feed(tmp_path)
     racers = [
         corrector(tmp_path, "one", "0-of-3"),
         corrector(tmp_path, "two", "0-of-3"),
@@ -77,3 +99,4 @@ def test_correctors_and_appenders_and_compaction_race_and_stay_exact(tmp_path: P
     for shard in ("0-of-3", "1-of-3"):
         assert events(tmp_path, f"tag of {shard}") == truth(f"tag of {shard}", ROUNDS)
     assert [e.at for e in events(tmp_path, "tag of 2-of-3")] == list(range(20))
+    assert_the_feed_tells_the_table(table)

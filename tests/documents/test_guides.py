@@ -129,10 +129,12 @@ def test_every_other_statement_is_one_a_workspace_knows(statement):
     )
     if granted:
         assert set(granted[1].split(", ")) <= PRIVILEGES
-    elif statement.startswith("CREATE"):
-        assert isinstance(sqlglot.parse_one(statement, read="databricks"), exp.Create)
+    elif statement.startswith(("CREATE SCHEMA", "MERGE")):
+        assert isinstance(sqlglot.parse_one(statement, read="databricks"), exp.Create | exp.Merge)
     else:
         assert re.fullmatch(
+            r"CREATE EXTERNAL LOCATION IF NOT EXISTS \w+ URL 's3://[\w/-]+' WITH \(STORAGE CREDENTIAL \w+\)|"
+            r"ALTER TABLE main(\.\w+){2} SET TBLPROPERTIES \('delta\.[\w.]+' = '\w+'\)|"
             r"SHOW GRANTS `[\w-]+` ON SCHEMA main\.\w+|ALTER TABLE main(\.\w+){2} DROP FEATURE \w+( TRUNCATE HISTORY)?",
             statement,
         )

@@ -134,17 +134,12 @@ def test_what_spark_does_between_our_look_and_our_commit(
             r"deletion vectors.*\(PURGE\)",
         ),
         (
-            "ALTER TABLE {table} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)",
-            "ALTER TABLE {table} UNSET TBLPROPERTIES (delta.enableChangeDataFeed)",
-            r"change data feed.*delta\.enableChangeDataFeed",
-        ),
-        (
             "ALTER TABLE {table} SET TBLPROPERTIES (delta.appendOnly = true)",
             "ALTER TABLE {table} SET TBLPROPERTIES (delta.appendOnly = false)",
             r"append-only.*delta\.appendOnly",
         ),
     ],
-    ids=["deletion vectors", "change data feed", "append-only"],
+    ids=["deletion vectors", "append-only"],
 )
 def test_what_corrections_refuse_has_a_remedy_that_works(
     spark: Spark, lake: Lake, change: str, remedy: str, named: str

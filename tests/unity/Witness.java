@@ -17,6 +17,7 @@ import org.apache.hadoop.conf.Configuration;
  * An engine that is not ours: reads and writes a managed table with Delta Kernel and its own client of
  * the catalog. `Witness HOST TOKEN CATALOG SCHEMA TABLE COMMAND ...`, where COMMAND is one of
  *   rows APP_ID                    one line a row (tag_webid TAB microseconds), then version and last sequence
+ *   tally                          one line a tag: its rows, and the sum of their timestamps
  *   append PATH SIZE DAY APP N     commit a Parquet file that is there already, and publish
  *   append-only PATH SIZE DAY APP N  the same, and leave the publishing to others
  *   checkpoint                     write a checkpoint as this engine does
@@ -42,6 +43,7 @@ public class Witness {
                   Optional.empty());
       switch (args[5]) {
         case "rows" -> rows(engine, snapshot, args[6]);
+        case "tally" -> tally(engine, snapshot);
         case "append" -> append(engine, snapshot, args).publish(engine);
         case "append-only" -> append(engine, snapshot, args);
         case "checkpoint" -> snapshot.publish(engine).writeCheckpoint(engine);
@@ -69,6 +71,29 @@ public class Witness {
   }
 
   private static void rows(Engine engine, Snapshot snapshot, String app) throws Exception {
+    each(engine, snapshot, (tag, at, day) -> System.out.println(tag + "\t" + at + "\t" + day));
+    System.out.println("version\t" + snapshot.getVersion());
+    System.out.println("sequence\t" + snapshot.getLatestTransactionVersion(engine, app).orElse(null));
+  }
+
+  private static void tally(Engine engine, Snapshot snapshot) throws Exception {
+    Map<String, long[]> found = new TreeMap<>();
+    each(
+        engine,
+        snapshot,
+        (tag, at, day) -> {
+          long[] of = found.computeIfAbsent(tag, key -> new long[2]);
+          of[0] += 1;
+          of[1] += at;
+        });
+    found.forEach((tag, of) -> System.out.println(tag + "\t" + of[0] + "\t" + of[1]));
+  }
+
+  private interface Visitor {
+    void see(String tag, long at, int day);
+  }
+
+  private static void each(Engine engine, Snapshot snapshot, Visitor visitor) throws Exception {
     Scan scan = snapshot.getScanBuilder().build();
     Row state = scan.getScanState(engine);
     StructType physical = ScanStateRow.getPhysicalDataReadSchema(state);
@@ -93,8 +118,7 @@ public class Witness {
                 try (var rows = whole.next().getRows()) {
                   while (rows.hasNext()) {
                     Row row = rows.next();
-                    System.out.println(
-                        row.getString(tag) + "\t" + row.getLong(at) + "\t" + (day < 0 ? 0 : row.getInt(day)));
+                    visitor.see(row.getString(tag), row.getLong(at), day < 0 ? 0 : row.getInt(day));
                   }
                 }
               }
@@ -103,7 +127,5 @@ public class Witness {
         }
       }
     }
-    System.out.println("version\t" + snapshot.getVersion());
-    System.out.println("sequence\t" + snapshot.getLatestTransactionVersion(engine, app).orElse(null));
   }
 }

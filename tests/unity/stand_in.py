@@ -11,6 +11,7 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -63,12 +64,17 @@ class StandIn:
     lives_ms: int | None = 3_600_000  # of the credentials it gives
     required_protocol: dict[str, Any] = field(default_factory=lambda: json.loads(json.dumps(PROTOCOL)))
     required_properties: dict[str, Any] = field(default_factory=lambda: dict(PROPERTIES))
+    restricted_properties: set[str] = field(default_factory=set)
     schemas: set[str] = field(default_factory=set)
     tables: dict[str, Table] = field(default_factory=dict)
     staged: dict[str, tuple[str, str]] = field(default_factory=dict)
+    vended: dict[str, int | None] = field(default_factory=dict)  # when each key expires, in ms since 1970
     forbidden: set[str] = field(default_factory=set)  # kinds of request
     lose: list[str] = field(default_factory=list)  # kinds of request whose next answer is lost
     drop: list[str] = field(default_factory=list)  # kinds of request that are lost themselves
+    # What happens at the next request, or answer, of a kind; true: it is lost.
+    at_request: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    at_answer: dict[str, Callable[[], bool]] = field(default_factory=dict)
     throttle: list[str] = field(default_factory=list)  # kinds of request that come too soon
     asked: list[str] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -151,7 +157,8 @@ class StandIn:
             missing = {"name", "type_text", "type_name", "type_json", "position", "nullable"} - column.keys()
             if missing:
                 raise RefusalError(400, "INVALID_ARGUMENT", f"columns lack {missing}")
-        self.tables[full] = Table(str(uuid.uuid4()), "EXTERNAL", body["storage_location"], body["columns"])
+        location, properties = body["storage_location"], body.get("properties") or {}
+        self.tables[full] = Table(str(uuid.uuid4()), "EXTERNAL", location, body["columns"], properties)
         return self.get_table(full)
 
     def temporary(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -160,12 +167,9 @@ class StandIn:
             assert any(t.id == body["table_id"] for t in self.tables.values())
         if self.s3 is None:
             return {"expiration_time": None}
-        keys = {
-            "access_key_id": f"key-{uuid.uuid4().hex[:8]}",
-            "secret_access_key": "a-vended-secret",
-            "session_token": "a-session",
-        }
-        return {"aws_temp_credentials": keys, "expiration_time": self._expiry()}
+        key, expires_at = self._vend()
+        keys = {"access_key_id": key, "secret_access_key": "a-vended-secret", "session_token": "a-session"}
+        return {"aws_temp_credentials": keys, "expiration_time": expires_at}
 
     # Delta API
 
@@ -194,6 +198,8 @@ class StandIn:
         table_id = body["properties"].get("io.unitycatalog.tableId", "")
         if self.staged.get(table_id) != (full, body["location"]):
             raise RefusalError(404, "NoSuchTableException", "no such staging table")
+        for key in self.restricted_properties & body["properties"].keys():
+            raise RefusalError(400, "InvalidParameterValueException", f"{key} may not be set")
         for key, value in self.required_properties.items():
             if body["properties"].get(key) != value:
                 raise RefusalError(400, "InvalidParameterValueException", f"required property {key}")
@@ -293,22 +299,20 @@ class StandIn:
         return {"storage-credentials": self._delta_credentials(self._table(full).location)}
 
     def _delta_credentials(self, location: str) -> list[dict[str, Any]]:
-        config = {}
-        if self.s3 is not None:
-            config = {
-                "s3.access-key-id": f"key-{uuid.uuid4().hex[:8]}",
-                "s3.secret-access-key": "a-vended-secret",
-                "s3.session-token": "a-session",
-            }
-        return [{"prefix": location, "operation": "READ_WRITE", "expiration-time-ms": self._expiry(), "config": config}]
+        key, expires_at = self._vend()
+        keys = {"access-key-id": key, "secret-access-key": "a-vended-secret", "session-token": "a-session"}
+        config = {f"s3.{name}": value for name, value in keys.items()} if self.s3 is not None else {}
+        return [{"prefix": location, "operation": "READ_WRITE", "expiration-time-ms": expires_at, "config": config}]
 
     def report(self, full: str, body: dict[str, Any]) -> dict[str, Any]:
         assert body["table-id"] == self._table(full).id
         self.metrics.append(body["report"]["commit-report"])
         return {}
 
-    def _expiry(self) -> int | None:
-        return None if self.lives_ms is None else int(time.time() * 1000) + self.lives_ms
+    def _vend(self) -> tuple[str, int | None]:
+        key = f"key-{uuid.uuid4().hex[:8]}"
+        self.vended[key] = None if self.lives_ms is None else int(time.time() * 1000) + self.lives_ms
+        return key, self.vended[key]
 
     def _table(self, full: str) -> Table:
         if full not in self.tables:
@@ -326,14 +330,14 @@ class StandIn:
             if kind in self.drop:
                 self.drop.remove(kind)
                 return True
-            return False
+        return self.at_request.get(kind, lambda: False)()
 
     def loses_answer(self, kind: str) -> bool:
         with self.lock:
             if kind in self.lose:
                 self.lose.remove(kind)
                 return True
-            return False
+        return self.at_answer.get(kind, lambda: False)()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> tuple[str, Any]:
         """Route a request: its kind, and what answers it."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -82,6 +85,47 @@ def test_a_killed_run_is_finished_by_the_next(runs: Runs, kind: str, step: str) 
     assert finish(runs.start(kind)) == 0
     assert runs.lake().events() == [("tag of 0-of-1", t) for t in range(8)]
     assert runs.lake().opened().open()["tag of 0-of-1"].rows_total == 8
+
+
+# Which request of each kind: of those that create a table the first, of those that commit one in the middle.
+REQUESTS = {
+    "stage": 1,
+    "create-managed": 1,
+    "add-commit": 3,
+    "set-latest-backfilled-version": 3,
+    "metrics": 3,
+}
+AT_REQUESTS = [(kind, arrives) for kind in REQUESTS for arrives in (False, True)]
+TELLING_REQUESTS = {("create-managed", True), ("add-commit", True), ("set-latest-backfilled-version", False)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("request_kind", "arrives"),
+    [pytest.param(*d, marks=() if d in TELLING_REQUESTS else pytest.mark.unity) for d in AT_REQUESTS],
+)
+def test_a_run_that_dies_while_it_asks_the_catalog_is_finished_by_the_next(
+    tmp_path: Path, request_kind: str, arrives: bool
+) -> None:
+    """Whether the catalog still hears it or not: the run is gone before it knows."""
+    started, asked, doomed = threading.Event(), count(1), []
+
+    def kill() -> bool:
+        if next(asked) != REQUESTS[request_kind]:
+            return False
+        assert started.wait(60)
+        os.kill(doomed[0].pid, signal.SIGKILL)
+        return True
+
+    with StandIn(f"file://{tmp_path}") as catalog:
+        (catalog.at_answer if arrives else catalog.at_request)[request_kind] = kill
+        runs = Runs({"location": None, "options": {}, "catalog": "main", "token": TOKEN, "host": catalog.host})
+        doomed.append(runs.start("managed"))
+        started.set()
+        assert finish(doomed[0]) == -signal.SIGKILL
+        assert finish(runs.start("managed")) == 0
+        assert runs.lake().events() == [("tag of 0-of-1", t) for t in range(8)]
+        assert runs.lake().opened().open()["tag of 0-of-1"].rows_total == 8
 
 
 @pytest.mark.slow

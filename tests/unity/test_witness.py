@@ -2,74 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.landing.lake import Lake, event_rows, land
-from tests.unity.jars import jars
-from tests.unity.stand_in import TOKEN, StandIn
+from tests.unity.published import folder_of
+from tests.unity.stand_in import StandIn
+from tests.unity.witness import APP, NAME, Seen, Witness, compiled
 from writers import PI_TIMESERIES, CommitKey, Lakehouse
 from writers.unity import managed
 
+__all__ = ["compiled"]
+
 pytestmark = pytest.mark.unity
 
-NAME = "main.bronze.pi_timeseries"
-APP = "osipi/p/recorded/0-of-1"
 Opened = Callable[..., Lakehouse]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the witness reads."""
-
-    rows: list[tuple[str, int]]
-    version: int
-    sequence: int | None
-
-
-@dataclass(frozen=True)
-class Witness:
-    classpath: str
-    catalog: StandIn
-
-    def __call__(self, *command: object) -> list[list[str]]:
-        where = [self.catalog.host, TOKEN, *NAME.split(".")]
-        done = subprocess.run(
-            ["java", "-Xmx512m", "-cp", self.classpath, "Witness", *where, *map(str, command)],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return [line.split("\t") for line in done.stdout.splitlines()]
-
-    def read(self) -> Seen:
-        *rows, (_, version), (_, sequence) = self("rows", APP)
-        return Seen(
-            sorted((tag, int(at)) for tag, at, _ in rows), int(version), None if sequence == "null" else int(sequence)
-        )
-
-    def append(self, lakehouse: Lakehouse, tag: str, at: int, sequence: int, *, publish: bool) -> None:
-        """Have it commit a file of ours in its own way."""
-        stage = lakehouse.table(PI_TIMESERIES).stage()
-        stage.write(event_rows(tag, [at]))
-        [file] = stage.close()
-        path = f"{self.catalog.tables[NAME].location}/{file.path}"
-        self("append" if publish else "append-only", path, file.size_bytes, 0, "witness", sequence)
-
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder, libraries = tmp_path_factory.mktemp("witness"), f"{jars('delta-kernel-4.4.0')}/*"
-    source = Path(__file__).with_name("Witness.java")
-    subprocess.run(["javac", "-nowarn", "-cp", libraries, "-d", str(folder), str(source)], check=True, timeout=100)
-    return f"{folder}:{libraries}"
 
 
 @pytest.fixture
@@ -121,7 +69,7 @@ def test_each_starts_from_the_checkpoints_of_the_other(
     land(lake.opened(), "a", 0, 2)
     witness("checkpoint")
     land(lake.opened(), "a", 2, 4)
-    log = Path(urlsplit(catalog.tables[NAME].location).path) / "_delta_log"
+    log = folder_of(catalog.tables[NAME].location) / "_delta_log"
     assert [p.name for p in log.glob("0*.checkpoint*")] == [f"{1:020}.checkpoint.parquet"]
     (log / f"{0:020}.json").unlink()
     assert lake.events() == [("a", n) for n in range(4)]

@@ -21,6 +21,7 @@ def open_unity(
     host: str | None = None,
     token: str | None = None,
     names: Names | None = None,
+    properties: Mapping[str, Mapping[str, str]] | None = None,
     table_type: Literal["managed", "external"] = "managed",
     location: str | None = None,
     storage_options: Mapping[str, str] | None = None,
@@ -30,8 +31,8 @@ def open_unity(
     """Open the tables of a catalog; asks it nothing yet.
 
     Without `host` and `token` the Databricks SDK finds out who we are (a job's identity, a profile, the
-    environment). `table_type` and `location` are for tables that have to be created. `storage_options`
-    are what vended credentials do not say, such as AWS_REGION. `on_step` hears of each step of a commit
+    environment). `table_type`, `location` and `properties` (by `TableSpec.name`) are for tables that have to be
+    created. `storage_options` are what vended credentials do not say, such as AWS_REGION. `on_step` hears of each step of a commit
     that the catalog decides: staged, ratified, copied, published.
 
     Raises `AuthenticationError` where the SDK finds no credentials.
@@ -52,4 +53,4 @@ def open_unity(
         on_step=on_step,
         clock=clock,
     )
-    return UnityLakehouse(catalog, names or Names())
+    return UnityLakehouse(catalog, names or Names(), properties or {})

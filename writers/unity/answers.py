@@ -109,5 +109,7 @@ class Answer:
                 f"Unity Catalog cannot {said}", hint="Configure another table name, or turn it into a Delta table."
             )
         return ConfigurationError(
-            f"Unity Catalog refuses to {said}", hint="Check catalog, schema and table names in unity_catalog."
+            f"Unity Catalog refuses to {said}",
+            hint="Check catalog, schema and table names in unity_catalog; a property that it names has to be taken out of "
+            "unity_catalog.table_properties.",
         )

@@ -83,7 +83,15 @@ class CatalogClient:
             properties=dict(body.get("properties") or {}),
         )
 
-    def register_external(self, name: TableName, location: str, columns: list[dict[str, Any]], comment: str) -> None:
+    def register_external(
+        self,
+        name: TableName,
+        location: str,
+        columns: list[dict[str, Any]],
+        *,
+        comment: str,
+        properties: Mapping[str, str],
+    ) -> None:
         """Make the Delta table at `location` known under a name."""
         body = {
             "name": name.table,
@@ -94,6 +102,7 @@ class CatalogClient:
             "storage_location": location,
             "columns": columns,
             "comment": comment,
+            "properties": dict(properties),
         }
         made = self._transport.post("tables", body)
         if not made.exists_already:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from config.errors import SchemaDriftError
+from config.errors import ConfigurationError, SchemaDriftError
 
 from ..actions import commit_info, encode
 from ..delta import DeltaCommitTable
@@ -31,6 +31,8 @@ __all__ = ["HONOURED", "catalog_columns", "create_external", "create_managed", "
 # Features beyond the harmless ones whose demands are met here: commits through the catalog, timestamps
 # inside them, no vacuum by us, domains carried on untouched.
 HONOURED: Collection[str] = frozenset({"catalogManaged", "domainMetadata", "inCommitTimestamp", "vacuumProtocolCheck"})
+# Features that come with a property of a user.
+_NEEDED = {"delta.enableChangeDataFeed": "changeDataFeed"}
 
 
 def create_managed(api: DeltaApi, name: TableName, spec: TableSpec, options: Mapping[str, str], *, now_ms: int) -> None:
@@ -39,7 +41,7 @@ def create_managed(api: DeltaApi, name: TableName, spec: TableSpec, options: Map
     staging = api.stage_table(name)
     if staging is None:
         return
-    properties = _promised(name, spec, staging)
+    properties, protocol = _promised(name, spec, staging)
     timestamp = next_timestamp(now_ms, 0)
     info = commit_info(
         timestamp,
@@ -53,7 +55,7 @@ def create_managed(api: DeltaApi, name: TableName, spec: TableSpec, options: Map
     )
     place = Place.parse(staging.location, {**options, **staging.credentials.options})
     with storage_errors(place.uri):
-        place.write_small(published_path(0), encode([info, protocol_action(staging.protocol), metadata]))
+        place.write_small(published_path(0), encode([info, protocol_action(protocol), metadata]))
     api.create_table(
         NewTable(
             name=name,
@@ -61,26 +63,36 @@ def create_managed(api: DeltaApi, name: TableName, spec: TableSpec, options: Map
             columns=wire_type(struct_of(spec)),
             partition_by=spec.partition_by,
             properties=properties,
-            protocol=staging.protocol,
+            protocol=protocol,
             comment=spec.comment,
             timestamp=timestamp,
         )
     )
 
 
-def _promised(name: TableName, spec: TableSpec, staging: StagingTable) -> dict[str, str]:
-    """Check what the catalog asks of a new table, and give its properties."""
+def _promised(name: TableName, spec: TableSpec, staging: StagingTable) -> tuple[dict[str, str], dict[str, Any]]:
+    """Check what the catalog, and the user, ask of a new table; give its properties and protocol."""
     made_up = sorted(key for key, value in staging.properties.items() if value is None)
     if made_up:
         raise SchemaDriftError(
             f"Unity Catalog wants {made_up[0]} of a new managed table, and we do not know what it means.",
             hint="Install a newer version of this connector, or use an external table.",
         )
-    properties = {key: str(value) for key, value in staging.properties.items()}
-    asked = {*(staging.protocol.get("reader-features") or ()), *(staging.protocol.get("writer-features") or ())}
+    required = {key: str(value) for key, value in staging.properties.items()}
+    for key, value in required.items():
+        if spec.properties.get(key, value) != value:
+            raise ConfigurationError(
+                f"$.unity_catalog.table_properties: {key} is {spec.properties[key]}, and Unity Catalog wants {value} of "
+                f"the managed table {name}.",
+                hint="Leave it out, or use table_type: external.",
+            )
+    properties = {**spec.properties, **required}
+    needed = [feature for key, feature in _NEEDED.items() if properties.get(key) == "true"]
+    writer = {*(staging.protocol.get("writer-features") or ()), *needed}
+    asked = {*(staging.protocol.get("reader-features") or ()), *writer}
     shape = TableShape(struct_of(spec)["fields"], spec.partition_by, asked, properties)
     check_shape(str(name), shape, shape, honoured=HONOURED)
-    return properties
+    return properties, {**staging.protocol, "writer-features": sorted(writer)}
 
 
 def managed_place(location: str, options: Mapping[str, str], vended: Vended) -> Place:
@@ -96,7 +108,13 @@ def create_external(
     vended = Vended(lambda: client.path_credentials(location)) if remote else None
     place = Place.parse(location, options)
     DeltaCommitTable(Place(place.uri, place.storage_options, vended.options if vended else None), spec).open()
-    client.register_external(name, location if remote else f"file://{place.uri}", catalog_columns(spec), spec.comment)
+    client.register_external(
+        name,
+        location if remote else f"file://{place.uri}",
+        catalog_columns(spec),
+        comment=spec.comment,
+        properties=spec.properties,
+    )
 
 
 def catalog_columns(spec: TableSpec) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ Invariant: making any of these touches nothing; the first call that needs an ans
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..commit import Lease
 from ..lease import FileLease, shards_with_lease
 from ..storage import Place
@@ -18,16 +20,17 @@ __all__ = ["UnityLakehouse"]
 class UnityLakehouse:
     """Tables by catalog, schema and name; leases lie beside the checkpoint table's files."""
 
-    def __init__(self, catalog: Catalog, names: Names) -> None:
+    def __init__(self, catalog: Catalog, names: Names, properties: Mapping[str, Mapping[str, str]]) -> None:
         self._catalog = catalog
         self._names = names
+        self._properties = properties
         self._leases: Place | None = None
 
     def __repr__(self) -> str:
         return f"UnityLakehouse({self._names.catalog!r})"
 
     def table(self, spec: TableSpec) -> CatalogTable:
-        return CatalogTable(self._catalog, TableName(*self._names.parts(spec)), spec)
+        return CatalogTable(self._catalog, TableName(*self._names.parts(spec)), spec.wished(self._properties))
 
     def lease(self, pipeline: str, shard: str, run_id: str) -> Lease:
         return _LateLease(self, pipeline, shard, run_id)

@@ -18,13 +18,10 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from config.errors import (
-    CommitConflictError,
-    ExtractError,
-    LostStateError,
-)
+from config.errors import CommitConflictError, ExtractError, LostStateError
 
-from ..actions import Action, add_action, commit_info, encode, remove_action, transaction_action
+from ..actions import Action, add_action, change_action, commit_info, encode, remove_action, transaction_action
+from ..changes import FOLDER, change_spec, keeps_feed
 from ..commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from ..failures import storage_errors
 from ..live import as_add, holding
@@ -130,11 +127,20 @@ class ManagedTable:
         )
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        return self._snapshot.properties
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(self._whole.schema.names)
 
     def stage(self, *, whole: bool = False) -> ParquetStage:
         return ParquetStage(self.place, self._whole if whole else self._written)
+
+    def stage_changes(self) -> ParquetStage | None:
+        if not keeps_feed(self._snapshot.properties):
+            return None
+        return ParquetStage(self.place, change_spec(self._whole), folder=FOLDER)
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         for file in files:
@@ -152,6 +158,7 @@ class ManagedTable:
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        changes: Sequence[StagedFile] = (),
     ) -> CommitReceipt:
         self._fence(key)
         if replace_where is not None or remove:
@@ -161,7 +168,7 @@ class ManagedTable:
             replaced = list(self._snapshot.files(replace_where))
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: uuid4().hex}
         for _ in range(_ATTEMPTS):
-            actions = self._actions(key, files, replaced, labels)
+            actions = self._actions(key, files, replaced, changes, labels)
             proposal, content = self._stage_commit(actions)
             self._on_step("staged")
             ratified = ratify(
@@ -209,6 +216,7 @@ class ManagedTable:
         key: CommitKey,
         files: Sequence[StagedFile],
         replaced: Sequence[Action],
+        changes: Sequence[StagedFile],
         labels: Mapping[str, str],
     ) -> list[Action]:
         """Everything the next version shall say."""
@@ -221,7 +229,7 @@ class ManagedTable:
             labels=labelled(labels),
         )
         removes = (remove_action(add, now) for add in replaced)
-        return [info, transaction_action(key, now), *removes, *map(add_action, files)]
+        return [info, transaction_action(key, now), *removes, *map(add_action, files), *map(change_action, changes)]
 
     def _stage_commit(self, actions: Sequence[Action]) -> tuple[Proposal, bytes]:
         version, content = self._snapshot.version + 1, encode(actions)

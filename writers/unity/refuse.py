@@ -52,13 +52,12 @@ def refuse_replaced(name: TableName, table_id: str, table: LoadedTable) -> None:
 
 
 def refuse_removing(name: TableName, snapshot: Snapshot) -> None:
-    """Refuse to take files out of a table that does not allow it, or wants every change told row by row."""
-    for setting, what in (
-        ("delta.appendOnly", "is append-only, and rows have to be replaced"),
-        ("delta.enableChangeDataFeed", "keeps a change data feed, which corrections do not write"),
-    ):
-        if snapshot.properties.get(setting) == "true":
-            raise SchemaDriftError(f"The table {name} {what}.", hint=f"Unset its property {setting}.")
+    """Refuse to take files out of a table that does not allow it."""
+    if snapshot.properties.get("delta.appendOnly") == "true":
+        raise SchemaDriftError(
+            f"The table {name} is append-only, and rows have to be replaced.",
+            hint="Unset its property delta.appendOnly.",
+        )
 
 
 def arrow_schema(metadata: Mapping[str, Any]) -> pa.Schema:

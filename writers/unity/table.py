@@ -84,11 +84,18 @@ class CatalogTable:
         return self._opened().last_commit(app_id)
 
     @property
+    def properties(self) -> Mapping[str, str | None]:
+        return self._opened().properties
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return self._opened().columns
 
     def stage(self, *, whole: bool = False) -> Stage:
         return self._opened().stage(whole=whole)
+
+    def stage_changes(self) -> Stage | None:
+        return self._opened().stage_changes()
 
     def discard(self, files: Sequence[StagedFile]) -> None:
         self._opened().discard(files)
@@ -104,8 +111,11 @@ class CatalogTable:
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        changes: Sequence[StagedFile] = (),
     ) -> CommitReceipt:
-        return self._opened().commit(key, files, metadata=metadata, replace_where=replace_where, remove=remove)
+        return self._opened().commit(
+            key, files, metadata=metadata, replace_where=replace_where, remove=remove, changes=changes
+        )
 
     def read(
         self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None
