@@ -23,6 +23,7 @@ from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
 from .memory import MemoryLakehouse
 from .metrics import add_run, newest_runs
 from .rebuild import RebuildReport, rebuild_watermarks
+from .repairing import Repairing
 from .tables import DATASETS, PI_CONNECTOR_METRICS, PI_TAGS, PI_TIMESERIES, PI_WATERMARKS, Names, TableSpec
 from .tags import TagsReceipt, sync_tags
 from .windows import window_digests
@@ -49,6 +50,7 @@ __all__ = [
     "Move",
     "Names",
     "RebuildReport",
+    "Repairing",
     "Replacement",
     "Stage",
     "StagedFile",

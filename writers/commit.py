@@ -161,6 +161,7 @@ class CommitTable(Protocol):
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        beside: str | None = None,
     ) -> CommitReceipt:
         """Add `files` in one atomic commit, and advance `app_id` to `key.sequence`.
 
@@ -171,9 +172,12 @@ class CommitTable(Protocol):
         `remove` names live files of the snapshot, which are removed in the same commit: `files` hold what
         is left of them. Not together with `replace_where`.
 
+        `beside` is given with corrections, which were worked out from the snapshot: it is how the app_ids
+        begin whose corrections may be of the same rows, so that none of them may have landed since.
+
         Raises `FencedError` (somebody committed under `app_id` since the snapshot),
-        `CommitConflictError` (a replace lost against another writer, or a file to be removed is gone
-        already: `open` and rebuild),
+        `CommitConflictError` (a replace lost against another writer, a file to be removed is gone
+        already, or somebody of `beside` has corrected: `open` and rebuild),
         `StorageError`. Nothing has landed when it raises, except `UnknownCommitError`.
         """
 

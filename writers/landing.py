@@ -31,6 +31,8 @@ from .tables import PI_WATERMARKS, TableSpec
 
 __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
 
+# How the names of shards begin under which repairs go on beside us; see writers.repairing.
+REPAIR = "repair."
 # Metadata of a data commit: the staged watermark file, to the last detail.
 WATERMARK_FILE = "watermark_file"
 _MANY_FILES = 64
@@ -97,6 +99,7 @@ class Landing:
         self._shard = shard
         self._run_id = run_id
         self._app_id = app_id(pipeline, dataset, shard)
+        self._repairs = app_id(pipeline, dataset, REPAIR)
         self._sequence = 0
         self._commits = 0
         self._marks: dict[str, Watermark] = {}
@@ -226,7 +229,7 @@ class Landing:
                 return prepared, self._commit_data(prepared) if prepared.lands_data else None
             except CommitConflictError:
                 attempts += 1
-                if not prepared.correction.remove or attempts == _ATTEMPTS:
+                if not prepared.correction.counts or attempts == _ATTEMPTS:
                     self._data.discard(appended)
                     raise
             except UnknownCommitError:
@@ -316,7 +319,13 @@ class Landing:
         [mark] = prepared.mark_files
         metadata = {"run_id": self._run_id, WATERMARK_FILE: json.dumps(asdict(mark))}
         try:
-            return self._data.commit(prepared.key, prepared.files, metadata=metadata, remove=prepared.correction.remove)
+            correction = prepared.correction
+            return self._data.commit(
+                *(prepared.key, prepared.files),
+                metadata=metadata,
+                remove=correction.remove,
+                beside=self._repairs if correction.counts else None,
+            )
         except UnknownCommitError:
             raise
         except ExtractError as error:

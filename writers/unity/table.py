@@ -104,8 +104,11 @@ class CatalogTable:
         metadata: Mapping[str, str] | None = None,
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
+        beside: str | None = None,
     ) -> CommitReceipt:
-        return self._opened().commit(key, files, metadata=metadata, replace_where=replace_where, remove=remove)
+        return self._opened().commit(
+            key, files, metadata=metadata, replace_where=replace_where, remove=remove, beside=beside
+        )
 
     def read(
         self, columns: Sequence[str] | None = None, *, where: Mapping[str, str] | None = None
