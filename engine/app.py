@@ -138,6 +138,7 @@ class _Run:
         self._lakehouse: Lakehouse | None = None
         self._inventory: Inventory | None = None
         self._clock: ServerClock | None = None
+        self._wanted: Window | None = None
         self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
         self._undone: set[str] = set()
@@ -158,6 +159,7 @@ class _Run:
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = await self._find_tags(source, since=self._began)
                 self._clock = ServerClock(inventory.server_now)
+                self._wanted = wanted_window(config, None, inventory.server_now)
                 last = await self._read_parts(lakehouse, source, inventory)
                 report = self._report(last, source, lakehouse)
                 self._emit(Finished(report.status))
@@ -373,7 +375,16 @@ class _Run:
     async def account_for_failure(self, error: BaseException) -> None:
         """Leave the row of a run that ended by an error."""
         stats = self._source.client.statistics() if self._source else None
-        await self._accounts.add_failure(self._lakehouse, error, self._tally, stats, self._freshness())
+        done, fresh = self._tags_at_end(), self._freshness()
+        await self._accounts.add_failure(self._lakehouse, error, self._tally, stats, tags_extracted=done, fresh=fresh)
+
+    def _tags_at_end(self) -> int:
+        """How many tags are where this run was to bring them, by what is committed."""
+        if self._inventory is None or self._wanted is None:
+            return 0
+        marks = (self._marks.get(tag.web_id) for tag in self._inventory.tags)
+        start = self._wanted.start if self._config.extraction.mode == "full" else 1 << 62
+        return sum(mark is not None and mark.low <= start and mark.high >= self._wanted.end for mark in marks)
 
     def _freshness(self) -> Freshness | None:
         """How far the tags of this run lie behind the server's clock."""

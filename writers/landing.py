@@ -36,8 +36,9 @@ REPAIR = "repair."
 # Metadata of a data commit: the staged watermark file, to the last detail.
 WATERMARK_FILE = "watermark_file"
 _MANY_FILES = 64
-# A correction that other writers disturb (compaction, mostly) is computed again on what they left.
-_ATTEMPTS = 4
+# A correction that other writers disturb (compaction, repairs) is computed again on what they left. Each time
+# somebody has got on; a run that goes on for months does not give way at the first crowd.
+_ATTEMPTS = 16
 
 
 class State(Enum):

@@ -25,7 +25,7 @@ from .windows import Windows, changed, holding
 __all__ = ["Repairing"]
 
 # A correction that others disturb (compaction, mostly) is computed again on what they left.
-_ATTEMPTS = 8
+_ATTEMPTS = 16
 # So often is one sent again, over corrections of others that are of other rows.
 _RACES = 50
 
@@ -81,7 +81,9 @@ class Repairing:
         return decode(merge_stream(rows), self._dataset)
 
     def watch(self, windows: Iterable[tuple[str, int, int]]) -> None:
-        """Note what is there of these windows (tag, low, high), right before they are read at the source."""
+        """Note what is there of these windows (tag, low, high), right before they are read at the source; each of
+        them once: what the repair itself has corrected since is taken for changed, too.
+        """
         self._basis = holding(self._data, Windows.of(windows))
 
     def begin(self) -> LandingBatch:
