@@ -246,4 +246,6 @@ class Lakehouse(Protocol):
     def lease(self, pipeline: str, shard: str, run_id: str) -> Lease: ...
 
     def shards_seen(self, pipeline: str) -> tuple[str, ...]:
-        """Shards ("0-of-1", ...) that hold, or ever held, a lease of this pipeline."""
+        """Shards ("0-of-1", ...) that hold, or ever held, a lease of this pipeline, and parts of them with a lease
+        of their own ("backfill.0-of-1", ...).
+        """

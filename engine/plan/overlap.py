@@ -71,7 +71,7 @@ def overlap_of(known: Known, lookback: Micros, summed: int) -> Overlap | None:
 def settled_until(known: Known, lookback: Micros) -> Micros:
     """Up to where no run looks again by itself: overlaps begin here, or later. It never falls as runs go on.
 
-    (The last event may go back, but no further than to where an overlap began.)
+    (The last event may go back, but no further than to where an overlap began, or a hint of the server led.)
     """
     if known.last_event is None:
         return known.low
