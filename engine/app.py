@@ -52,6 +52,7 @@ from .way import Way
 from .wiring import (
     DATASET,
     Connection,
+    at_end,
     connect,
     lakehouse_of,
     parted,
@@ -375,16 +376,9 @@ class _Run:
     async def account_for_failure(self, error: BaseException) -> None:
         """Leave the row of a run that ended by an error."""
         stats = self._source.client.statistics() if self._source else None
-        done, fresh = self._tags_at_end(), self._freshness()
+        tags = self._inventory.tags if self._inventory else ()
+        done, fresh = at_end(self._config, tags, self._marks, self._wanted), self._freshness()
         await self._accounts.add_failure(self._lakehouse, error, self._tally, stats, tags_extracted=done, fresh=fresh)
-
-    def _tags_at_end(self) -> int:
-        """How many tags are where this run was to bring them, by what is committed."""
-        if self._inventory is None or self._wanted is None:
-            return 0
-        marks = (self._marks.get(tag.web_id) for tag in self._inventory.tags)
-        start = self._wanted.start if self._config.extraction.mode == "full" else 1 << 62
-        return sum(mark is not None and mark.low <= start and mark.high >= self._wanted.end for mark in marks)
 
     def _freshness(self) -> Freshness | None:
         """How far the tags of this run lie behind the server's clock."""

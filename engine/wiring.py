@@ -33,6 +33,7 @@ from .plan.shards import Shard
 __all__ = [
     "DATASET",
     "Connection",
+    "at_end",
     "connect",
     "lakehouse_of",
     "limits_of",
@@ -175,6 +176,15 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros) -> Window
     if extraction.mode == "incremental" and mark is not None:
         start = mark.high
     return Window(min(start, until), until)
+
+
+def at_end(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark], wanted: Window | None) -> int:
+    """How many tags are where a run was to bring them; none before it knew where that is."""
+    if wanted is None:
+        return 0
+    start = wanted.start if config.extraction.mode == "full" else 1 << 62
+    found = (marks.get(tag.web_id) for tag in tags)
+    return sum(mark is not None and mark.low <= start and mark.high >= wanted.end for mark in found)
 
 
 def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark]) -> dict[str, tuple[int, int]]:

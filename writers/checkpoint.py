@@ -8,7 +8,7 @@ the one written last knows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -219,12 +219,3 @@ def decode(merged: pa.Table, dataset: str) -> dict[str, Watermark]:
         strict=True,
     )
     return {mark.tag_webid: mark for mark in (Watermark(*values) for values in columns)}
-
-
-def moved(before: Mapping[str, Watermark], moves: Iterable[Move]) -> dict[str, Watermark]:
-    """Apply moves one after the other; give the watermarks that result, of the tags that moved only."""
-    after: dict[str, Watermark] = {}
-    for move in moves:
-        known = after.get(move.tag_webid) or before.get(move.tag_webid)
-        after[move.tag_webid] = widen(known, move)
-    return after

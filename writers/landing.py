@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
-from .checkpoint import Move, Watermark, decode, encode, merge_stream, moved
-from .commit import CommitKey, CommitReceipt, Lakehouse, Stage, StagedFile
+from .checkpoint import Watermark, decode, encode, merge_stream
+from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
 from .landing_batch import LandingBatch, LandingReceipt
 from .refusals import fenced
@@ -75,6 +75,28 @@ class _Prepared:
     marks: Mapping[str, Watermark]
     mark_files: tuple[StagedFile, ...]
     lands_data: bool
+
+
+class _Appended:
+    """Rows on their way into files, finished when these are asked for."""
+
+    def __init__(self, stage: Stage, table: CommitTable) -> None:
+        self.rows = stage.rows
+        self._stage = stage
+        self._table = table
+        self._files: tuple[StagedFile, ...] | None = None
+
+    def files(self) -> tuple[StagedFile, ...]:
+        if self._files is None:
+            self._files = _closed(self._stage)
+        return self._files
+
+    def drop(self) -> None:
+        """Remove them: nothing has come of the commit."""
+        if self._files is None:
+            self._stage.abort()
+        else:
+            self._table.discard(self._files)
 
 
 class Landing:
@@ -144,7 +166,7 @@ class Landing:
             raise RuntimeError("open the landing before a commit, and again after one whose outcome is open")
         self.on_step("before_staging")
         wanted = Replacements(self._data.spec)
-        return LandingBatch(self._data.stage(), wanted, self._land, self._data.allow_removing)
+        return LandingBatch(self._data.stage(), wanted, self._marks, self._land, self._data.allow_removing)
 
     def _refresh(self) -> None:
         """Take fresh snapshots. Watermarks first: if a run is alive, we may then find data ahead of them,
@@ -199,11 +221,9 @@ class Landing:
             raise self._lost(f"the watermarks of commit {data} are gone")
         self._checkpoint.commit(last.key, [file], metadata={"run_id": self._run_id})
 
-    def _land(self, stage: Stage, moves: Sequence[Move], wanted: Replacements) -> LandingReceipt:
+    def _land(self, stage: Stage, after: Mapping[str, Watermark], wanted: Replacements) -> LandingReceipt:
         """Stage all files, commit the data, commit the watermarks."""
-        after = self._checked(stage, moves, wanted)
-        appended = _closed(stage)
-        landed = self._land_data(appended, after, wanted)
+        landed = self._land_data(_Appended(stage, self._data), after, wanted)
         if landed is None:
             return LandingReceipt(0, None, None)
         prepared, data = landed
@@ -216,7 +236,7 @@ class Landing:
         return LandingReceipt(stage.rows, data, watermarks, partitions, prepared.correction.counts)
 
     def _land_data(
-        self, appended: Sequence[StagedFile], after: Mapping[str, Watermark], wanted: Replacements
+        self, appended: _Appended, after: Mapping[str, Watermark], wanted: Replacements
     ) -> tuple[_Prepared, CommitReceipt | None] | None:
         """Commit the data, if there is any; None if there is nothing to do at all."""
         attempts = 0
@@ -231,36 +251,16 @@ class Landing:
             except CommitConflictError:
                 attempts += 1
                 if not prepared.correction.counts or attempts == _ATTEMPTS:
-                    self._data.discard(appended)
+                    appended.drop()
                     raise
             except UnknownCommitError:
                 raise  # it may have landed: its files must stay
             except ExtractError:
-                self._data.discard(appended)
+                appended.drop()
                 raise
             self._look_again(appended)
 
-    def _checked(self, stage: Stage, moves: Sequence[Move], wanted: Replacements) -> dict[str, Watermark]:
-        """Apply the moves. Rows that no move accounts for would be read again and land twice."""
-        try:
-            stage.flush()  # encoded while we count
-            return self._accounted(stage.rows, moves, wanted)
-        except BaseException:
-            stage.abort()
-            raise
-
-    def _accounted(self, rows: int, moves: Sequence[Move], wanted: Replacements) -> dict[str, Watermark]:
-        told = sum(move.rows for move in moves)
-        if told != rows or not (moves or wanted):
-            raise ValueError(f"{rows} rows were written and {told} are accounted for by {len(moves)} moves")
-        after = moved(self._marks, moves)
-        for tag in wanted.tags:
-            if tag not in after and tag not in self._marks:
-                raise ValueError(f"nothing of {tag} is done, so nothing of it can be corrected")
-        # A tag that was only looked at again, or fails as before, has nothing new to say.
-        return {tag: mark for tag, mark in after.items() if mark != self._marks.get(tag)}
-
-    def _look_again(self, appended: Sequence[StagedFile]) -> None:
+    def _look_again(self, appended: _Appended) -> None:
         """Take a fresh snapshot for a correction whose files another writer has replaced. It does not tell
         who committed since the old one, but the number says whether it was one of us.
         """
@@ -268,31 +268,33 @@ class Landing:
             self._data.open()
             last = self._data.last_sequence(self._app_id) or 0
         except BaseException:
-            self._data.discard(appended)
+            appended.drop()
             raise
         if last != self._sequence:
-            self._data.discard(appended)
+            appended.drop()
             raise fenced(self._data.uri, CommitKey(self._app_id, last), {})
 
-    def _prepared(
-        self, appended: Sequence[StagedFile], after: Mapping[str, Watermark], wanted: Replacements
-    ) -> _Prepared | None:
+    def _prepared(self, appended: _Appended, after: Mapping[str, Watermark], wanted: Replacements) -> _Prepared | None:
         """Compute corrections on the snapshot, and stage them and the watermarks; None if there is nothing to do."""
-        correction = Correction()
+        correction, mark_files = Correction(), tuple[StagedFile, ...]()
         if wanted:
             self.on_step("before_correction")
         try:
             if wanted:
                 correction = correct(self._data, wanted)
-            files = (*appended, *correction.files)
-            lands_data = bool(files or correction.remove)
+            lands_data = bool(appended.rows or correction.files or correction.remove)
             if not (lands_data or after):
+                appended.drop()
                 return None
             marks = _with_inserted(after, self._marks, correction.inserted)
             key = CommitKey(self._app_id, self._sequence + lands_data)
-            return _Prepared(key, files, correction, marks, self._staged(marks, key.sequence), lands_data)
+            mark_files = self._staged(marks, key.sequence)
+            files = (*appended.files(), *correction.files)  # last: they are encoded meanwhile
+            return _Prepared(key, files, correction, marks, mark_files, lands_data)
         except BaseException:
-            self._data.discard([*appended, *correction.files])
+            appended.drop()
+            self._data.discard(correction.files)
+            self._checkpoint.discard(mark_files)
             raise
 
     def _settle(self, landed: _Prepared) -> None:

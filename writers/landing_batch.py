@@ -6,12 +6,12 @@ to remove.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from .checkpoint import Move
+from .checkpoint import Move, Watermark, widen
 from .commit import CommitReceipt, Stage
 from .correction import UNCHANGED, CorrectionCounts, Replacement, Replacements
 
@@ -42,18 +42,28 @@ class LandingBatch:
         self,
         stage: Stage,
         wanted: Replacements,
-        land: Callable[[Stage, Sequence[Move], Replacements], LandingReceipt],
+        before: Mapping[str, Watermark],
+        land: Callable[[Stage, Mapping[str, Watermark], Replacements], LandingReceipt],
         allow: Callable[[], None],
     ) -> None:
         self._stage = stage
         self._wanted = wanted
+        self._before = before
         self._land = land
         self._allow = allow
         self._begun = False
+        self._after: dict[str, Watermark] = {}  # of the tags that have something new to say
+        self._moved: set[str] = set()
+        self._told = self._moves = 0
 
     @property
     def rows(self) -> int:
         return self._stage.rows
+
+    @property
+    def tags(self) -> int:
+        """Tags of which a window was said to be done."""
+        return len(self._moved)
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Stage rows of the data table's schema. Raises `StorageError`; then `abort`."""
@@ -73,14 +83,45 @@ class LandingBatch:
             self._allow()
         self._wanted.add(replacements, rows)
 
-    def commit(self, moves: Sequence[Move]) -> LandingReceipt:
-        """Land the rows, and correct, together with the moves; their `rows` must add up to those written.
+    def move(self, moves: Iterable[Move]) -> None:
+        """Say what becomes true with the commit, one after the other, for a tag as often as there is news of it.
+
+        Raises ValueError for a window that leaves a gap; then `abort`.
+        """
+        for move in moves:
+            tag = move.tag_webid
+            known = self._after.get(tag) or self._before.get(tag)
+            mark = widen(known, move)
+            if mark != known:  # one that was only looked at again, or fails as before, has nothing new to say
+                self._after[tag] = mark
+            if move.low < move.high:
+                self._moved.add(tag)
+            self._told += move.rows
+            self._moves += 1
+
+    def commit(self, moves: Iterable[Move] = ()) -> LandingReceipt:
+        """Land the rows, and correct, together with all moves; their `rows` must add up to those written.
 
         Corrections that turn out to change nothing make no commit. Raises `FencedError`, `StorageError`, `CommitConflictError` (nothing has landed, staged files are
         gone), `UnknownCommitError` or, once the data is in, any of them again: `Landing.open` finishes it.
         """
         self._begun = True
-        return self._land(self._stage, moves, self._wanted)
+        try:
+            self._stage.flush()  # encoded while we count
+            self.move(moves)
+            self._check()
+        except BaseException:
+            self._stage.abort()
+            raise
+        return self._land(self._stage, self._after, self._wanted)
+
+    def _check(self) -> None:
+        """Rows that no move accounts for would be read again and land twice."""
+        if self._told != self.rows or not (self._moves or self._wanted):
+            raise ValueError(f"{self.rows} rows were written and {self._told} are accounted for by {self._moves} moves")
+        for tag in self._wanted.tags:
+            if tag not in self._after and tag not in self._before:
+                raise ValueError(f"nothing of {tag} is done, so nothing of it can be corrected")
 
     def abort(self) -> None:
         """Remove what was staged. After a `commit`, even one that failed, it does nothing: the files may be in the log."""

@@ -8,12 +8,12 @@ left out and named, so that it can be read once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from config.errors import CommitConflictError, ExtractError, UnknownCommitError
 
-from .checkpoint import Move, Watermark, decode, merge_stream
+from .checkpoint import Watermark, decode, merge_stream
 from .commit import CommitKey, CommitReceipt, Lakehouse, LiveFile, Stage
 from .correction import Correction, Replacements, correct
 from .landing import REPAIR, app_id
@@ -62,13 +62,14 @@ class Repairing:
         self._run_id = run_id
         self._app_id = app_id(pipeline, dataset, shard)
         self._sequence = 0
+        self._marks: Mapping[str, Watermark] = {}
         self._basis: Mapping[str, LiveFile] | None = None
         self.on_step = on_step
 
     def __repr__(self) -> str:
         return f"Repairing({self._app_id!r}, sequence {self._sequence})"
 
-    def open(self) -> dict[str, Watermark]:
+    def open(self) -> Mapping[str, Watermark]:
         """Take fresh snapshots, and give the watermarks of the pipeline as they are now.
 
         Raises `SchemaDriftError`, `StorageError`.
@@ -78,7 +79,8 @@ class Repairing:
         self._sequence = self._data.last_sequence(self._app_id) or 0
         self._basis = None
         rows = self._checkpoint.read(where={"pipeline": self._pipeline})
-        return decode(merge_stream(rows), self._dataset)
+        self._marks = decode(merge_stream(rows), self._dataset)
+        return self._marks
 
     def watch(self, windows: Iterable[tuple[str, int, int]]) -> None:
         """Note what is there of these windows (tag, low, high), right before they are read at the source; each of
@@ -92,13 +94,13 @@ class Repairing:
             raise RuntimeError("open the repair, and watch what is to be read, before a commit")
         self.on_step("before_staging")
         wanted = Replacements(self._data.spec)
-        return LandingBatch(self._data.stage(), wanted, self._land, self._data.allow_removing)
+        return LandingBatch(self._data.stage(), wanted, self._marks, self._land, self._data.allow_removing)
 
-    def _land(self, stage: Stage, moves: Sequence[Move], wanted: Replacements) -> LandingReceipt:
-        """Correct. That a tag could not be read is for the runs to note: such moves are passed over."""
+    def _land(self, stage: Stage, after: Mapping[str, Watermark], wanted: Replacements) -> LandingReceipt:
+        """Correct. That a tag could not be read is for the runs to note: news of that kind is passed over."""
         rows = stage.rows
         stage.abort()
-        if rows or any(move.low < move.high for move in moves):
+        if rows or not all(_stands(mark, self._marks.get(tag)) for tag, mark in after.items()):
             raise ValueError("a repair appends nothing and moves no watermark")
         self.on_step("before_correction")
         stale: set[str] = set()
@@ -161,3 +163,8 @@ class Repairing:
         if any(now.get(file.path) != file for file in planned.correction.remove):
             return False
         return not changed(self._data, planned.windows, planned.seen)
+
+
+def _stands(mark: Watermark, before: Watermark | None) -> bool:
+    """Whether it says of what is done no more than was known."""
+    return before is not None and (mark.low, mark.high, mark.last_event) == (before.low, before.high, before.last_event)

@@ -144,7 +144,7 @@ def _counted_ends(config: Config, marks: Mapping[str, Watermark]) -> Callable[[T
 
     def end_of(tag: Tag) -> Micros:
         mark, end = marks[tag.web_id], settled(tag)
-        return begin(mark.low, mark.high, end) if mark.high - end < DAY else end
+        return begin(mark.low, mark.high, end, rate=0.0) if mark.high - end < DAY else end
 
     return end_of
 

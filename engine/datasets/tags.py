@@ -6,6 +6,7 @@ unresolved with the reason; a tag named twice comes back once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ from ..piweb.wire import DataServer
 from ..plan.shards import Shard
 
 __all__ = ["Inventory", "ask_time", "find_tags"]
+
+# Pages of a long list that are asked for at a time, once it has shown to be long.
+_PAGES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +125,44 @@ async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Poi
     A point created or deleted meanwhile shifts the pages; the next run sees what this one missed.
     """
     pages: list[Points] = []
-    start, size = 0, requests.MAX_POINTS_PER_PAGE
+    start, size, width = 0, requests.MAX_POINTS_PER_PAGE, 1
     while True:
-        request = requests.points_page(server.WebId, name_filter=pattern, start_index=start, max_count=size)
         try:
-            page = points.decode_page((await _ask(client, request, f"listing the points {pattern!r}")).body)
+            found = await _pages(client, server, pattern, range(start, start + width * size, size))
         except SplitError:
             if size == 1:
                 raise
-            size //= 2
+            size, width = size // 2, 1
             continue
-        pages.append(page)
-        start += len(page.tags)
-        if not page.more:
-            return pages
+        width = min(2 * width, _PAGES_AT_ONCE)
+        for page in found:
+            pages.append(page)
+            start += len(page.tags)
+            if not page.more:
+                return pages
+            if len(page.tags) < size:  # less than was asked for: the pages after it begin elsewhere
+                size, width = len(page.tags), 1
+                break
+
+
+async def _pages(client: PIClient, server: DataServer, pattern: str, starts: range) -> list[Points]:
+    """Some pages of the points that match a pattern, side by side."""
+    what = f"listing the points {pattern!r}"
+    tasks = [
+        asyncio.create_task(
+            _ask(
+                client,
+                requests.points_page(server.WebId, name_filter=pattern, start_index=start, max_count=starts.step),
+                what,
+            )
+        )
+        for start in starts
+    ]
+    try:
+        return [points.decode_page(answer.body) for answer in await asyncio.gather(*tasks)]
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _sort_out(texts: Sequence[str], server: DataServer | None) -> tuple[list[str], list[str], dict[str, str]]:

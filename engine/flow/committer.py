@@ -8,7 +8,7 @@ the commit that holds the rows it speaks of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from ..plan.settled import Advance, Failure, Swap
 from ..telemetry.events import Committed, Emit
 from .channel import Channel
 
-__all__ = ["Committer", "Delivery", "Lands", "join"]
+__all__ = ["Committer", "Delivery", "Lands", "moves_of"]
 
 R = TypeVar("R")
 # Rows that replace others wait in memory until their commit, and what they replace is read beside them.
@@ -61,45 +61,7 @@ class _Pending:
     rows: int = 0
     replacing: int = 0
     stage_secs: float = 0.0
-    moves: dict[str, Move] = field(default_factory=dict)
-
-
-def join(moves: dict[str, Move], advances: Iterable[Advance], failures: Iterable[Failure]) -> None:
-    """Fold what several answers say of a tag into one move, in the order they came."""
-    for a in advances:
-        web_id = a.tag.web_id
-        before = moves.get(web_id)
-        if before is None:
-            moves[web_id] = Move(web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest)
-            continue
-        empty = before.low == before.high
-        # As with watermarks: who reaches highest knows the last event.
-        knows = a.last_event is not None and (
-            before.last_event is None or a.high >= before.high or a.last_event >= before.last_event
-        )
-        moves[web_id] = Move(
-            web_id,
-            a.low if empty else min(before.low, a.low),
-            a.high if empty else max(before.high, a.high),
-            a.last_event if knows else before.last_event,
-            before.rows + a.rows,
-            before.status,
-            before.last_error,
-            a.last_digest if knows else before.last_event_digest,
-        )
-    for f in failures:
-        web_id = f.tag.web_id
-        before = moves.get(web_id) or Move(web_id, f.high, f.high)
-        moves[web_id] = Move(
-            web_id,
-            before.low,
-            before.high,
-            before.last_event,
-            before.rows,
-            "failed",
-            str(f.error)[:500],
-            before.last_event_digest,
-        )
+    failures: list[Failure] = field(default_factory=list)
 
 
 class Committer:
@@ -161,15 +123,11 @@ class Committer:
         if self._pending is None:
             self._pending = _Pending(await self._thread(self._landing.begin), monotonic())
         pending = self._pending
-        join(pending.moves, delivery.advances, delivery.failures)
         began = monotonic()
-        if delivery.rows.num_rows:
-            await self._thread(partial(pending.batch.write, delivery.rows))
-            pending.rows += delivery.rows.num_rows
-        if delivery.swaps and delivery.replacing is not None:
-            swaps = [Replacement(swap.tag.web_id, swap.start, swap.end) for swap in delivery.swaps]
-            await self._thread(partial(pending.batch.replace, swaps, delivery.replacing))
-            pending.replacing += delivery.replacing.num_rows
+        await self._thread(partial(_hand_over, delivery, pending.batch))
+        pending.rows += delivery.rows.num_rows
+        pending.replacing += delivery.replacing.num_rows if delivery.replacing is not None else 0
+        pending.failures += delivery.failures
         pending.stage_secs += monotonic() - began
         full = pending.rows + pending.replacing >= self._commit_rows or pending.replacing >= MOST_REPLACING
         if full or self._remaining() == 0.0:
@@ -183,7 +141,9 @@ class Committer:
         if pending is None:
             return
         began = monotonic()
-        landing = asyncio.ensure_future(self._thread(lambda: pending.batch.commit(list(pending.moves.values()))))
+        # Last, so that a tag that failed in one gap stays failed when another of its gaps advances.
+        failed = [_failed(failure) for failure in pending.failures]
+        landing = asyncio.ensure_future(self._thread(partial(pending.batch.commit, failed)))
         try:
             receipt = await asyncio.shield(landing)
         except asyncio.CancelledError:
@@ -196,7 +156,7 @@ class Committer:
         self._emit(
             Committed(
                 rows=receipt.rows,
-                tags=sum(move.low < move.high for move in pending.moves.values()),
+                tags=pending.batch.tags,
                 files=data.files if data else 0,
                 size_bytes=data.size_bytes if data else 0,
                 stage_secs=pending.stage_secs,
@@ -208,3 +168,24 @@ class Committer:
 
     async def _thread(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+
+
+def _hand_over(delivery: Delivery, batch: LandingBatch) -> None:
+    """Add a delivery to a commit."""
+    if delivery.rows.num_rows:
+        batch.write(delivery.rows)
+    if delivery.swaps and delivery.replacing is not None:
+        batch.replace(
+            [Replacement(swap.tag.web_id, swap.start, swap.end) for swap in delivery.swaps], delivery.replacing
+        )
+    batch.move(moves_of(delivery.advances))
+
+
+def moves_of(advances: Iterable[Advance]) -> Iterator[Move]:
+    """What advances are to the checkpoint table."""
+    return (Move(a.tag.web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest) for a in advances)
+
+
+def _failed(failure: Failure) -> Move:
+    """What a failure leaves in the checkpoint table: nothing moves."""
+    return Move(failure.tag.web_id, failure.high, failure.high, status="failed", last_error=str(failure.error)[:500])

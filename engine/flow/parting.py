@@ -22,10 +22,11 @@ def part(answer: Answer, keep: Sequence[Keep]) -> tuple[pa.RecordBatch, pa.Recor
     """The rows to append, and those to put in the place of what the table holds."""
     rows, outcomes = answer.rows, answer.outcomes
     nothing = rows.slice(0, 0)
-    size = len(outcomes)
     # Rows of an outcome are in order of time, so those that are not fresh come first.
-    counts = np.fromiter((o.rows for o in outcomes), np.int64, size)
-    stale = np.fromiter((_stale(k, o) for k, o in zip(keep, outcomes, strict=True)), np.int64, size)
+    counts = np.array([o.rows for o in outcomes], np.int64)
+    stale = np.array(
+        [o.overlap_rows if k is Keep.FRESH else _stale(k, o) for k, o in zip(keep, outcomes, strict=True)], np.int64
+    )
     replacing = nothing
     if Keep.REPLACE in keep:
         replacing = rows.filter(pa.array(_replacing(answer, keep, np.cumsum(counts) - counts)))

@@ -52,7 +52,7 @@ class Decoder(Protocol):
 def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> Answer:
     """Decode an answer; the `Decoder` in use."""
     columns = Columns()
-    contents = open_answer(body, shape)
+    contents = open_answer(body, shape, most_events=max((ask.max_count for ask in asks), default=0))
     parts = [_read(contents.get(key), ask, columns) for key, ask in zip(keys_of(asks, shape), asks, strict=True)]
     layout = _lay_out(asks, parts, columns.ticks())
     _refuse_disorder(layout)
@@ -105,7 +105,7 @@ def _read(sub: Any, ask: Ask, columns: Columns) -> Part:
     if sub is None:
         return missing(ask)
     stream = sub.Content
-    strict = type(stream) is Stream
+    strict = isinstance(stream, Stream)
     if not 200 <= sub.Status < 300:
         said = stream.said() if strict else stream
         return Part(error=tag_error(sub.Status, said, ask.tag, parsed(sub.Headers)))
@@ -189,9 +189,12 @@ def _times(micros: Int64s) -> pa.Array:
 
 def _encoded(texts: Sequence[str], ask_of: Int64s) -> pa.Array:
     """A column with one text an ask, as dictionary<int32, string>."""
-    codes: dict[str, int] = {}
-    code_of_ask = np.array([codes.setdefault(text, len(codes)) for text in texts], np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(code_of_ask[ask_of]), pa.array(list(codes), pa.string()))
+    codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+    if len(codes) == len(texts):
+        code_of_event = ask_of.astype(np.int32)
+    else:
+        code_of_event = np.fromiter(map(codes.__getitem__, texts), np.int32, len(texts))[ask_of]
+    return pa.DictionaryArray.from_arrays(pa.array(code_of_event), pa.array(list(codes), pa.string()))
 
 
 def _outcomes(

@@ -50,7 +50,7 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_POINTS_PER_PAGE = 1_000
 
 # WebIDs are of these characters, which mean nothing in a URL.
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII).fullmatch
 _EVENT_FIELDS = ("Timestamp", "Value", "Good", "Questionable", "Substituted", "Annotated", "Errors", "WebException")
 _STREAM_FIELDS = (*(f"Items.{name}" for name in _EVENT_FIELDS), "UnitsAbbreviation", "Errors", "WebException")
 _STREAMSET_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _STREAM_FIELDS))
@@ -77,6 +77,13 @@ _PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS))
 _MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
 
 
+class _Sub(msgspec.Struct, gc=False):
+    """One of the requests in a batch."""
+
+    Resource: str
+    Method: str = "GET"
+
+
 def batch(asks: Sequence[Ask], base_url: str) -> Request:
     """One POST that carries a GET for each ask, under the keys "0", "1", ...
 
@@ -88,16 +95,16 @@ def batch(asks: Sequence[Ask], base_url: str) -> Request:
 def _batch(
     asks: Sequence[Ask], base_url: str, what: str, parameters: Callable[[Ask], list[tuple[str, str]]]
 ) -> Request:
-    base_url = base_url.rstrip("/")
+    streams = f"{base_url.rstrip('/')}/streams/"
     # Most asks of a batch share window and count, hence all of a query.
-    queries: dict[tuple[int, int, int], str] = {}
+    tails: dict[tuple[int, int, int], str] = {}
     subs = {}
     for n, ask in enumerate(asks):
         key = (ask.start, ask.end, ask.max_count)
-        query = queries.get(key)
-        if query is None:
-            query = queries[key] = _query(*parameters(ask))
-        subs[str(n)] = {"Method": "GET", "Resource": f"{base_url}{_stream_path(ask, what)}?{query}"}
+        tail = tails.get(key)
+        if tail is None:
+            tail = tails[key] = f"/{what}?{_query(*parameters(ask))}"
+        subs[str(n)] = _Sub(f"{streams}{_encode_id(ask.tag.web_id)}{tail}")
     body = msgspec.json.encode(subs)
     if len(body) > MAX_BATCH_BYTES:
         raise SplitError(f"a batch of {len(asks)} tags is {len(body)} bytes long", hint="lower extraction.batch_size")
@@ -257,8 +264,11 @@ def _fields(names: Sequence[str]) -> tuple[str, str]:
 
 
 def _stream_path(ask: Ask, what: str) -> str:
-    web_id = ask.tag.web_id
-    return f"/streams/{web_id if _PLAIN.fullmatch(web_id) else _encode(web_id)}/{what}"
+    return f"/streams/{_encode_id(ask.tag.web_id)}/{what}"
+
+
+def _encode_id(web_id: str) -> str:
+    return web_id if _PLAIN(web_id) else _encode(web_id)
 
 
 def _recorded(ask: Ask) -> list[tuple[str, str]]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -31,7 +32,7 @@ _NOT_STRICT = (ValueError, RecursionError)
 _LONG = 512
 
 
-class Stream(Struct, dict=True):
+class Stream(Struct, gc=False):
     """The recorded values of one tag, or an error in their place. `WebId` is there in streamsets only."""
 
     Items: list[Event] | None = None
@@ -42,12 +43,7 @@ class Stream(Struct, dict=True):
     Errors: Any = None
     Message: Any = None
     MessageDetail: Any = None
-
-    def __post_init__(self) -> None:
-        self.chunk: Chunk | None = None
-        if self.Items is not None and len(self.Items) >= _LONG:
-            self.chunk = take_apart(self.Items)
-            self.Items = []
+    chunk: ClassVar[Chunk | None] = None
 
     def is_whole(self) -> bool:
         return self.Items is not None and not self.Errors
@@ -55,6 +51,18 @@ class Stream(Struct, dict=True):
     def said(self) -> dict[str, Any]:
         """What it says where it holds no values."""
         return {"Errors": self.Errors, "Message": self.Message, "MessageDetail": self.MessageDetail}
+
+
+class _LongStream(Stream, dict=True, gc=True):
+    """One that may be long, and then takes itself apart. Short ones by the thousand are spared the question."""
+
+    def __post_init__(self) -> None:
+        if self.Items is not None and len(self.Items) >= _LONG:
+            self.__dict__["chunk"] = take_apart(self.Items)
+            self.Items = []
+
+
+S = TypeVar("S", bound=Stream)
 
 
 class SubResponse(Struct):
@@ -65,9 +73,9 @@ class SubResponse(Struct):
     Headers: Any = None
 
 
-class _StrictSubResponse(Struct, gc=False):
+class _StrictSubResponse(Struct, Generic[S], gc=False):
     Status: int
-    Content: Stream | str | None = None
+    Content: S | str | None = None
     Headers: Raw = Raw(b"null")
 
 
@@ -77,8 +85,8 @@ class _RawSubResponse(Struct, gc=False):
     Headers: Raw = Raw(b"null")
 
 
-class _StrictStreamset(Struct):
-    Items: list[Stream]
+class _StrictStreamset(Struct, Generic[S]):
+    Items: list[S]
 
 
 class _RawStreamset(Struct):
@@ -89,23 +97,31 @@ _BEFORE_A_VALUE = re.compile(rb'"Value"\s*:\s*\Z')
 _AFTER_A_VALUE = re.compile(rb"\s*[,}]")
 _REACH = 64  # more white space than this before a value sends the body the slow way
 _MARKED_NUMBER = re.compile(rb'"\\u0000(NaN|-?Infinity)"')
-_STREAM = msgspec.json.Decoder(Stream)
-_BATCH = msgspec.json.Decoder(dict[str, _StrictSubResponse])
-_STREAMSET = msgspec.json.Decoder(_StrictStreamset)
+_STREAM = msgspec.json.Decoder(_LongStream)
+# By whether streams may be long.
+_BATCH: dict[bool, msgspec.json.Decoder[Any]] = {
+    False: msgspec.json.Decoder(dict[str, _StrictSubResponse[Stream]]),
+    True: msgspec.json.Decoder(dict[str, _StrictSubResponse[_LongStream]]),
+}
+_STREAMSET: dict[bool, msgspec.json.Decoder[Any]] = {
+    False: msgspec.json.Decoder(_StrictStreamset[Stream]),
+    True: msgspec.json.Decoder(_StrictStreamset[_LongStream]),
+}
 _BATCH_OF_RAW = msgspec.json.Decoder(dict[str, _RawSubResponse])
 _STREAMSET_OF_RAW = msgspec.json.Decoder(_RawStreamset)
 
 
-def open_answer(body: bytes, shape: Shape) -> Mapping[str, Any]:
-    """Each tag's `SubResponse` (or what looks like one) by key.
+def open_answer(body: bytes, shape: Shape, *, most_events: int) -> Mapping[str, Any]:
+    """Each tag's `SubResponse` (or what looks like one) by key. `most_events`: of one tag, as was asked for.
 
     Raises `UnavailableError` for a body that is no complete JSON.
     """
+    open_whole = partial(_open_whole, long=most_events >= _LONG)
     try:
-        return _open_whole(body, shape)
+        return open_whole(body, shape)
     except _NOT_STRICT:
         marked = _mark_bare_numbers(body)
-    for open_it in (_open_whole, _open_envelope) if marked is not body else (_open_envelope,):
+    for open_it in (open_whole, _open_envelope) if marked is not body else (_open_envelope,):
         try:
             return open_it(marked, shape)
         except _NOT_STRICT:
@@ -177,12 +193,12 @@ def parsed(text: Any) -> Any:
         raise cut_midway(str(error)) from error
 
 
-def _open_whole(body: bytes, shape: Shape) -> Mapping[str, Any]:
+def _open_whole(body: bytes, shape: Shape, *, long: bool) -> Mapping[str, Any]:
     subs: Mapping[str, Any]
     if shape is Shape.BATCH:
-        subs = _BATCH.decode(body)
+        subs = _BATCH[long].decode(body)
     elif shape is Shape.STREAMSET:
-        subs = _by_web_id(_STREAMSET.decode(body).Items)
+        subs = _by_web_id(_STREAMSET[long].decode(body).Items)
     else:
         subs = {"0": SubResponse(200, _STREAM.decode(body))}
     if not all(_is_settled(sub) for sub in subs.values()):
@@ -193,7 +209,7 @@ def _open_whole(body: bytes, shape: Shape) -> Mapping[str, Any]:
 
 def _is_settled(sub: Any) -> bool:
     """Whether a sub-response holds nothing but values, or is an error as a whole."""
-    return not 200 <= sub.Status < 300 or (type(sub.Content) is Stream and sub.Content.is_whole())
+    return not 200 <= sub.Status < 300 or (isinstance(sub.Content, Stream) and sub.Content.is_whole())
 
 
 def _open_envelope(body: bytes, shape: Shape) -> Mapping[str, Any]:

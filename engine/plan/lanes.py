@@ -58,6 +58,7 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     attempts: int = 0
     check: Window | None = None  # what is still to be compared; None once it is done
     expected: int = 0  # digest of what the table holds in `check`
+    quiet: bool = False  # nothing is expected between its first instant and `high`
     found: int = 0  # digest of what the source has shown of it so far
     mending: bool = False  # it differs: what is read of it takes the place of what the table holds
     repair: bool = False
@@ -70,14 +71,17 @@ class Reading(msgspec.Struct, eq=False, gc=False):
         return self.start >= self.end
 
     def open_slice(self, days: int) -> None:
-        self.mark = cut(Gap(self.start, self.end, self.backward), days)
+        # Years without an event are asked for at once, to hear that there still is none.
+        self.mark = cut(Gap(max(self.start, self.high) if self.quiet else self.start, self.end, self.backward), days)
         if self.stride:
             self.mark = max(self.mark, self.end - self.stride)
 
-    def window(self) -> tuple[Micros, Micros]:
-        """The rest of the current slice."""
+    def ask(self, share: int) -> Ask:
+        """For the rest of the current slice, with `share` events unless a count of its own is set."""
         assert self.mark is not None  # noqa: S101 - a lane marks its readings before it asks
-        return (self.mark, self.end) if self.backward else (self.start, self.mark)
+        if self.backward:
+            return Ask(self.tag, self.mark, self.end, self.max_count or share, self.check)
+        return Ask(self.tag, self.start, self.mark, self.max_count or share, self.check)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,8 +110,8 @@ class Lane:
                 reading.open_slice(days)
             open_now = self.readings
         chosen = tuple(open_now[: limits.answer_cap])
-        share = min(limits.max_count_per_tag, limits.answer_cap // len(chosen))
-        return chosen, tuple(Ask(r.tag, *r.window(), r.max_count or max(1, share), r.check) for r in chosen)
+        share = max(1, min(limits.max_count_per_tag, limits.answer_cap // len(chosen)))
+        return chosen, tuple([r.ask(share) for r in chosen])
 
     def _slice_days(self, limits: Limits) -> int:
         per_day = sum(r.rate for r in self.readings) * DAY

@@ -17,6 +17,8 @@ __all__ = ["MASK", "Known", "Overlap", "begin", "overlap_of", "settled_until", "
 MASK = (1 << 64) - 1
 # The shortest stretch to be read again, as a power of two in microseconds: 4.2 s.
 _SHORTEST = 22
+# So many events may be read again in vain, so that tags share a request.
+_IN_VAIN = 32
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -31,12 +33,13 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 class Overlap(msgspec.Struct, frozen=True, gc=False):
     """The table holds rows of this digest from `start` to the end of what is done.
 
-    `demanded`: to be compared even where there is nothing new to be read.
+    `demanded`: to be compared even where there is nothing new to be read. `quiet`: they are all at `start`.
     """
 
     start: Micros
     digest: int
     demanded: bool = False
+    quiet: bool = False
 
 
 def window_to_sum(known: Known, lookback: Micros) -> Window | None:
@@ -62,10 +65,11 @@ def overlap_of(known: Known, lookback: Micros, summed: int) -> Overlap | None:
     if known.last_event is None:
         # All that is done is compared: it costs next to nothing to hear that it is still empty, and an only event
         # that was kept back until there was a newer one may be of any age.
-        return Overlap(known.low, summed & MASK, lookback > 0)
+        return Overlap(known.low, summed & MASK, lookback > 0, quiet=True)
     if known.last_event >= since or known.last_digest is None:
         return Overlap(since, summed & MASK, lookback > 0)
-    return Overlap(max(known.low, known.last_event), (summed + known.last_digest) & MASK, lookback > 0)
+    start = max(known.low, known.last_event)
+    return Overlap(start, (summed + known.last_digest) & MASK, lookback > 0, quiet=True)
 
 
 def settled_until(known: Known, lookback: Micros) -> Micros:
@@ -78,9 +82,11 @@ def settled_until(known: Known, lookback: Micros) -> Micros:
     return max(known.low, min(known.last_event, known.high - max(0, lookback)))
 
 
-def begin(known_low: Micros, high: Micros, start: Micros) -> Micros:
-    """Where to begin reading so as to see everything from `start` on.
+def begin(known_low: Micros, high: Micros, start: Micros, rate: float) -> Micros:
+    """Where to begin reading so as to see everything from `start` on. `rate`: events per microsecond, so far.
 
     A bit earlier, so that many tags begin together and share a request: as far before `high` as the next power of two.
+    But not where that means much: a tag that fell silent months ago may have been a busy one before.
     """
-    return max(known_low, high - (1 << max(_SHORTEST, (high - start - 1).bit_length())))
+    together = max(known_low, high - (1 << max(_SHORTEST, (high - start - 1).bit_length())))
+    return together if rate * (start - together) <= _IN_VAIN else start

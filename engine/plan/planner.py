@@ -64,7 +64,7 @@ def readings_for(
         *(
             Reading(
                 tag,
-                begin(done.start, done.end, overlap.start),
+                begin(done.start, done.end, overlap.start, rate),
                 gap.end,
                 backward=False,
                 rate=rate,
@@ -72,6 +72,7 @@ def readings_for(
                 high=done.end,
                 check=Window(overlap.start, done.end),
                 expected=overlap.digest,
+                quiet=overlap.quiet,
             )
             for gap in ahead
         ),
@@ -173,9 +174,10 @@ class Plan:
                     settle_overlap = self._mend if reading.mending else self._compare
                     verdict = settle_overlap(reading, outcome, ask.overlap, advances, swaps)
             keep.append(verdict)
-            failure = self._follow_up(chunk.lane, reading, outcome)
-            if failure is not None:
-                failures.append(failure)
+            if outcome.until != ask.end or outcome.error is not None:
+                failure = self._follow_up(chunk.lane, reading, outcome)
+                if failure is not None:
+                    failures.append(failure)
         return Settled(tuple(advances), tuple(failures), tuple(keep), tuple(swaps))
 
     def fault(self, chunk: Chunk, error: ExtractError) -> tuple[Failure, ...]:
@@ -207,28 +209,30 @@ class Plan:
         self._shrink(reading, outcome)
         if reading.backward:
             # It reaches up to what was done before, not further: what is older does not know the last event.
-            return Advance(reading.tag, reading.low, outcome.ask.end, outcome.fresh, last_event, last_digest)
-        reading.high = max(reading.high, outcome.until)
-        return Advance(reading.tag, reading.low, reading.high, outcome.fresh, last_event, last_digest)
+            high = outcome.ask.end
+        else:
+            high = reading.high = max(reading.high, outcome.until)
+        return Advance(reading.tag, reading.low, high, outcome.fresh, last_event, last_digest)
 
     def _shrink(self, reading: Reading, outcome: Outcome) -> None:
         """Shrink the reading by what is complete, and learn how dense the tag is."""
-        ask = outcome.ask
-        span = outcome.until - ask.start
+        ask, until = outcome.ask, outcome.until
+        span = until - ask.start
         self.span_done += span
-        reading.rate = (reading.rate + outcome.rows / span) / 2
-        reading.attempts = reading.refused = reading.full = 0
         if reading.backward:
             reading.end = reading.low = ask.start
             if outcome.rows * 2 < ask.max_count:
                 reading.stride *= 4
         else:
-            reading.start = outcome.until
-        if outcome.until == ask.end:
+            reading.start = until
+        if reading.start >= reading.end:
+            self._finish(reading)
+            return
+        reading.rate = (reading.rate + outcome.rows / span) / 2
+        reading.attempts = reading.refused = reading.full = 0
+        if until == ask.end:
             reading.mark = None
             reading.max_count = 0
-        if reading.finished:
-            self._finish(reading)
 
     def _compare(
         self, reading: Reading, outcome: Outcome, overlap: Window, advances: list[Advance], swaps: list[Swap]
@@ -302,8 +306,6 @@ class Plan:
             else:
                 return self._give_up(lane, reading, outcome.error)
             return None
-        if outcome.until == ask.end:
-            return None
         if outcome.recheck:  # perhaps not cut at all: alone it will be told
             self._move_out(lane, (reading,))
             return None
@@ -348,9 +350,11 @@ class Plan:
 
     def _finish(self, reading: Reading) -> None:
         web_id = reading.tag.web_id
-        left = self._unfinished.pop(web_id) - 1
+        left = self._unfinished[web_id] - 1
         if left:
             self._unfinished[web_id] = left
+        else:
+            del self._unfinished[web_id]
 
     def _move_out(self, lane: Lane, readings: Sequence[Reading]) -> None:
         """Put readings into a lane of their own, which is ready at once."""

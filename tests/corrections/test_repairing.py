@@ -240,7 +240,7 @@ def test_it_neither_appends_nor_moves(lake: Lake) -> None:
     batch = it.begin()
     batch.write(event_rows("a", [5]))
     with pytest.raises(ValueError, match="appends nothing"):
-        batch.commit([])
+        batch.commit([Move("a", 0, 10, None, 1)])
     with pytest.raises(ValueError, match="moves no watermark"):
         it.begin().commit([Move("a", 10, 12)])
     failed = Move("a", 10, 10, status="failed", last_error="refused")

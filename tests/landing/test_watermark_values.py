@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writers import Move, Watermark
-from writers.checkpoint import decode, encode, merge, merge_stream, moved, widen
+from writers.checkpoint import decode, encode, merge, merge_stream, widen
 
 MOVES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.booleans(), st.booleans()), max_size=12)
 
@@ -23,7 +23,7 @@ def history(steps) -> list[pa.RecordBatch]:
         before = marks.get(tag, Watermark(tag, 100, 100))
         low, high = (before.low - length, before.low) if backward else (before.high, before.high + length)
         move = Move(tag, low, high, high - 1 if length else None, length, *(("failed", "why") if failed else ()))
-        marks |= moved(marks, [move])
+        marks[tag] = widen(marks.get(tag), move)
         batches.append(encode([marks[tag]], pipeline="p", dataset="d", sequence=number, updated_at=number))
     return batches
 
@@ -86,7 +86,7 @@ def test_whatever_moves_say_of_the_last_event_the_rows_say_it_too(steps, rng: ra
     for number, (length, backward, last, digest) in enumerate(steps, 1):
         before = marks.get("a", Watermark("a", 100, 100))
         low, high = (before.low - length, before.low) if backward else (before.high, before.high + length)
-        marks |= moved(marks, [Move("a", low, high, last, last_event_digest=digest)])
+        marks["a"] = widen(marks.get("a"), Move("a", low, high, last, last_event_digest=digest))
         rows.append(encode([marks["a"]], pipeline="p", dataset="d", sequence=number, updated_at=number))
     rng.shuffle(rows)
     assert decode(merge_stream(rows), "d") == marks

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.flow.committer import join
+from engine.flow.committer import moves_of
 from engine.model import Ask, Outcome, Tag, Window
 from engine.plan.forecast import forecast
 from engine.plan.lanes import Limits, Reading
@@ -22,6 +22,7 @@ from writers import Move, Watermark
 from writers.checkpoint import widen
 
 SMALL = Limits(tags_per_request=4, values_per_answer=20, max_count_per_tag=5)
+DAY = 86_400_000_000
 END = 1_000_000_000  # about 17 minutes, in which any microsecond may hold events
 Row = tuple[int, int]  # time and value
 
@@ -93,7 +94,7 @@ def run(
             Tag(name, name), wanted, done, rows_done=len(table.rows), assumed_rate=1e-7, overlap=overlap
         )
     plan = Plan(readings, SMALL)
-    moves: dict[str, Move] = {}
+    moves: list[Move] = []
     swapped = 0
     for _ in range(chunks):
         chunk = plan.take()
@@ -110,14 +111,15 @@ def run(
             since = 0 if overlap is None else overlap.start if keep is Keep.REPLACE else overlap.end
             if keep is not Keep.NOTHING:
                 tables[outcome.ask.tag.web_id].rows += [row for row in rows if row[0] >= since]
-        join(moves, settled.advances, settled.failures)
+        moves += moves_of(settled.advances)
         assert not settled.failures
         plan.give_back(chunk)
     assert plan.done or chunks < 10_000
-    for move in moves.values():
+    for move in moves:
         table = tables[move.tag_webid]
-        table.rows.sort()
         table.mark = widen(table.mark, move)
+    for table in tables.values():
+        table.rows.sort()
     return swapped
 
 
@@ -226,12 +228,47 @@ def test_a_table_from_before_digests_were_kept_is_compared_all_the_same(before, 
     assert between(tables["a"].rows, since, END) == between(after, since, second_end + 1)
 
 
-@given(st.integers(0, END), st.integers(0, END), st.integers(0, END))
-def test_reading_begins_early_enough_and_not_much_earlier(low, start, high) -> None:
+@given(st.integers(0, END), st.integers(0, END), st.integers(0, END), st.sampled_from([0.0, 1e-7, 1e-3]))
+def test_reading_begins_early_enough_and_not_much_earlier(low, start, high, rate: float) -> None:
     low, start, high = sorted((low, start, high))
-    found = begin(low, high, start)
+    found = begin(low, high, start, rate)
     assert low <= found <= start
     assert high - found <= max(2 * (high - start), 1 << 22)
+    assert rate * (start - found) <= 32
+
+
+@pytest.mark.parametrize("last_event", [None, 40 * DAY, 300 * DAY])
+@pytest.mark.parametrize("lookback", [0, 7 * DAY])
+def test_years_of_silence_are_asked_for_at_once(last_event: int | None, lookback: int) -> None:
+    """Also of a tag that was busy before: what is older than its last event is not read again."""
+    known = Known(0, 3650 * DAY, last_event, None if last_event is None else 5)
+    rows_done = 0 if last_event is None else last_event // 1_000_000
+    readings = readings_for(
+        Tag("a", "a"),
+        Window(known.high, known.high + 300_000_000),
+        Window(known.low, known.high),
+        rows_done=rows_done,
+        assumed_rate=1e-7,
+        overlap=overlap_of(known, lookback, 0),
+    )
+    plan = Plan(readings, Limits())
+    [ask] = plan.take().asks
+    assert ask.end == known.high + 300_000_000
+    assert ask.start == (last_event or 0)
+
+
+def test_after_years_of_silence_the_new_is_read_in_slices_as_ever() -> None:
+    known = Known(0, 3650 * DAY, 40 * DAY, 5)
+    readings = readings_for(
+        Tag("a", "a"),
+        Window(known.high, known.high + 90 * DAY),
+        Window(known.low, known.high),
+        rows_done=1_000,
+        assumed_rate=1e-7,
+        overlap=overlap_of(known, 0, 0),
+    )
+    [ask] = Plan(readings, Limits()).take().asks
+    assert known.high < ask.end <= known.high + 31 * DAY
 
 
 def test_a_window_within_what_is_done_is_read_again_and_put_in_its_place() -> None:

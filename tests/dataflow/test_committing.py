@@ -1,0 +1,86 @@
+"""Several answers about one tag move one watermark; what failed is said beside the rows that came before it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from config.errors import TagGoneError
+from engine.flow.channel import Channel
+from engine.flow.committer import Committer, Delivery
+from engine.model import Tag
+from engine.plan.settled import Advance, Failure
+from writers import PI_TIMESERIES, Landing, Watermark
+from writers.memory import MemoryLakehouse
+from writers.tables import TIMESTAMP
+
+A, B = Tag("a", "A"), Tag("b", "B")
+
+
+def rows(tag: Tag, *micros: int) -> pa.RecordBatch:
+    schema, n = PI_TIMESERIES.schema, len(micros)
+    known = {
+        "tag_webid": pa.array([tag.web_id] * n, pa.string()),
+        "timestamp": pa.array(micros, pa.int64()).cast(TIMESTAMP),
+        "partition_date": pa.array([0] * n, pa.int32()).cast(pa.date32()),
+    }
+    return pa.RecordBatch.from_arrays([known.get(f.name, pa.nulls(n, f.type)) for f in schema], names=schema.names)
+
+
+def advanced(advance: Advance, *micros: int) -> Delivery:
+    return Delivery(rows(advance.tag, *micros), (advance,))
+
+
+def failed(tag: Tag, high: int) -> Delivery:
+    return Delivery(rows(tag), (), (Failure(tag, TagGoneError("gone"), 0, high),))
+
+
+async def committed(*deliveries: Delivery) -> tuple[dict[str, Watermark], list]:
+    """Watermarks after one commit of these, as the next run reads them, and what was reported of it."""
+    lakehouse, told = MemoryLakehouse(), []
+
+    def landing() -> Landing:
+        return Landing(lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="r")
+
+    ours = landing()
+    ours.open()
+    channel: Channel[Delivery] = Channel(1 << 20)
+    for delivery in deliveries:
+        channel.put(delivery, await channel.reserve(1))
+    channel.close()
+    with ThreadPoolExecutor(1) as writer:
+        await Committer(ours, channel, commit_rows=1_000, commit_secs=60, writer=writer, emit=told.append).run()
+    return landing().open(), told
+
+
+async def test_pages_of_a_tag_add_up():
+    marks, [told] = await committed(
+        advanced(Advance(A, 0, 10, 3, 9), 1, 2, 9),
+        advanced(Advance(B, 0, 5, 0, None)),
+        advanced(Advance(A, 0, 20, 2, 19), 10, 19),
+    )
+    assert marks == {"a": Watermark("a", 0, 20, 19, 5), "b": Watermark("b", 0, 5, None, 0)}
+    assert (told.rows, told.tags) == (5, 2)
+
+
+async def test_forward_and_backward_readings_of_a_tag_widen_it_on_both_sides():
+    marks, _ = await committed(advanced(Advance(A, 50, 70, 1, 60), 60), advanced(Advance(A, 40, 50, 2, 45), 40, 45))
+    assert marks == {"a": Watermark("a", 40, 70, 60, 3)}
+
+
+async def test_a_failure_keeps_what_was_read_before_it():
+    marks, [told] = await committed(advanced(Advance(A, 0, 10, 3, 9), 1, 2, 9), failed(A, 10))
+    assert marks == {"a": Watermark("a", 0, 10, 9, 3, "failed", "gone")}
+    assert told.tags == 1
+
+
+async def test_a_failure_alone_moves_nothing():
+    marks, [told] = await committed(failed(A, 10))
+    assert (marks["a"].low, marks["a"].high, marks["a"].status) == (10, 10, "failed")
+    assert told.tags == 0
+
+
+async def test_a_tag_that_failed_in_one_gap_stays_failed_when_another_advances():
+    marks, _ = await committed(failed(A, 60), advanced(Advance(A, 50, 70, 1, 65), 65))
+    assert marks == {"a": Watermark("a", 50, 70, 65, 1, "failed", "gone")}

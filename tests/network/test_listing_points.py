@@ -1,0 +1,90 @@
+"""A long list of points comes in pages, several at a time, and whole, whatever the server makes of a page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from config import Extraction
+from engine.datasets.tags import find_tags
+from engine.net.client import ClientSettings, PIClient
+
+
+class Server:
+    """Points 0 .. total - 1 of one data server; at most `cap` a page, with links to the next page or without."""
+
+    def __init__(self, total: int, *, cap: int = 1_000, links: bool = True, refuses_above: int = 1_000) -> None:
+        self.total, self.cap, self.links, self.refuses_above = total, cap, links, refuses_above
+        self.asked: list[tuple[int, int]] = []
+
+    async def servers(self, _request: web.Request) -> web.Response:
+        return web.json_response({"Items": [{"WebId": "F1DS", "Name": "DA"}]})
+
+    async def points(self, request: web.Request) -> web.Response:
+        start, count = int(request.query["startIndex"]), int(request.query["maxCount"])
+        self.asked.append((start, count))
+        if count > self.refuses_above:
+            return web.json_response({"Errors": ["maxCount is greater than the maximum allowed."]}, status=400)
+        end = min(start + min(count, self.cap), self.total)
+        items = [{"WebId": f"F1DP{n:06d}", "Name": f"t{n}"} for n in range(start, end)]
+        more = {"Links": {"Next": "there is one"} if end < self.total else {}} if self.links else {}
+        return web.json_response({**more, "Items": items})
+
+
+@asynccontextmanager
+async def client_of(server: Server) -> AsyncIterator[PIClient]:
+    app = web.Application()
+    app.router.add_get("/dataservers", server.servers)
+    app.router.add_get("/dataservers/F1DS/points", server.points)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    [address] = runner.addresses
+    settings = ClientSettings(url=f"http://127.0.0.1:{address[1]}", max_requests_per_second=10_000, max_in_flight=8)
+    try:
+        async with PIClient(settings) as client:
+            yield client
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("total", [0, 1, 999, 1_000, 1_001, 7_000, 12_345])
+async def test_all_points_are_found_once(total: int, links: bool) -> None:
+    server = Server(total, links=links)
+    async with client_of(server) as client:
+        found = await find_tags(client, Extraction(tag_name_filter="*"))
+    assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(total)]
+    assert len(server.asked) <= total // 1_000 + 5
+    assert len(set(server.asked)) == len(server.asked)
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("cap", [1, 7, 400, 999])
+async def test_a_server_that_gives_less_than_was_asked_for_is_followed(cap: int, links: bool) -> None:
+    server = Server(cap * 9 + 1, cap=cap, links=links)
+    async with client_of(server) as client:
+        found = await find_tags(client, Extraction(tag_name_filter="*"))
+    assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(cap * 9 + 1)]
+
+
+async def test_a_server_that_refuses_large_pages_is_asked_for_smaller_ones() -> None:
+    server = Server(1_234, refuses_above=300)
+    async with client_of(server) as client:
+        found = await find_tags(client, Extraction(tag_name_filter="*"))
+    assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(1_234)]
+    assert server.asked[0] == (0, 1_000)
+
+
+async def test_pages_come_side_by_side_once_the_list_has_shown_to_be_long() -> None:
+    server = Server(20_000)
+    async with client_of(server) as client:
+        await find_tags(client, Extraction(tag_name_filter="*"))
+    starts = [start for start, _ in server.asked]
+    assert starts[0] == 0
+    assert sorted(starts[1:3]) == [1_000, 2_000]
+    assert sorted(starts[3:7]) == [3_000, 4_000, 5_000, 6_000]
