@@ -1,6 +1,7 @@
 """Mending: what disagrees is read again, in full, and the table made equal to it; then all is compared once more.
 
-The work of `verify --repair`, without its words. Invariant: what is called mended has been compared afterwards.
+The work of `verify --repair`, without its words. Invariant: what is called mended has been compared afterwards,
+but for the newest part, which every run compares itself.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def carry_out(
 ) -> Outcome:
     """Compare, and mend what disagrees where that is wished; `deep`: mend all, without asking what disagrees.
 
-    `console`: where a run shows how far it is; `run_id`: its name in the log. Raises what a run raises, and `KeyboardInterrupt` when
-    interrupted before anything was read.
+    `console`: where a run shows how far it is; `run_id`: its name in the log. Raises what a run raises, and
+    `KeyboardInterrupt` when interrupted before anything was read.
     """
     if deep:
         found, suspects = None, wait_for(lambda: everything(config, scope))

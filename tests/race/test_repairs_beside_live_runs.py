@@ -141,7 +141,7 @@ async def cycles(live: Process, number: int) -> None:
     await until(lambda: live.output().count("cycle ") >= before + number)
 
 
-@pytest.mark.parametrize("tidy", [False, True])
+@pytest.mark.parametrize("tidy", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_a_past_that_changes_is_mended_while_a_run_follows(tmp_path: Path, tidy: bool) -> None:
     mended = Counter[str]()
     async with site_at(tmp_path) as site:
@@ -163,7 +163,10 @@ async def test_a_past_that_changes_is_mended_while_a_run_follows(tmp_path: Path,
     assert site.edits.total() > 50
 
 
-@pytest.mark.parametrize("step", ["before_correction", "after_staging", "after_data_commit"])
+@pytest.mark.parametrize(
+    "step",
+    ["after_staging", *(pytest.param(s, marks=pytest.mark.slow) for s in ("before_correction", "after_data_commit"))],
+)
 async def test_a_repair_that_is_killed_beside_a_run_that_follows(tmp_path: Path, step: str) -> None:
     async with site_at(tmp_path) as site:
         async with following(site, tmp_path / "live") as live:
