@@ -47,9 +47,14 @@ class Accounts:
         error: BaseException,
         tally: Tally,
         stats: ClientStats | None,
+        *,
+        tags_extracted: int,
         fresh: Freshness | None,
     ) -> None:
-        """Leave the row of a run that ended by an error, unless it was the destination that failed."""
+        """Leave the row of a run that ended by an error, unless it was the destination that failed.
+
+        `tags_extracted`: tags that it had brought to their end before.
+        """
         if isinstance(error, StorageError):
             return
         row = row_of_failure(
@@ -59,6 +64,7 @@ class Accounts:
             started_at=self._started_at,
             duration_seconds=monotonic() - self._began,
             asked=(stats.requests, stats.retries, stats.throttled, stats.bytes_received) if stats else (0, 0, 0, 0),
+            tags_extracted=tags_extracted,
             fresh=fresh,
         )
         await self._add(lakehouse, row)

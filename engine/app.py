@@ -23,6 +23,7 @@ from writers import (
     Digest,
     Lakehouse,
     Landing,
+    Repairing,
     Upkeep,
     Watermark,
     check_columns,
@@ -36,28 +37,27 @@ from .datasets.recorded import RecordedSource
 from .datasets.states import StatesSource
 from .datasets.tags import Inventory, ask_time, find_tags
 from .datasets.updates import UpdatesWatch
-from .flow.channel import Channel
-from .flow.committer import Committer, Delivery
 from .flow.leased import under
-from .flow.pipeline import Pipeline
 from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
 from .metadata import Metadata
 from .model import Micros, Tag, Window
-from .piweb.times import iso_text
 from .plan.ahead import notes
 from .plan.parts import Part, shard_of
-from .plan.planner import Plan
 from .plan.shards import Shard
+from .reporting import report_of
 from .sweeping import rare_collections
-from .telemetry.events import Emit, Event, Finished, Planned, Started, TagFailed, TagsFound
+from .telemetry.events import Emit, Event, Finished, Started, TagsFound
 from .telemetry.freshness import Freshness, freshness
-from .telemetry.report import RunReport, Tally, peak_rss_bytes
+from .telemetry.report import RunReport, Tally
+from .way import Way
 from .wiring import (
     DATASET,
     Connection,
+    at_end,
     connect,
     lakehouse_of,
+    parted,
     plan_of,
     repairs_of,
     target_of,
@@ -69,6 +69,8 @@ __all__ = ["run"]
 
 LOG = logging.getLogger("osipi.run")
 R = TypeVar("R")
+# So often what others correct while it is being repaired is read again.
+_ROUNDS = 3
 
 
 async def run(
@@ -86,7 +88,8 @@ async def run(
     `follow` again and again, until asked to stop.
 
     With `suspects`, nothing new is read: these windows, as far as they are done, are read again and put in
-    the place of what the table holds, where that differs.
+    the place of what the table holds, where that differs. Other runs of the pipeline may be at work; what each
+    of them compares itself is then left to them. Whoever asks for it leaves the row in the metrics table.
 
     Returns the report, also of a run that was interrupted or stopped by the source. Raises
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
@@ -102,9 +105,11 @@ async def run(
         with rare_collections():
             report = await this.go()
     except BaseException as error:
-        await this.account_for_failure(error)
+        if suspects is None:
+            await this.account_for_failure(error)
         raise
-    await this.account_for(report)
+    if suspects is None:
+        await this.account_for(report)
     return report
 
 
@@ -136,10 +141,12 @@ class _Run:
         self._lakehouse: Lakehouse | None = None
         self._inventory: Inventory | None = None
         self._clock: ServerClock | None = None
+        self._wanted: Window | None = None
         self._found_at = 0.0
         self._marks: Mapping[str, Watermark] = {}
         self._undone: set[str] = set()
         self._watch: UpdatesWatch | None = None
+        self._warnings: list[str] = []
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -155,6 +162,7 @@ class _Run:
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))
                 inventory = await self._find_tags(source, since=self._began)
                 self._clock = ServerClock(inventory.server_now)
+                self._wanted = wanted_window(config, None, inventory.server_now)
                 last = await self._read_parts(lakehouse, source, inventory)
                 report = self._report(last, source, lakehouse)
                 self._emit(Finished(report.status))
@@ -166,7 +174,9 @@ class _Run:
     async def _read_parts(self, lakehouse: Lakehouse, source: Connection, inventory: Inventory) -> Cycle:
         """Read all there is in one part; in full mode what is new first, then the history behind it."""
         work = partial(self._work, lakehouse, source, inventory)
-        if self._follow or self.suspects is not None or self._config.extraction.mode != "full":
+        if self.suspects is not None:
+            return await self._repair(lakehouse, self.suspects, work)
+        if self._follow or self._config.extraction.mode != "full":
             return await self._leased(lakehouse, Part.ALL, work)
         try:
             front = await self._leased(lakehouse, Part.FRONT, work)
@@ -182,6 +192,27 @@ class _Run:
         # What was never read has nothing behind it: it waits for a front.
         self._undone |= undone | {tag.web_id for tag in inventory.tags if tag.web_id not in self._marks}
         return replace(back, until=front.until, undone=len(self._undone))
+
+    async def _repair(
+        self,
+        lakehouse: Lakehouse,
+        suspects: Sequence[tuple[Tag, Window]],
+        work: Callable[[Part], Coroutine[Any, Any, Cycle]],
+    ) -> Cycle:
+        """Read again beside whoever is at work; what every run compares itself only while nobody is."""
+        settled = await self._leased(lakehouse, Part.REPAIR, work)
+        _, newest = parted(self._config, suspects, self._marks)
+        if settled.stopped or self._stop.asked or not newest:
+            return settled
+        undone = self._undone
+        try:
+            last = await self._leased(lakehouse, Part.ALL, work)
+        except FencedError as busy:
+            self._warnings.append(f"{busy.message} What every run compares with the source itself is left to it.")
+            LOG.warning(self._warnings[-1])
+            return settled
+        self._undone |= undone
+        return replace(last, failed={**settled.failed, **last.failed}, undone=len(self._undone))
 
     async def _leased(
         self, lakehouse: Lakehouse, part: Part, work: Callable[[Part], Coroutine[Any, Any, Cycle]]
@@ -204,7 +235,7 @@ class _Run:
 
     async def _work(self, lakehouse: Lakehouse, source: Connection, inventory: Inventory, part: Part) -> Cycle:
         config = self._config
-        landing = Landing(
+        landing = (Repairing if part is Part.REPAIR else Landing)(
             lakehouse,
             PI_TIMESERIES,
             pipeline=config.pipeline,
@@ -219,9 +250,12 @@ class _Run:
         )
         states = StatesSource(source.client, source.url, recorded.mode, batch_size=config.extraction.batch_size)
         metadata = Metadata(lakehouse, self._shard, states, self._writer, emit=self._emit, stop=self._stop)
-        cycle = partial(self._cycle, recorded, landing, part)
+        way = Way(config, part, recorded, landing, self._writer, self._emit, self._stop)
+        cycle: ReadOnce = partial(self._cycle, way)
+        if isinstance(landing, Repairing):
+            cycle = partial(self._mend, way, landing)
         async with asyncio.TaskGroup() as beside:
-            if part is not Part.BACK:
+            if part not in {Part.BACK, Part.REPAIR}:
                 await metadata.sync_tags(inventory, on_step=self._on_step)
                 beside.create_task(metadata.sync_states(inventory, on_step=self._on_step), name="digital states")
             if self._follow:
@@ -264,38 +298,32 @@ class _Run:
         begun = Cycle(wanted_window(self._config, None, inventory.server_now).end)
         return Following(self._config.extraction, means, begun=begun, emit=self._emit, stop=self._stop)
 
-    async def _cycle(
-        self, recorded: RecordedSource, landing: Landing, part: Part, tags: Sequence[Tag], now: Micros, *, since: float
-    ) -> Cycle:
+    async def _cycle(self, way: Way, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
         """Read these tags up to the server's `now`, less the lag, and land what came."""
         if self.suspects is None:
-            sums = {} if part is Part.BACK else await self._sums(tags)
+            sums = {} if way.part is Part.BACK else await self._sums(tags)
             suspects = await self._hinted()
-            plan = plan_of(self._config, tags, self._marks, sums, now=now, part=part, suspects=suspects)
+            plan = plan_of(self._config, tags, self._marks, sums, now=now, part=way.part, suspects=suspects)
         else:
-            plan = repairs_of(self._config, self.suspects, self._marks)
-        until = wanted_window(self._config, None, now).end
-        self._emit(
-            Planned(
-                tags=plan.tags_unfinished,
-                tags_done=len(tags) - plan.tags_unfinished,
-                expected_values=round(plan.expected_values),
-                start=plan.earliest,
-                until=until,
-                seconds=monotonic() - since,
-            )
-        )
-        failed: dict[str, str] = {}
-        rows = self._tally.records_written
-
-        def emit(event: Event) -> None:
-            if isinstance(event, TagFailed):
-                failed[event.web_id] = event.tag
-            self._emit(event)
-
-        await self._pump(plan, recorded, landing, part, emit)
+            plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks)
+        last, _ = await way.carry_out(plan, tags=len(tags), now=now, since=since)
         self._undone = set(plan.unfinished)
-        return Cycle(until, self._tally.records_written - rows, failed, plan.tags_unfinished, plan.stopped)
+        return last
+
+    async def _mend(self, way: Way, repairing: Repairing, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
+        """Read again what no run looks at by itself, and once more what others correct meanwhile."""
+        suspects, _ = parted(self._config, self.suspects or (), self._marks)
+        for _ in range(_ROUNDS):
+            plan = repairs_of(self._config, suspects, self._marks)
+            windows = [(tag.web_id, window.start, window.end) for tag, window in suspects]
+            await self._blocking(partial(repairing.watch, windows))
+            last, stale = await way.carry_out(plan, tags=len(tags), now=now, since=since)
+            suspects = [(tag, window) for tag, window in suspects if tag.web_id in stale]
+            if not suspects or last.stopped or self._stop.asked:
+                break
+            self._marks = await self._blocking(repairing.open)
+        self._undone = {*plan.unfinished, *(tag.web_id for tag, _ in suspects)}
+        return replace(last, undone=len(self._undone))
 
     async def _hinted(self) -> Sequence[tuple[Tag, Window]]:
         """What the server says has changed behind the watermarks. What a hint has lost, the lookback finds."""
@@ -312,62 +340,20 @@ class _Run:
         table = self._lakehouse.table(PI_TIMESERIES)
         return await self._blocking(lambda: window_digests(table.open(), windows))
 
-    async def _pump(self, plan: Plan, recorded: RecordedSource, landing: Landing, part: Part, emit: Emit) -> None:
-        performance = self._config.performance
-        back = part is Part.BACK
-        age = performance.backfill_commit_seconds if back else performance.commit_seconds
-        channel: Channel[Delivery] = Channel(performance.buffer_bytes)
-        committer = Committer(
-            landing,
-            channel,
-            commit_rows=performance.backfill_commit_rows if back else performance.commit_rows,
-            commit_secs=age.total_seconds(),
-            writer=self._writer,
-            emit=emit,
-        )
-        fetchers = performance.fetchers or self._config.pi_web_api.max_in_flight
-        await Pipeline(plan, recorded, channel, committer, fetchers=fetchers, emit=emit, stop=self._stop).run()
-
     def _report(self, cycle: Cycle, source: Connection, lakehouse: Lakehouse) -> RunReport:
-        tally, stats = self._tally, source.client.statistics()
-        unresolved = self._inventory.unresolved if self._inventory else ()
-        failed = {**dict(unresolved), **tally.failed}
-        undone = cycle.undone
-        # Who follows is never done, and was to stop when asked to.
-        left = undone and not self._follow
-        if self._stop.asked and not self._follow:
-            status = "interrupted"
-        else:
-            status = "incomplete" if failed or left or cycle.stopped else "succeeded"
-        return RunReport(
-            run_id=self._run_id,
-            pipeline=self._config.pipeline,
-            shard=str(self._shard),
-            status=status,
-            tags_requested=tally.tags_requested,
-            tags_extracted=tally.tags_requested - len(failed) - undone,
-            tags_failed=tuple(failed.items()),
-            tags_undone=undone,
-            records_written=tally.records_written,
-            watermarks_moved=tally.watermarks_moved,
-            commits=tally.commits,
-            files_written=tally.files,
-            bytes_written=tally.bytes_written,
-            requests=stats.requests,
-            retries=stats.retries,
-            throttled=stats.throttled,
-            bytes_fetched=stats.bytes_received,
-            duration_seconds=monotonic() - self._began,
-            seconds=dict(tally.seconds),
-            peak_rss_bytes=peak_rss_bytes(),
-            until=iso_text(cycle.until),
+        return report_of(
+            self._tally,
+            cycle,
+            source.client.statistics(),
+            run=(self._run_id, self._config.pipeline, str(self._shard)),
+            unresolved=self._inventory.unresolved if self._inventory else (),
+            interrupted=self._stop.asked,
+            follows=self._follow,
+            seconds=monotonic() - self._began,
             tables={spec.name: lakehouse.table(spec).uri for spec in DATASETS},
-            error=cycle.stopped,
-            corrections=tally.corrections,
-            digital_states=tally.states,
             warnings=(
                 *notes(self._config.extraction, self._inventory.tags if self._inventory else ()),
-                *tally.warnings,
+                *self._warnings,
             ),
         )
 
@@ -391,7 +377,9 @@ class _Run:
     async def account_for_failure(self, error: BaseException) -> None:
         """Leave the row of a run that ended by an error."""
         stats = self._source.client.statistics() if self._source else None
-        await self._accounts.add_failure(self._lakehouse, error, self._tally, stats, self._freshness())
+        tags = self._inventory.tags if self._inventory else ()
+        done, fresh = at_end(self._config, tags, self._marks, self._wanted), self._freshness()
+        await self._accounts.add_failure(self._lakehouse, error, self._tally, stats, tags_extracted=done, fresh=fresh)
 
     def _freshness(self) -> Freshness | None:
         """How far the tags of this run lie behind the server's clock."""

@@ -31,7 +31,7 @@ from .telemetry.progress import display_for
 from .telemetry.progress_following import display_of_following
 from .telemetry.report import RunReport
 
-__all__ = ["run_job"]
+__all__ = ["run_job", "wait_for"]
 
 R = TypeVar("R")
 
@@ -71,6 +71,24 @@ def run_job(
     if report is None:
         raise KeyboardInterrupt
     return replace(report, warnings=(*warnings, *report.warnings))
+
+
+def wait_for(work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Wait for work that reads only, and may be broken off. Raises `KeyboardInterrupt` when interrupted."""
+    found = _in_loop(lambda stop: _unless_stopped(work, stop))
+    if not found:
+        raise KeyboardInterrupt
+    return found[0]
+
+
+async def _unless_stopped(work: Callable[[], Coroutine[Any, Any, R]], stop: Stop) -> tuple[R] | None:
+    with on_signals(stop):
+        working, asked = asyncio.ensure_future(work()), asyncio.ensure_future(stop.wait())
+        await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, asked):
+            task.cancel()
+        await asyncio.wait((working,))
+        return None if working.cancelled() else (working.result(),)
 
 
 async def _interruptible(

@@ -17,9 +17,8 @@ from .cli import commands
 from .commands.terminal import tell_error
 from .commands.verdict import verdict_on
 from .ownership import shadowed
-from .telemetry.report import RunReport
 
-__all__ = ["TaskFailedError", "check", "maintain", "run"]
+__all__ = ["TaskFailedError", "check", "maintain", "run", "verify"]
 
 _PROGRAM = "osipi-connector"
 
@@ -47,6 +46,11 @@ def maintain(arguments: Sequence[str] | None = None) -> None:
     _carry_out("maintain", arguments)
 
 
+def verify(arguments: Sequence[str] | None = None) -> None:
+    """Compare, and mend where that is wished, with the arguments of `verify`. Raises `TaskFailedError`."""
+    _carry_out("verify", arguments)
+
+
 def _carry_out(command: str, arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     stranger = shadowed()
@@ -71,17 +75,17 @@ def _failure(command: str, given: list[str]) -> TaskFailedError | None:
             traceback.print_exception(error, file=sys.stderr)
         tell_error(verdict.message, verdict.hint)
         return TaskFailedError(_sentence(f"{command}: {verdict.message}", verdict.hint), verdict.exit_code)
-    if isinstance(found, RunReport):
+    if hasattr(found, "failure"):
         said = found.failure()
         return None if said is None else TaskFailedError(said, found.exit_code)
     return TaskFailedError(f"{command}: something must be put right; see above", found) if found else None
 
 
 def _called(arguments: list[str]) -> Any:
-    """What a command gives back. `run` sees to interruptions and to the loop itself; others get a thread of
-    their own, for they start a loop where one is at work.
+    """What a command gives back. `run` and `verify` see to interruptions and to the loop themselves; others get a
+    thread of their own, for they start a loop where one is at work.
     """
-    if arguments[0] == "run":
+    if arguments[0] in {"run", "verify"}:
         return commands.main(arguments, prog_name=_PROGRAM, standalone_mode=False)
     with ThreadPoolExecutor(1, thread_name_prefix="osipi-task") as pool:
         return pool.submit(commands.main, arguments, prog_name=_PROGRAM, standalone_mode=False).result()

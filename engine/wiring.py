@@ -6,7 +6,7 @@ What a command needs without running (plan, tags, status, check) is here, too. R
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from .net.client import ClientSettings, PIClient
 from .plan.ahead import end_ahead, lookback_ahead
 from .plan.classes import class_of
 from .plan.lanes import Limits, Reading
-from .plan.overlap import MASK, Known, overlap_of, window_to_sum
+from .plan.overlap import MASK, Known, overlap_of, settled_until, window_to_sum
 from .plan.parts import Part, window_of
 from .plan.planner import Plan, readings_for
 from .plan.shards import Shard
@@ -34,11 +34,14 @@ from .plan.shards import Shard
 __all__ = [
     "DATASET",
     "Connection",
+    "at_end",
     "connect",
     "lakehouse_of",
     "limits_of",
+    "parted",
     "plan_of",
     "repairs_of",
+    "settled_ends",
     "target_of",
     "wanted_window",
     "watermarks_of",
@@ -185,6 +188,15 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: 
     return Window(min(start, until), until)
 
 
+def at_end(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark], wanted: Window | None) -> int:
+    """How many tags are where a run was to bring them; none before it knew where that is."""
+    if wanted is None:
+        return 0
+    start = wanted.start if config.extraction.mode == "full" else 1 << 62
+    found = (marks.get(tag.web_id) for tag in tags)
+    return sum(mark is not None and mark.low <= start and mark.high >= wanted.end for mark in found)
+
+
 def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark]) -> dict[str, tuple[int, int]]:
     """By WebID, the windows whose rows in the table have to be summed up before a run can compare them."""
     kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
@@ -255,6 +267,35 @@ def plan_of(
 def repairs_of(config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]) -> Plan:
     """The plan of reading windows again, as far as they are done, to put them in the place of what the table holds."""
     return Plan(_repairs(config, suspects, marks), limits_of(config))
+
+
+def parted(
+    config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]
+) -> tuple[list[tuple[Tag, Window]], list[tuple[Tag, Window]]]:
+    """Cut windows to what is done, and part them: what no run looks at again by itself, and what every run does."""
+    end_of = settled_ends(config, marks)
+    settled: list[tuple[Tag, Window]] = []
+    newest: list[tuple[Tag, Window]] = []
+    for tag, window in suspects:
+        mark = marks.get(tag.web_id)
+        if mark is None:
+            continue
+        end = end_of(tag)
+        settled.append((tag, Window(max(window.start, mark.low), min(window.end, end))))
+        newest.append((tag, Window(max(window.start, end), min(window.end, mark.high))))
+    return [s for s in settled if s[1].start < s[1].end], [s for s in newest if s[1].start < s[1].end]
+
+
+def settled_ends(config: Config, marks: Mapping[str, Watermark]) -> Callable[[Tag], Micros]:
+    """What gives, of a tag with a watermark, up to where no run looks again by itself."""
+    kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
+
+    def end_of(tag: Tag) -> Micros:
+        mark, kind = marks[tag.web_id], kind_of(tag.name)
+        lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from) if tag.future else kind.lookback_micros
+        return settled_until(_known(mark), lookback)
+
+    return end_of
 
 
 def _repairs(

@@ -24,6 +24,7 @@ from .memory import MemoryLakehouse
 from .metrics import add_run, newest_runs
 from .mirror import SyncReceipt
 from .rebuild import RebuildReport, rebuild_watermarks
+from .repairing import Repairing
 from .states import sets_seen_today, sync_states
 from .tables import (
     DATASETS,
@@ -61,6 +62,7 @@ __all__ = [
     "Move",
     "Names",
     "RebuildReport",
+    "Repairing",
     "Replacement",
     "Stage",
     "StagedFile",

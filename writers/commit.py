@@ -172,6 +172,7 @@ class CommitTable(Protocol):
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
         changes: Sequence[StagedFile] = (),
+        beside: str | None = None,
     ) -> CommitReceipt:
         """Add `files` in one atomic commit, and advance `app_id` to `key.sequence`.
 
@@ -183,9 +184,12 @@ class CommitTable(Protocol):
         is left of them. Not together with `replace_where`. `changes`, of `stage_changes`, then tell of every
         row that the commit adds, alters or takes out.
 
+        `beside` is given with corrections, which were worked out from the snapshot: it is how the app_ids
+        begin whose corrections may be of the same rows, so that none of them may have landed since.
+
         Raises `FencedError` (somebody committed under `app_id` since the snapshot),
-        `CommitConflictError` (a replace lost against another writer, or a file to be removed is gone
-        already: `open` and rebuild),
+        `CommitConflictError` (a replace lost against another writer, a file to be removed is gone
+        already, or somebody of `beside` has corrected: `open` and rebuild),
         `StorageError`. Nothing has landed when it raises, except `UnknownCommitError`.
         """
 
@@ -254,4 +258,6 @@ class Lakehouse(Protocol):
     def lease(self, pipeline: str, shard: str, run_id: str) -> Lease: ...
 
     def shards_seen(self, pipeline: str) -> tuple[str, ...]:
-        """Shards ("0-of-1", ...) that hold, or ever held, a lease of this pipeline."""
+        """Shards ("0-of-1", ...) that hold, or ever held, a lease of this pipeline, and parts of them with a lease
+        of their own ("backfill.0-of-1", ...).
+        """

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .commit import ROW, CommitTable, LiveFile, StagedFile
 from .digest import TRUTH, Hashes, row_hashes
@@ -144,6 +145,7 @@ class Replacements:
     """What is to be replaced by one commit. Rows are held in memory: whoever fills it keeps the bound."""
 
     def __init__(self, spec: TableSpec) -> None:
+        self._spec = spec
         self._schema = held_schema(spec, spec.schema.names)
         self._calls: list[tuple[Windows, pa.RecordBatch]] = []
         self._reach: dict[str, tuple[int, int]] = {}  # from the first to the last window of each tag
@@ -169,12 +171,17 @@ class Replacements:
         self._calls.append((windows, pa.RecordBatch.from_arrays(columns, schema=self._schema)))
 
     def windows(self) -> Windows:
-        return Windows.of(
-            (tag, low, high)
-            for windows, _ in self._calls
-            for lows, highs in zip(windows.lows, windows.highs, strict=True)
-            for tag, low, high in zip(windows.tags, lows.tolist(), highs.tolist(), strict=True)
-        )
+        return Windows.of(window for windows, _ in self._calls for window in windows)
+
+    def without(self, tags: Collection[str]) -> Replacements:
+        """The same, but for some tags."""
+        left = Replacements(self._spec)
+        for windows, rows in self._calls:
+            rest = [Replacement(*window) for window in windows if window[0] not in tags]
+            names = pa.array(sorted({r.tag_webid for r in rest}), pa.string())
+            if rest:
+                left.add(rest, rows.filter(pc.is_in(rows.column("tag_webid").cast(pa.string()), names)))
+        return left
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Give the rows, as they came. Where a window was replaced twice, the later call counts."""

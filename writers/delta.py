@@ -39,7 +39,7 @@ from .drift import absent_columns, check_shape
 from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
 from .live import from_columns
 from .maintenance import Upkeep, UpkeepReport
-from .outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
+from .outcome import APP_ID, CORRECTS, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
 from .parquet import ParquetStage
 from .reading import live_schema, read_live
 from .refusals import conflict, fenced, unknown
@@ -152,6 +152,7 @@ class DeltaCommitTable:
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
         changes: Sequence[StagedFile] = (),
+        beside: str | None = None,
     ) -> CommitReceipt:
         self._snapshot()
         if key.app_id in self._rivals:
@@ -166,8 +167,9 @@ class DeltaCommitTable:
             )
         token = uuid4().hex
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: token}
-        if remove:
-            version = self._land_correction(key, files, remove, changes, labels)
+        labels |= {} if beside is None else {CORRECTS: "true"}
+        if remove or beside is not None:
+            version = self._land_correction(key, files, remove, changes, labels=labels, beside=beside)
         else:
             version = self._land(key, [_add_action(f) for f in files], labels, replace_where)
         self._commits += 1
@@ -266,7 +268,9 @@ class DeltaCommitTable:
         files: Sequence[StagedFile],
         remove: Sequence[LiveFile],
         changes: Sequence[StagedFile],
+        *,
         labels: Mapping[str, str],
+        beside: str | None,
     ) -> int:
         """Put an entry of our own at the end of the log, until the log says what became of it."""
         self.allow_removing()
@@ -283,7 +287,7 @@ class DeltaCommitTable:
                 return outcome.version
             if key.app_id in outcome.rivals:
                 raise fenced(self.uri, key, outcome.rivals[key.app_id])
-            if outcome.reshaped or outcome.removed & gone:
+            if outcome.reshaped or outcome.removed & gone or outcome.corrected(beside):
                 raise conflict(self.uri)
             if isinstance(failure, FileExistsError) or self._moved_past(base):
                 continue  # another's commit, which does not touch our files, has taken the version

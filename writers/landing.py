@@ -31,11 +31,14 @@ from .tables import PI_WATERMARKS, TableSpec
 
 __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
 
+# How the names of shards begin under which repairs go on beside us; see writers.repairing.
+REPAIR = "repair."
 # Metadata of a data commit: the staged watermark file, to the last detail.
 WATERMARK_FILE = "watermark_file"
 _MANY_FILES = 64
-# A correction that other writers disturb (compaction, mostly) is computed again on what they left.
-_ATTEMPTS = 4
+# A correction that other writers disturb (compaction, repairs) is computed again on what they left. Each time
+# somebody has got on; a run that goes on for months does not give way at the first crowd.
+_ATTEMPTS = 16
 
 
 class State(Enum):
@@ -119,6 +122,7 @@ class Landing:
         self._shard = shard
         self._run_id = run_id
         self._app_id = app_id(pipeline, dataset, shard)
+        self._repairs = app_id(pipeline, dataset, REPAIR)
         self._sequence = 0
         self._commits = 0
         self._marks: dict[str, Watermark] = {}
@@ -143,7 +147,7 @@ class Landing:
             raise self._lost("the checkpoint table is missing")
         self._refresh()
         for shard in self._lakehouse.shards_seen(self._pipeline):
-            if shard != self._shard:
+            if shard != self._shard and "." not in shard:  # parts see to themselves
                 self._look_at(shard)
         # Last, for seeing to other shards takes fresh snapshots, and ours is what we commit through.
         self._recover(self._app_id)
@@ -246,7 +250,7 @@ class Landing:
                 return prepared, self._commit_data(prepared) if prepared.lands_data else None
             except CommitConflictError:
                 attempts += 1
-                if not prepared.correction.remove or attempts == _ATTEMPTS:
+                if not prepared.correction.counts or attempts == _ATTEMPTS:
                     appended.drop()
                     raise
             except UnknownCommitError:
@@ -318,12 +322,13 @@ class Landing:
         [mark] = prepared.mark_files
         metadata = {"run_id": self._run_id, WATERMARK_FILE: json.dumps(asdict(mark))}
         try:
+            correction = prepared.correction
             return self._data.commit(
-                prepared.key,
-                prepared.files,
+                *(prepared.key, prepared.files),
                 metadata=metadata,
-                remove=prepared.correction.remove,
-                changes=prepared.correction.changes,
+                remove=correction.remove,
+                changes=correction.changes,
+                beside=self._repairs if correction.counts else None,
             )
         except UnknownCommitError:
             raise

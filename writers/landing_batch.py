@@ -23,7 +23,8 @@ class LandingReceipt:
     """Proof that rows and watermarks are in. `data` is None when only watermarks moved; both are None when
     there was nothing to do.
 
-    `rows`: appended ones; `partitions`: the values of the partition column that rows went to.
+    `rows`: appended ones; `partitions`: the values of the partition column that rows went to; `stale`: tags that
+    a repair left as they are, for others have corrected them since it began to read.
     """
 
     rows: int
@@ -31,6 +32,7 @@ class LandingReceipt:
     watermarks: CommitReceipt | None
     partitions: frozenset[str] = frozenset()
     corrections: CorrectionCounts = UNCHANGED
+    stale: frozenset[str] = frozenset()
 
 
 class LandingBatch:

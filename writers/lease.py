@@ -167,7 +167,7 @@ def lease_name(pipeline: str, shard: str) -> str:
 
 
 def shards_with_lease(place: Place, pipeline: str) -> tuple[str, ...]:
-    pattern = re.compile(rf"lease-{re.escape(_plain(pipeline))}-(\d+-of-\d+)\.json")
+    pattern = re.compile(rf"lease-{re.escape(_plain(pipeline))}-((?:[a-z]+\.)?\d+-of-\d+)\.json")
     with storage_errors(place.uri):
         names = place.names(FOLDER)
     return tuple(found.group(1) for name in names if (found := pattern.fullmatch(name)))

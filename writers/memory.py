@@ -19,7 +19,7 @@ from config.errors import CommitConflictError, FencedError
 
 from .commit import ROW, CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from .live import may_hold
-from .outcome import APP_ID, SEQUENCE, TOKEN
+from .outcome import APP_ID, CORRECTS, SEQUENCE, TOKEN
 from .parquet import split_by_partition
 from .tables import TableSpec
 
@@ -208,6 +208,7 @@ class MemoryCommitTable:
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
         changes: Sequence[StagedFile] = (),  # noqa: ARG002  nobody listens
+        beside: str | None = None,
     ) -> CommitReceipt:
         with self._store.lock:
             newer = self._store.log[self._snapshot + 1 :]
@@ -218,9 +219,12 @@ class MemoryCommitTable:
                 raise FencedError(f"Run {winner} has committed to {self.uri} as {key.app_id} since this run started.")
             replaced = () if replace_where is None else self._live(replace_where)
             removed = (*(file.path for file in replaced), *(file.path for file in remove))
-            if set(removed) & {path for entry in newer for path in entry.removed}:
+            rewritten = set(removed) & {path for entry in newer for path in entry.removed}
+            if rewritten or any(_corrects(entry, beside) for entry in newer):
                 raise CommitConflictError(f"Another writer has changed {self.uri} in the meantime.")
             labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: uuid4().hex}
+            if beside is not None:
+                labels[CORRECTS] = "true"
             self._store.log.append(_Entry(key, labels, tuple(files), removed))
             self._snapshot = len(self._store.log) - 1
         return CommitReceipt(
@@ -274,6 +278,11 @@ class MemoryCommitTable:
                 live.pop(path, None)
             live.update({file.path: file for file in entry.added})
         return tuple(f for f in live.values() if where.items() <= f.partition_values.items())
+
+
+def _corrects(entry: _Entry, beside: str | None) -> bool:
+    ours = beside is not None and entry.key is not None and entry.key.app_id.startswith(beside)
+    return ours and CORRECTS in entry.metadata
 
 
 def _live_file(file: StagedFile, rows: pa.RecordBatch) -> LiveFile:

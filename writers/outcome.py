@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["APP_ID", "SEQUENCE", "TOKEN", "LogEntry", "Outcome", "judge", "labelled", "parse_entry"]
+__all__ = ["APP_ID", "CORRECTS", "SEQUENCE", "TOKEN", "LogEntry", "Outcome", "judge", "labelled", "parse_entry"]
 
 _READ = (b'"txn"', b'"commitInfo"', b'"remove"', b'"metaData"', b'"protocol"')
 
@@ -20,6 +20,8 @@ _PREFIX = "osipi."
 APP_ID = "app_id"
 SEQUENCE = "sequence"
 TOKEN = "token"  # noqa: S105  a name, no secret
+# Of a commit whose rows were worked out from what the table held. One that only inserts looks like any addition.
+CORRECTS = "corrects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,27 @@ class LogEntry:
     removed: frozenset[str] = frozenset()  # paths of files, as the log spells them
     reshaped: bool = False  # whether it says anew what the table is: schema, properties, protocol
 
+    @property
+    def correctors(self) -> frozenset[str]:
+        """Whose commit it is, if it corrects."""
+        return frozenset(self.sequences) if CORRECTS in self.metadata else frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`version`: where our commit landed, if it did. `rivals`: app_id to metadata of its newest foreign commit.
-    `removed`, `reshaped`: what foreign commits have done to the table.
+    `removed`, `reshaped`: what foreign commits have done to the table; `correctors`: the app_ids of those that correct.
     """
 
     version: int | None
     rivals: Mapping[str, Mapping[str, str]]
     removed: frozenset[str] = frozenset()
     reshaped: bool = False
+    correctors: frozenset[str] = frozenset()
+
+    def corrected(self, beside: str | None) -> bool:
+        """Whether one whose app_id begins so has corrected."""
+        return beside is not None and any(app_id.startswith(beside) for app_id in self.correctors)
 
 
 def labelled(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -75,6 +87,7 @@ def judge(entries: Iterable[LogEntry], token: str) -> Outcome:
     version: int | None = None
     rivals: dict[str, Mapping[str, str]] = {}
     removed: frozenset[str] = frozenset()
+    correctors: frozenset[str] = frozenset()
     reshaped = False
     for entry in entries:
         if entry.metadata.get(TOKEN) == token:
@@ -82,6 +95,7 @@ def judge(entries: Iterable[LogEntry], token: str) -> Outcome:
             continue
         removed |= entry.removed
         reshaped = reshaped or entry.reshaped
+        correctors |= entry.correctors
         for app_id in entry.sequences:
             rivals.setdefault(app_id, entry.metadata)
-    return Outcome(version, rivals, removed, reshaped)
+    return Outcome(version, rivals, removed, reshaped, correctors)

@@ -7,7 +7,7 @@ rebuild that dies is noticed by the next run and can simply be repeated.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -23,16 +23,19 @@ from .tables import PI_WATERMARKS, TableSpec
 __all__ = ["RebuildReport", "rebuild_watermarks"]
 
 _CHUNK = 100_000
+# A table does not tell who has committed to it, only whether somebody has: those are asked for.
+_PARTS, _MOST_SHARDS = ("", "backfill."), 32
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildReport:
-    """What the data says."""
+    """What the data says; `strangers` are tags of it that belong to other pipelines."""
 
     tags: int
     rows: int
     low: int | None  # of all tags, microseconds since 1970
     high: int | None
+    strangers: int = 0
 
 
 def rebuild_watermarks(
@@ -43,18 +46,21 @@ def rebuild_watermarks(
     dataset: str,
     shard: str,
     run_id: str,
+    selected: Collection[str] | None = None,
     now: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> RebuildReport:
     """Replace the watermarks of a pipeline by what the data table holds, in one commit.
 
     Exact, because whole microseconds and one contiguous window per tag are committed: events of a tag
-    are complete from its first to its last. Rows of the table that came from another pipeline are taken
-    for this one's. Hold the lease of `shard`; no other shard of the pipeline may be at work.
+    are complete from its first to its last. Hold the lease of `shard`; no other shard of the pipeline may
+    be at work. Tags that another pipeline has watermarks of, this one has none of, and that are not among
+    the `selected` of this one are left out; without `selected` none are. (Whose a row is, it does not say:
+    in doubt it is ours, for a tag without a watermark would be read, and land, a second time.)
 
     Raises `FencedError` naming the shard that is at work.
     """
-    shards = sorted({shard, *lakehouse.shards_seen(pipeline)})
-    for other in shards:
+    seen = {shard, *lakehouse.shards_seen(pipeline)}
+    for other in sorted(seen):
         holder = None if other == shard else lakehouse.lease(pipeline, other, run_id).holder()
         if holder is not None:
             raise FencedError(
@@ -62,18 +68,18 @@ def rebuild_watermarks(
                 hint="Stop its runs first.",
             )
     checkpoint, data = lakehouse.table(PI_WATERMARKS).open(), lakehouse.table(spec).open()
-    owners = [app_id(pipeline, dataset, s) for s in shards]
+    owners = sorted(_owners(data, app_id(pipeline, dataset, "")) | {app_id(pipeline, dataset, s) for s in seen})
     # One number above both. Watermarks take it first: a rebuild that dies here leaves them ahead of the
     # data, which no run mistakes for a settled state.
     keys = [CommitKey(o, max(data.last_sequence(o) or 0, checkpoint.last_sequence(o) or 0) + 1) for o in owners]
-    found = data.scan_tags()
+    found, strangers = _ours(data.scan_tags(), checkpoint, pipeline, selected)
     first, *others = sorted(keys, key=lambda key: key.app_id != app_id(pipeline, dataset, shard))
     for key in others:
         checkpoint.commit(key, (), metadata={"run_id": run_id})
     _replace(checkpoint, found, first, pipeline=pipeline, dataset=dataset, run_id=run_id, updated_at=now())
     for key in keys:
         data.commit(key, (), metadata={"run_id": run_id})
-    return _report(found)
+    return _report(found, strangers)
 
 
 def _replace(
@@ -117,8 +123,30 @@ def _replace(
         raise
 
 
-def _report(found: pa.Table) -> RebuildReport:
+def _owners(data: CommitTable, prefix: str) -> set[str]:
+    """Shards of the pipeline that have committed to the table, and parts of them; their leases may be lost, too."""
+    shards = (f"{index}-of-{count}" for count in range(1, _MOST_SHARDS + 1) for index in range(count))
+    owners = (f"{prefix}{part}{shard}" for shard in shards for part in _PARTS)
+    return {owner for owner in owners if data.last_sequence(owner) is not None}
+
+
+def _ours(
+    found: pa.Table, checkpoint: CommitTable, pipeline: str, selected: Collection[str] | None
+) -> tuple[pa.Table, int]:
+    """Leave out what belongs to others, beyond doubt; give also how many tags that are."""
+    if selected is None:
+        return found, 0
+    ours, theirs = set(selected), set()
+    for batch in checkpoint.read(["pipeline", "tag_webid"]):
+        mine = pc.equal(batch.column("pipeline"), pipeline)
+        ours.update(pc.unique(batch.filter(mine).column("tag_webid")).to_pylist())
+        theirs.update(pc.unique(batch.filter(pc.invert(mine)).column("tag_webid")).to_pylist())
+    kept = found.filter(pc.invert(pc.is_in(found["tag_webid"], pa.array(sorted(theirs - ours), pa.string()))))
+    return kept, found.num_rows - kept.num_rows
+
+
+def _report(found: pa.Table, strangers: int) -> RebuildReport:
     ends = pc.min_max(found["low"].cast(pa.int64())), pc.min_max(found["high"].cast(pa.int64()))
     return RebuildReport(
-        found.num_rows, pc.sum(found["rows"]).as_py() or 0, ends[0]["min"].as_py(), ends[1]["max"].as_py()
+        found.num_rows, pc.sum(found["rows"]).as_py() or 0, ends[0]["min"].as_py(), ends[1]["max"].as_py(), strangers
     )

@@ -179,7 +179,7 @@ PI_WATERMARKS = TableSpec(
             _field(
                 "rows_total",
                 pa.int64(),
-                "Events of the tag committed so far, ever: corrections add what they insert and take nothing off",
+                "Events of the tag committed by runs so far, ever: corrections add what they insert, take nothing off",
             ),
             _field("status", pa.string(), "ok, failed or stuck"),
             _field("last_error", pa.string(), "Why the tag is not ok"),
@@ -198,9 +198,10 @@ PI_WATERMARKS = TableSpec(
 PI_CONNECTOR_METRICS = TableSpec(
     name="pi_connector_metrics",
     home="monitoring_schema",
-    comment="One run of the connector, however it ended; a run that was killed has no row.",
+    comment="One run of the connector, or one verification, however it ended; what was killed has no row.",
     stats_columns=("pipeline", "started_at"),
-    dictionary_columns=("pipeline", "shard", "status"),
+    dictionary_columns=("pipeline", "shard", "status", "command"),
+    later_columns=("command", "corrections_inserted", "corrections_changed", "corrections_deleted"),
     schema=pa.schema(
         [
             _field("run_id", pa.string(), "Name of the run; the job's run id where a job started it"),
@@ -222,6 +223,10 @@ PI_CONNECTOR_METRICS = TableSpec(
             _field("freshness_p95_seconds", pa.float64(), "The same: 95 % of the tags are no further behind"),
             _field("freshness_max_seconds", pa.float64(), "The same: the tag that is furthest behind"),
             _field("error", pa.string(), "Why the run did not do everything"),
+            _field("command", pa.string(), "run, or verify: its tags are those compared, those that agree, the others"),
+            _field("corrections_inserted", pa.int64(), "Events that came late and were put in, beside those committed"),
+            _field("corrections_changed", pa.int64(), "Events that had another value, or quality, than before"),
+            _field("corrections_deleted", pa.int64(), "Events that had gone at the source, and were taken out"),
         ]
     ),
 )

@@ -7,7 +7,7 @@ and memory follows the number of tags and the size of a batch, never that of the
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from .commit import CommitTable, LiveFile
 from .digest import TRUTH, Digest, row_hashes, sums
 
-__all__ = ["Bools", "Int64s", "Windows", "micros", "rows_inside", "window_digests"]
+__all__ = ["Bools", "Int64s", "Windows", "changed", "holding", "micros", "rows_inside", "window_digests"]
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -48,6 +48,13 @@ class Windows:
             for layer, window in enumerate(found[tag]):
                 laid[layer, :, code] = window
         return cls(tags, tuple(laid[:, 0]), tuple(laid[:, 1]))
+
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        """Give (tag, low, high) of each window."""
+        for lows, highs in zip(self.lows, self.highs, strict=True):
+            for tag, low, high in zip(self.tags, lows.tolist(), highs.tolist(), strict=True):
+                if low < high:
+                    yield tag, low, high
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -101,8 +108,19 @@ def rows_inside(
     table: CommitTable, windows: Windows, columns: Sequence[str]
 ) -> Iterator[tuple[LiveFile, pa.RecordBatch, Int64s]]:
     """Stream the rows of the snapshot that lie in a window, with their files and the codes of their tags."""
+    yield from _rows_of(table, holding(table, windows).values(), windows, columns)
+
+
+def holding(table: CommitTable, windows: Windows) -> dict[str, LiveFile]:
+    """Give the files of the snapshot that may hold rows of the windows, by path."""
     span = windows.span
-    for file in table.live_files(*span) if span is not None else ():
+    return {file.path: file for file in (table.live_files(*span) if span is not None else ())}
+
+
+def _rows_of(
+    table: CommitTable, files: Iterable[LiveFile], windows: Windows, columns: Sequence[str]
+) -> Iterator[tuple[LiveFile, pa.RecordBatch, Int64s]]:
+    for file in files:
         part = windows.span_in(file)
         if part is None:
             continue
@@ -121,14 +139,32 @@ def window_digests(table: CommitTable, windows: Mapping[str, tuple[int, int]]) -
     Raises what `CommitTable.read_file` does.
     """
     wanted = Windows.of((tag, low, high) for tag, (low, high) in windows.items())
-    rows = np.zeros(len(wanted.tags), np.int64)
-    totals = np.zeros(len(wanted.tags), np.uint64)
-    for _, batch, codes in rows_inside(table, wanted, ["tag_webid", *TRUTH]):
+    rows, totals = _summed(table, holding(table, wanted).values(), wanted)
+    known = dict(zip(wanted.tags, map(Digest, rows.tolist(), totals.tolist()), strict=True))
+    return {tag: known.get(tag, Digest()) for tag in windows}
+
+
+def changed(table: CommitTable, windows: Windows, before: Mapping[str, LiveFile]) -> set[str]:
+    """Tags of which the snapshot holds something else in their windows than these files did, whoever rewrote them.
+
+    Only files that are not there any more, and those that are new, are read; the former still lie at the storage.
+    """
+    now = holding(table, windows)
+    gone = [file for path, file in before.items() if now.get(path) != file]
+    new = [file for path, file in now.items() if before.get(path) != file]
+    was, has = _summed(table, gone, windows), _summed(table, new, windows)
+    return {windows.tags[code] for code in np.flatnonzero((was[0] != has[0]) | (was[1] != has[1])).tolist()}
+
+
+def _summed(table: CommitTable, files: Collection[LiveFile], windows: Windows) -> tuple[Int64s, npt.NDArray[np.uint64]]:
+    """Rows of each tag in its windows, and the sum of their hashes."""
+    rows = np.zeros(len(windows.tags), np.int64)
+    totals = np.zeros(len(windows.tags), np.uint64)
+    for _, batch, codes in _rows_of(table, files, windows, ["tag_webid", *TRUTH]):
         more_rows, more = sums(row_hashes(batch), codes, len(rows))
         rows += more_rows
         totals += more
-    known = dict(zip(wanted.tags, map(Digest, rows.tolist(), totals.tolist()), strict=True))
-    return {tag: known.get(tag, Digest()) for tag in windows}
+    return rows, totals
 
 
 def _merged(windows: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -255,7 +255,8 @@ def _writing(config: Config, lakehouse: Lakehouse) -> str:
 
 
 def _lease(config: Config, lakehouse: Lakehouse) -> str:
-    for shard in lakehouse.shards_seen(config.pipeline):
+    runs = (shard for shard in lakehouse.shards_seen(config.pipeline) if "." not in shard)
+    for shard in runs:  # history and repairs stand in nobody's way
         holder = lakehouse.lease(config.pipeline, shard, "check").holder()
         if holder is not None:
             raise FencedError(

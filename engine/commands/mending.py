@@ -1,38 +1,47 @@
 """Mending: what disagrees is read again, in full, and the table made equal to it; then all is compared once more.
 
-The work of `verify --repair`, without its words. Invariant: what is called mended has been compared afterwards.
+The work of `verify --repair`, without its words. Invariant: what is called mended has been compared afterwards,
+but for the newest part, which every run compares itself.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from config import Config
 
-from ..job import run_job
+from ..job import run_job, wait_for
 from ..plan.agreement import Suspect
 from ..telemetry.report import RunReport
-from .verification import Scope, Verification, everything, verify
+from .verification import Cost, Scope, Verification, everything, verify
 
 __all__ = ["Mended", "Outcome", "carry_out"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """The windows that were read again, the run that did it, and how table and source compare after it."""
+    """The windows that were read again, the run that did it, and how table and source compare after it.
+
+    (They are not compared where the repair was interrupted.)
+    """
 
     suspects: tuple[Suspect, ...]
     report: RunReport
-    after: Verification
+    after: Verification | None
 
     @property
     def failed(self) -> dict[str, str]:
         """Suspects that could not be read, by name. That others of the configuration cannot is not our business."""
         names = {tag.name for tag, _ in self.suspects}
         return {name: why for name, why in self.report.tags_failed if name in names}
+
+    @property
+    def cost(self) -> Cost:
+        """What reading again took."""
+        run = self.report
+        return Cost(run.requests, run.retries, run.throttled, run.bytes_fetched, run.duration_seconds)
 
     @property
     def whole(self) -> bool:
@@ -44,7 +53,7 @@ class Mended:
         """0 if all of it was read again and nothing disagrees any more."""
         if self.report.error is not None or self.report.status == "interrupted":
             return self.report.exit_code
-        return 0 if self.whole and not self.after.disagreements else 1
+        return 0 if self.whole and self.after is not None and not self.after.disagreements else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +68,56 @@ class Outcome:
         last = self.mended or self.found
         return last.exit_code if last is not None else 0
 
+    @property
+    def compared(self) -> Verification | None:
+        """The last comparison there was."""
+        return (self.mended.after if self.mended else None) or self.found
 
-def carry_out(config: Config, scope: Scope, *, repair: bool, deep: bool, console: Console) -> Outcome:
+    @property
+    def tags(self) -> int:
+        """How many were compared, or at least read again."""
+        if self.compared is not None:
+            return len(self.compared.tags)
+        return len({tag.web_id for tag, _ in self.mended.suspects}) if self.mended else 0
+
+    @property
+    def wrong(self) -> set[str]:
+        """Names of the tags that disagree, are not counted, or could not be read again."""
+        last, mended = self.compared, self.mended
+        counted = set() if last is None else {each.tag.name for each in last.disagreements}
+        uncounted = set() if last is None else {tag.name for tag, _ in last.uncounted}
+        return counted | uncounted | set(mended.failed if mended else ())
+
+    @property
+    def cost(self) -> Cost:
+        """What all of it took."""
+        after = self.mended.after if self.mended else None
+        parts = (each.cost for each in (self.found, self.mended, after) if each is not None)
+        return sum(parts, Cost(0, 0, 0, 0, 0.0))
+
+    def failure(self) -> str | None:
+        """One sentence on what is not as it should be; None where all is well."""
+        from .verify_text import failure
+
+        return failure(self)
+
+
+def carry_out(
+    config: Config, scope: Scope, *, repair: bool, deep: bool, console: Console, run_id: str | None = None
+) -> Outcome:
     """Compare, and mend what disagrees where that is wished; `deep`: mend all, without asking what disagrees.
 
-    `console`: where a run shows how far it is. Raises what a run raises, and `KeyboardInterrupt` when
-    interrupted before anything was read.
+    `console`: where a run shows how far it is; `run_id`: its name in the log. Raises what a run raises, and
+    `KeyboardInterrupt` when interrupted before anything was read.
     """
     if deep:
-        found, suspects = None, asyncio.run(everything(config, scope))
+        found, suspects = None, wait_for(lambda: everything(config, scope))
     else:
-        found = asyncio.run(verify(config, scope))
+        found = wait_for(lambda: verify(config, scope))
         suspects = found.suspects()
     if not repair or not suspects:
         return Outcome(found, None)
-    report = run_job(config, console=console, suspects=suspects)
-    return Outcome(found, Mended(suspects, report, asyncio.run(verify(config, scope))))
+    report = run_job(config, run_id=run_id, console=console, suspects=suspects)
+    interrupted = report.status == "interrupted"
+    after = None if interrupted else wait_for(lambda: verify(config, scope))
+    return Outcome(found, Mended(suspects, report, after))

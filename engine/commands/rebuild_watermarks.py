@@ -21,16 +21,22 @@ __all__ = ["rebuild_watermarks"]
     epilog=examples(
         "python -m engine rebuild-watermarks -c plant.yaml",
         "python -m engine rebuild-watermarks -c plant.yaml --yes",
+        "python -m engine rebuild-watermarks -c plant.yaml --all",
     ),
 )
 @configured
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rebuild_watermarks(path: str | None, overrides: tuple[str, ...], yes: bool) -> int:
+@click.option("--all", "every", is_flag=True, help="Take every tag of the table for this pipeline's; PI is not asked.")
+def rebuild_watermarks(path: str | None, overrides: tuple[str, ...], yes: bool, every: bool) -> int:
     """Read the watermarks back from the data.
 
     For when the checkpoint table was dropped, restored or damaged. A tag is taken to be read from its
     first event to its last; what lies after that is read again by the next run. No run of the pipeline
     may be at work.
+
+    Where several pipelines write to one table, tags that another has watermarks of, and that this
+    configuration does not select, are left to that one. For that PI is asked which tags those are; if it
+    does not answer, or with --all, every tag is taken.
     """
     import asyncio
 
@@ -41,11 +47,14 @@ def rebuild_watermarks(path: str | None, overrides: tuple[str, ...], yes: bool) 
     config = loaded(path, overrides).config
     if not yes:
         _ask(f"Replace all watermarks of pipeline {config.pipeline} by what {target_of(config)} holds?")
-    found = asyncio.run(_rebuilt(config))
+    selected = None if every else asyncio.run(_selected(config))
+    found = asyncio.run(_rebuilt(config, selected))
     span = "" if found.low is None else f", {stamp(found.low)} to {stamp(found.high)}"
     results().print(
         f"Watermarks of {count(found.tags, 'tag')} rebuilt from {count(found.rows, 'event')}{span}.", soft_wrap=True
     )
+    if found.strangers:
+        results().print(f"{count(found.strangers, 'tag')} left to other pipelines.", soft_wrap=True)
     return 0
 
 
@@ -59,7 +68,27 @@ def _ask(question: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-async def _rebuilt(config: Config) -> RebuildReport:
+async def _selected(config: Config) -> set[str] | None:
+    """WebIDs of the tags that the configuration selects; None where PI cannot be asked."""
+    import logging
+
+    from config import check_runnable
+    from config.errors import ExtractError
+
+    from ..datasets.tags import find_tags
+    from ..wiring import connect
+
+    try:
+        check_runnable(config)
+        async with connect(config) as source:
+            return {tag.web_id for tag in (await find_tags(source.client, config.extraction)).tags}
+    except ExtractError as error:
+        told = "every tag of the table is taken for this pipeline's, for PI cannot be asked: %s"
+        logging.getLogger("osipi.run").warning(told, error.message)
+        return None
+
+
+async def _rebuilt(config: Config, selected: set[str] | None) -> RebuildReport:
     """Rebuild while holding the lease, as a run would."""
     import asyncio
     import uuid
@@ -76,7 +105,14 @@ async def _rebuilt(config: Config) -> RebuildReport:
     try:
         work = asyncio.ensure_future(
             asyncio.to_thread(
-                rebuild, lakehouse, PI_TIMESERIES, pipeline=config.pipeline, dataset=DATASET, shard=shard, run_id=run_id
+                rebuild,
+                lakehouse,
+                PI_TIMESERIES,
+                pipeline=config.pipeline,
+                dataset=DATASET,
+                shard=shard,
+                run_id=run_id,
+                selected=selected,
             )
         )
         while not (await asyncio.wait((work,), timeout=lease.renew_secs))[0]:

@@ -54,6 +54,7 @@ class LastRun:
     duration_seconds: float | None = None
     tags_failed: int = 0
     error: str | None = None
+    command: str = "run"
 
 
 def standing(marks: Mapping[str, Watermark], now: Micros) -> Standing:
@@ -105,9 +106,12 @@ def with_metrics(logged: Sequence[LastRun], rows: Sequence[Mapping[str, Any]], *
             duration_seconds=row["duration_seconds"],
             tags_failed=row["tags_failed"],
             error=row["error"],
+            command=row["command"] or "run",
         )
         for row in rows
     ]
     known = {(run.run_id, run.shard) for run in told}
-    others = (run for run in logged if (run.run_id, run.shard) not in known)
+    # One row tells of a verification, whatever parts its repair had.
+    verified = {run.run_id for run in told if run.command == "verify"}
+    others = (run for run in logged if (run.run_id, run.shard) not in known and run.run_id not in verified)
     return tuple(sorted((*told, *others), key=lambda run: -run.ended_at)[:limit])

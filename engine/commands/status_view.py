@@ -124,7 +124,7 @@ def _print_runs(console: Console, found: Status) -> None:
     for run in found.runs:
         shard = f", shard {run.shard}" if sharded else ""
         when = f"{stamp(run.ended_at)} ({ago((found.now - run.ended_at) / 1e6)})"
-        console.print(Text(f"  {when}  run {run.run_id}{shard}: {_went(run)}"), soft_wrap=True)
+        console.print(Text(f"  {when}  {run.command} {run.run_id}{shard}: {_went(run)}"), soft_wrap=True)
     for shard, holder in found.holders.items():
         console.print(Text(f"At work on shard {shard}: {holder}", style="bold cyan"), soft_wrap=True)
     if found.standing.tags and not found.holders:

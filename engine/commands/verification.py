@@ -1,5 +1,7 @@
-"""Verifying: what the watermarks call done is counted at the source and in the table, and compared.
+"""Verifying: what is done and settled is counted at the source and in the table, and compared.
 
+Settled is what no run looks at again by itself. What lies behind it (the lookback, and the newest event of a
+tag, which is provisional) is compared by every run, and would only seem to disagree until the next one.
 The work of `verify`, without its words. Cheap at both ends: the source sends a number for each tag and day,
 of the table three columns are read, and memory is bounded by slices of time. Changes nothing.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,8 +28,9 @@ from ..datasets.tags import find_tags
 from ..model import Micros, Tag, Window
 from ..plan.agreement import NOT_ASKED, Agreement, Disagreement, Rule, Suspect, suspects
 from ..plan.lanes import Limits
+from ..plan.overlap import begin
 from ..plan.timeline import DAY
-from ..wiring import Connection, connect, lakehouse_of, limits_of, watermarks_of
+from ..wiring import Connection, connect, lakehouse_of, limits_of, settled_ends, watermarks_of
 from .patterns import matcher
 
 __all__ = ["Cost", "Scope", "Verification", "done_windows", "everything", "slices", "verify"]
@@ -67,8 +70,19 @@ class Cost:
     """What it took."""
 
     requests: int
+    retries: int
+    throttled: int
     bytes_received: int
     seconds: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.requests + other.requests,
+            self.retries + other.retries,
+            self.throttled + other.throttled,
+            self.bytes_received + other.bytes_received,
+            self.seconds + other.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class Verification:
 
     `days` of tags, with `events` in the table, were compared; `by_day` holds each day since 1970 with the
     tags compared and those that disagree; `uncounted` the tags that the server does not count, and why;
-    `unread` how many of the tags in scope have nothing there that is done; `ahead` of how many of those compared
+    `unread` how many of the tags in scope have nothing there to compare; `ahead` of how many of those compared
     what is forecast was left out.
     """
 
@@ -110,7 +124,7 @@ async def verify(config: Config, scope: Scope) -> Verification:
     # The watermarks first: what lands after they were read is beyond them, and not compared.
     marks = await asyncio.to_thread(watermarks_of, config)
     async with connect(config) as source:
-        chosen, tags, windows = await _in_scope(config, scope, source, marks)
+        chosen, tags, windows = await _in_scope(config, scope, source, marks, _counted_ends(config, marks))
         agreement = Agreement(tags, windows)
         refused = await _compare(config, source, agreement, tags, windows)
         stats = source.client.statistics()
@@ -126,38 +140,58 @@ async def verify(config: Config, scope: Scope) -> Verification:
         by_day=tuple(agreement.by_day()),
         rules=agreement.rules(),
         uncounted=tuple((tag, uncounted[tag.web_id]) for tag in tags if tag.web_id in uncounted),
-        cost=Cost(stats.requests, stats.bytes_received, monotonic() - began),
-        ahead=0 if scope.end else sum(mark.present < mark.high for mark in (marks[tag.web_id] for tag in tags)),
+        cost=Cost(stats.requests, stats.retries, stats.throttled, stats.bytes_received, monotonic() - began),
+        ahead=sum(mark.present < mark.high for mark in (marks[tag.web_id] for tag in tags)),
     )
+
+
+def _counted_ends(config: Config, marks: Mapping[str, Watermark]) -> Callable[[Tag], Micros]:
+    """Where counting ends of a tag: where it is settled, or a bit earlier, so that many tags share a request."""
+    settled = settled_ends(config, marks)
+
+    def end_of(tag: Tag) -> Micros:
+        mark, end = marks[tag.web_id], settled(tag)
+        return begin(mark.low, mark.high, end, rate=0.0) if mark.high - end < DAY else end
+
+    return end_of
 
 
 async def everything(config: Config, scope: Scope) -> tuple[Suspect, ...]:
     """All that is done in scope, as if it were suspect. Raises what the source and the destination raise."""
     marks = await asyncio.to_thread(watermarks_of, config)
+
+    def end_of(tag: Tag) -> Micros:
+        mark = marks[tag.web_id]
+        return mark.present if scope.end is None else mark.high
+
     async with connect(config) as source:
-        _, tags, windows = await _in_scope(config, scope, source, marks)
+        _, tags, windows = await _in_scope(config, scope, source, marks, end_of)
     return tuple(zip(tags, windows, strict=True))
 
 
 async def _in_scope(
-    config: Config, scope: Scope, source: Connection, marks: Mapping[str, Watermark]
+    config: Config,
+    scope: Scope,
+    source: Connection,
+    marks: Mapping[str, Watermark],
+    end_of: Callable[[Tag], Micros],
 ) -> tuple[int, tuple[Tag, ...], tuple[Window, ...]]:
-    """How many tags there are in scope, and of those of which something is done there, what that is."""
+    """How many tags there are in scope, and of those of which something is done there, that up to an end."""
     inventory = await find_tags(source.client, config.extraction)
     chosen = [tag for tag in inventory.tags if scope.takes(tag)]
-    return len(chosen), *done_windows(chosen, marks, scope.window(inventory.server_now), ahead=scope.end is not None)
+    return len(chosen), *done_windows(chosen, marks, scope.window(inventory.server_now), end_of)
 
 
 def done_windows(
-    chosen: Sequence[Tag], marks: Mapping[str, Watermark], within: Window | None, *, ahead: bool
+    chosen: Sequence[Tag], marks: Mapping[str, Watermark], within: Window | None, end_of: Callable[[Tag], Micros]
 ) -> tuple[tuple[Tag, ...], tuple[Window, ...]]:
-    """The tags of which something is done within a window, and what that is; `ahead`: also what is forecast."""
+    """The tags of which something is done within a window and before the end of each, and what that is."""
     found: list[tuple[Tag, Window]] = []
     for tag in chosen:
         mark = marks.get(tag.web_id)
         if mark is None or within is None:
             continue
-        window = Window(max(mark.low, within.start), min(mark.high if ahead else mark.present, within.end))
+        window = Window(max(mark.low, within.start), min(end_of(tag), within.end))
         if window.start < window.end:
             found.append((tag, window))
     return tuple(tag for tag, _ in found), tuple(window for _, window in found)

@@ -11,6 +11,8 @@ from .options import as_json, configured, examples
 if TYPE_CHECKING:
     from config import Instant
 
+    from .mending import Outcome
+
 __all__ = ["verify"]
 
 
@@ -30,6 +32,9 @@ __all__ = ["verify"]
 @click.option("--tags", "patterns", metavar="PATTERN", multiple=True, help="Only tags so called (*, ?). Repeatable.")
 @click.option("--repair", is_flag=True, help="Read what disagrees again, and make the table equal to it.")
 @click.option("--deep", is_flag=True, help="With --repair: read everything again, whether it disagrees or not.")
+@click.option(
+    "--run-id", metavar="ID", help="Name in the log and in the metrics table, where --repair or a name leaves a row."
+)
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Most disagreements to list.")
 @as_json
 def verify(
@@ -41,22 +46,27 @@ def verify(
     patterns: tuple[str, ...],
     repair: bool,
     deep: bool,
+    run_id: str | None,
     limit: int,
     json_wanted: bool,
-) -> int:
+) -> Outcome:
     """Compare the table with the PI System, by counts.
 
-    Of everything that the watermarks call done, events are counted per tag and UTC day, by the PI Web
-    API and in the table. Finds what is missing, doubled, or should have gone; a value that was changed
-    in place is found by --repair --deep alone. Without --repair writes nothing. Exit code 1 if anything
-    disagrees, or could not be mended.
+    Events are counted per tag and UTC day, by the PI Web API and in the table: of what is done, all but
+    the newest, which every run compares itself (the lookback, and from the last event on). Finds what is
+    missing, doubled, or should have gone; a value that was changed in place is found by --repair --deep
+    alone. Without --repair the data stays as it is. Other runs of the pipeline, also one that follows,
+    may be at work. Exit code 1 if anything disagrees, or could not be mended.
     """
+    import uuid
+
     from config import check_runnable
 
     from .mending import carry_out
     from .options import loaded
     from .terminal import errors, print_json, results
     from .verification import Scope
+    from .verify_account import VerifyAccount
     from .verify_view import as_dict, print_outcome
 
     if deep and not repair:
@@ -65,12 +75,21 @@ def verify(
     config = loaded(path, overrides, console).config
     check_runnable(config)
     scope = Scope(_instant("--start", start), _instant("--end", end), patterns)
-    done = carry_out(config, scope, repair=repair, deep=deep, console=console)
+    name = run_id or uuid.uuid4().hex[:12]
+    account = VerifyAccount(config, name) if repair or run_id else None
+    try:
+        done = carry_out(config, scope, repair=repair, deep=deep, console=console, run_id=name)
+    except BaseException as error:
+        if account is not None:
+            account.add_failure(error)
+        raise
+    if account is not None:
+        account.add(done)
     if json_wanted:
         print_json(as_dict(done))
     else:
         print_outcome(results(), done, limit)
-    return done.exit_code
+    return done
 
 
 def _instant(option: str, text: str | None) -> Instant | None:

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from ..piweb.times import iso_text
-from ..plan.agreement import Disagreement, Rule, Suspect
+from ..plan.agreement import Rule, Suspect
 from ..plan.timeline import DAY
 from ..telemetry.report_text import corrected
-from .bars import span, timeline
+from .bars import timeline
 from .mending import Mended, Outcome
 from .terminal import count, lasting, marks, plain, reason, size
 from .verification import Verification
+from .verify_text import headline, told
 
 __all__ = ["as_dict", "print_outcome"]
 
@@ -57,40 +58,24 @@ def _print_mended(console: Console, mended: Mended, limit: int) -> None:
         console.print(Text(f"  {count(report.tags_undone, 'tag')} not finished", style="yellow"), soft_wrap=True)
     if report.error is not None:
         console.print(Text(f"  {plain(report.error.message)}", style="yellow"), soft_wrap=True)
-    _print_verification(console, mended.after, limit)
+    if mended.after is not None:
+        _print_verification(console, mended.after, limit)
 
 
 def _print_verification(console: Console, found: Verification, limit: int) -> None:
-    well, text = _headline(found)
+    well, text = headline(found)
     mark = marks(console)[0 if well else 1]
     console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold red"), (text, "bold")), soft_wrap=True)
     if found.by_day:
         start, step, shares = _columns(found)
         console.print(timeline(console, start, step, shares, good=False), soft_wrap=True)
     for each in found.disagreements[:limit]:
-        console.print(Text(f"  {_told(each)}"), soft_wrap=True)
+        console.print(Text(f"  {told(each)}"), soft_wrap=True)
     if len(found.disagreements) > limit:
         console.print(Text(f"  {count(len(found.disagreements) - limit)} more disagree", style="dim"), soft_wrap=True)
     _print_uncounted(console, found, limit)
     for name, fact in _facts(found):
         console.print(Text.assemble((f"{name:<12}", "bold"), fact), soft_wrap=True)
-
-
-def _headline(found: Verification) -> tuple[bool, str]:
-    name = f"pipeline {found.pipeline}"
-    if not found.tags:
-        return True, f"{name}: nothing that is done falls into this; there is nothing to compare"
-    if found.disagreements:
-        tags = len({each.tag.web_id for each in found.disagreements})
-        days = f"{count(len(found.disagreements))} of {count(found.days, 'tag-day')}"
-        return False, f"{name}: {days} disagree, of {count(tags, 'tag')}"
-    if not found.days:
-        return (
-            False,
-            f"{name}: nothing could be compared, for the server counts none of {count(len(found.tags), 'tag')}",
-        )
-    events = count(found.events, "event")
-    return True, f"{name}: PI and the table agree on {count(found.days, 'tag-day')} with {events}"
 
 
 def _columns(found: Verification) -> tuple[int, int, list[float | None]]:
@@ -106,13 +91,6 @@ def _columns(found: Verification) -> tuple[int, int, list[float | None]]:
     return first * DAY, size * DAY, [wrong[n] / compared[n] if compared[n] else None for n in columns]
 
 
-def _told(each: Disagreement) -> str:
-    bad = f", {count(each.rows - each.good)} of them bad" if each.rows != each.good else ""
-    between = span(each.start, each.end)
-    held = f"the table holds {count(each.rows)}{bad}"
-    return f"{plain(each.tag.name)}: {between}, PI counts {count(each.counted)}, {held}"
-
-
 def _print_uncounted(console: Console, found: Verification, limit: int) -> None:
     if not found.uncounted:
         return
@@ -123,7 +101,7 @@ def _print_uncounted(console: Console, found: Verification, limit: int) -> None:
 
 
 def _facts(found: Verification) -> Iterator[tuple[str, str]]:
-    unread = f"; of {count(found.unread)} more nothing is done there" if found.unread else ""
+    unread = f"; of {count(found.unread)} more there is nothing to compare" if found.unread else ""
     yield "tags", f"{count(len(found.tags))} compared{unread}"
     if found.ahead:
         yield (
@@ -147,7 +125,7 @@ def as_dict(done: Outcome) -> dict[str, Any]:
             "windows": _windows(mended.suspects),
             "tags_failed": [{"name": name, "reason": why} for name, why in mended.failed.items()],
             "run": mended.report.as_dict(),
-            "after": _verification_dict(mended.after),
+            "after": None if mended.after is None else _verification_dict(mended.after),
         }
     compared = {} if done.found is None else _verification_dict(done.found)
     return {**compared, "repair": repair, "exit_code": done.exit_code}
@@ -165,7 +143,7 @@ def _verification_dict(found: Verification) -> dict[str, Any]:
     return {
         "pipeline": found.pipeline,
         "tags": len(found.tags),
-        "tags_nothing_done": found.unread,
+        "tags_nothing_to_compare": found.unread,
         "tags_ahead_left_out": found.ahead,
         "tag_days": found.days,
         "events": found.events,

@@ -12,22 +12,28 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from writers import Landing, LandingBatch, Move, Replacement
+from writers import LandingBatch, Move, Replacement
 
 from ..clock import monotonic
 from ..plan.settled import Advance, Failure, Swap
 from ..telemetry.events import Committed, Emit
 from .channel import Channel
 
-__all__ = ["Committer", "Delivery", "moves_of"]
+__all__ = ["Committer", "Delivery", "Lands", "moves_of"]
 
 R = TypeVar("R")
 # Rows that replace others wait in memory until their commit, and what they replace is read beside them.
 MOST_REPLACING = 250_000
+
+
+class Lands(Protocol):
+    """Where commits are begun: a landing, or a repair beside one."""
+
+    def begin(self) -> LandingBatch: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Committer:
 
     def __init__(
         self,
-        landing: Landing,
+        landing: Lands,
         channel: Channel[Delivery],
         *,
         commit_rows: int,
@@ -78,6 +84,7 @@ class Committer:
         self._writer = writer
         self._emit = emit
         self._pending: _Pending | None = None
+        self.stale: set[str] = set()  # tags that a repair has to read once more
 
     async def run(self) -> None:
         """Land everything until the channel is closed and empty.
@@ -142,7 +149,8 @@ class Committer:
         except asyncio.CancelledError:
             await asyncio.wait([landing])
             raise
-        if receipt.watermarks is None:
+        self.stale |= receipt.stale
+        if receipt.data is None and receipt.watermarks is None:
             return  # what was looked at again had not changed
         data = receipt.data
         self._emit(

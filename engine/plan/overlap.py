@@ -12,7 +12,7 @@ import msgspec
 
 from ..model import Micros, Window
 
-__all__ = ["MASK", "Known", "Overlap", "begin", "overlap_of", "window_to_sum"]
+__all__ = ["MASK", "Known", "Overlap", "begin", "overlap_of", "settled_until", "window_to_sum"]
 
 MASK = (1 << 64) - 1
 # The shortest stretch to be read again, as a power of two in microseconds: 4.2 s.
@@ -70,6 +70,16 @@ def overlap_of(known: Known, lookback: Micros, summed: int) -> Overlap | None:
         return Overlap(since, summed & MASK, lookback > 0)
     start = max(known.low, known.last_event)
     return Overlap(start, (summed + known.last_digest) & MASK, lookback > 0, quiet=True)
+
+
+def settled_until(known: Known, lookback: Micros) -> Micros:
+    """Up to where no run looks again by itself: overlaps begin here, or later. It never falls as runs go on.
+
+    (The last event may go back, but no further than to where an overlap began, or a hint of the server led.)
+    """
+    if known.last_event is None:
+        return known.low
+    return max(known.low, min(known.last_event, known.high - max(0, lookback)))
 
 
 def begin(known_low: Micros, high: Micros, start: Micros, rate: float) -> Micros:

@@ -1,8 +1,8 @@
-"""The parts of a run that reads years: what is new, and what lies behind what is done. Pure.
+"""The parts of a run: what is new, what lies behind what is done, and what of it is read again. Pure.
 
-They are two runs in one, with a lease and a name for their commits each, so that a long backfill and
-the live run of the same pipeline go on side by side. Invariant: the back only ever lowers `low`, the
-front only ever raises `high`; done stays one window of each tag.
+Each has a lease and a name for its commits, so that a long backfill, a repair and the live run of the
+same pipeline go on side by side. Invariant: the back only ever lowers `low`, the front only ever raises
+`high`, a repair moves neither; done stays one window of each tag.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Part(Enum):
     ALL = "all"
     FRONT = "front"  # what comes after what is done, and the beginning of tags that were never read
     BACK = "back"  # what comes before what is done
+    REPAIR = "repair"  # again, of what is done, what no run looks at by itself any more
 
 
 def window_of(part: Part, wanted: Window, done: Window | None, *, newest_first: bool, present: Micros) -> Window | None:
@@ -42,4 +43,5 @@ def window_of(part: Part, wanted: Window, done: Window | None, *, newest_first: 
 
 def shard_of(part: Part, shard: str) -> str:
     """The name under which a part of a shard holds its lease and makes its commits."""
-    return f"backfill.{shard}" if part is Part.BACK else shard
+    prefix = {Part.BACK: "backfill.", Part.REPAIR: "repair."}.get(part, "")
+    return f"{prefix}{shard}"

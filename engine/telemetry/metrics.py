@@ -10,15 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from config.errors import ExtractError
+from writers import CorrectionCounts
 
 from ..model import Micros
 from .freshness import Freshness
 from .report import RunReport, Tally
 
-__all__ = ["row_of_failure", "row_of_report", "since"]
+__all__ = ["corrected", "row_of_failure", "row_of_report", "shortened", "since"]
 
 _LONGEST_ERROR = 1000
-_COUNTED = ("duration_seconds", "records_written", "requests", "retries", "throttled", "bytes_fetched", "commits")
+_COUNTED = (
+    "duration_seconds", "records_written", "requests", "retries", "throttled", "bytes_fetched", "commits",
+    "corrections_inserted", "corrections_changed", "corrections_deleted",
+)  # fmt: skip
 
 
 def row_of_report(report: RunReport, *, started_at: Micros, fresh: Freshness | None) -> dict[str, Any]:
@@ -40,7 +44,9 @@ def row_of_report(report: RunReport, *, started_at: Micros, fresh: Freshness | N
         "bytes_fetched": report.bytes_fetched,
         "commits": report.commits,
         **_freshness(fresh),
-        "error": _cut(report.failure()),
+        "error": shortened(report.failure()),
+        "command": "run",
+        **corrected(report.corrections),
     }
 
 
@@ -52,10 +58,11 @@ def row_of_failure(
     started_at: Micros,
     duration_seconds: float,
     asked: tuple[int, int, int, int],
+    tags_extracted: int,
     fresh: Freshness | None,
 ) -> dict[str, Any]:
     """The row of a run that ended by an error. `run` is its id, pipeline and shard; `asked` counts
-    requests, retries, refusals and bytes.
+    requests, retries, refusals and bytes; `tags_extracted`: tags that it had brought to their end before.
     """
     interrupted = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
     why = error.message if isinstance(error, ExtractError) else type(error).__name__
@@ -65,13 +72,15 @@ def row_of_failure(
         "duration_seconds": duration_seconds,
         "status": "interrupted" if interrupted else "failed",
         "tags_requested": tally.tags_requested,
-        "tags_extracted": 0,
+        "tags_extracted": tags_extracted,
         "tags_failed": len(tally.failed),
         "records_written": tally.records_written,
         **dict(zip(("requests", "retries", "throttled", "bytes_fetched"), asked, strict=True)),
         "commits": tally.commits,
         **_freshness(fresh),
-        "error": _cut("interrupted before anything was read" if interrupted else why),
+        "error": shortened("interrupted before anything was read" if interrupted else why),
+        "command": "run",
+        **corrected(tally.corrections),
     }
 
 
@@ -91,5 +100,14 @@ def _freshness(fresh: Freshness | None) -> dict[str, float | None]:
     }
 
 
-def _cut(text: str | None) -> str | None:
+def corrected(counts: CorrectionCounts) -> dict[str, int]:
+    """The columns of corrections."""
+    return {
+        "corrections_inserted": counts.inserted,
+        "corrections_changed": counts.changed,
+        "corrections_deleted": counts.deleted,
+    }
+
+
+def shortened(text: str | None) -> str | None:
     return text if text is None or len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}..."

@@ -84,7 +84,7 @@ def test_its_parameters_are_options_we_have_and_make_a_configuration(name, numbe
     if called["entry_point"] != "maintain":
         config.check_runnable(loaded)
         assert loaded.pi_web_api.secrets_scope == "pi-connector"
-    if called["entry_point"] == "run":
+    if called["entry_point"] in {"run", "verify"}:
         assert given["run_id"] == "{{job.run_id}}"
 
 
@@ -100,6 +100,15 @@ def test_the_shards_are_all_of_one_division():
     assert {shard.count for shard in shards} == {len(shards)}
     loop = JOBS["osipi_connector_sharded_job"][1]["tasks"][0]["for_each_task"]
     assert "--shard={{input}}" in loop["task"]["python_wheel_task"]["parameters"]
+
+
+def test_the_job_that_compares_also_mends_and_looks_back_as_far_as_told():
+    called = task("dev", "osipi_connector_verify_job", 0)["python_wheel_task"]
+    parent = click.Context(commands, **commands.context_settings)
+    given = commands.commands["verify"].make_context("verify", list(called["parameters"]), parent=parent).params
+    assert given["repair"]
+    assert not given["deep"]
+    assert given["start"] == variables("dev")["verify_start"] == "now-30d"
 
 
 def test_the_job_that_is_always_on_follows_and_nobody_calls_it_slow():

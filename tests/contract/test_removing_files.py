@@ -143,6 +143,23 @@ def test_of_two_that_replace_one_file_the_second_must_look_again(new_table) -> N
     assert stored(new_table()) == []
 
 
+def test_who_corrects_must_look_again_where_another_may_have_corrected_the_same(new_table) -> None:
+    """Also where neither removes a file: both may have found the same event missing."""
+    table, other = new_table().open(), new_table().open()
+    add(table, CommitKey(ME, 1), Event("a", 1))
+    table.commit(CommitKey(ME, 2), staged(table, Event("a", 2)), beside="osipi/p/recorded/repair.")
+    wrong = staged(other, Event("a", 2))
+    with pytest.raises(CommitConflictError):
+        other.commit(CommitKey(OTHER, 1), wrong, beside="osipi/p/recorded/")
+    other.discard(wrong)
+    other.open().commit(CommitKey(OTHER, 1), staged(other, Event("a", 3)), beside="osipi/p/recorded/")
+    # The first does not mind: of what that one corrects none is of its rows.
+    table.commit(CommitKey(ME, 3), staged(table, Event("a", 4)), beside="osipi/p/recorded/repair.")
+    add(other, CommitKey(OTHER, 2), Event("b", 5))  # what only adds minds nobody, and is minded by nobody
+    table.commit(CommitKey(ME, 4), staged(table, Event("a", 6)), beside="osipi/p/recorded/")
+    assert stored(new_table()) == [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("a", 6), ("b", 5)]
+
+
 def test_who_opened_before_another_committed_under_the_same_name_is_fenced(new_table) -> None:
     table = new_table().open()
     add(table, CommitKey(ME, 1), Event("a", 1))

@@ -110,7 +110,8 @@ def run_of(folder: Path, document: Mapping[str, Any], **options: Any) -> Process
     """A run of `engine.app` of this configuration.
 
     `shard` is (index, count); `at` names a step and which time it is reached; `send` is the signal the
-    process then sends to itself, or with `full` no file can be written from then on.
+    process then sends to itself, or with `full` no file can be written from then on. With `repair` it is
+    what `verify --deep --repair` does with all that is done.
     """
     return Process(_run, folder, dict(document), options)
 
@@ -130,6 +131,7 @@ def _run(folder: str, document: dict[str, Any], options: dict[str, Any]) -> None
     from config import from_mapping
     from config.errors import ExtractError
     from engine.app import run
+    from engine.commands.verification import Scope, everything
     from engine.plan.shards import Shard
 
     _redirect(folder)
@@ -150,8 +152,9 @@ def _run(folder: str, document: dict[str, Any], options: dict[str, Any]) -> None
 
     shard = Shard(*options.get("shard", (0, 1)))
     config = from_mapping(document).config
+    suspects = asyncio.run(everything(config, Scope())) if options.get("repair") else None
     try:
-        report = asyncio.run(run(config, shard=shard, on_step=on_step, run_id=options.get("run_id")))
+        report = asyncio.run(run(config, shard=shard, on_step=on_step, run_id=options.get("run_id"), suspects=suspects))
     except ExtractError as error:
         _limit_files(resource.RLIM_INFINITY)
         Path(folder, "error").write_text(f"{type(error).__name__}: {error.message}\n{error.hint}")

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from config.errors import LostStateError
+from engine.plan.shards import Shard
 from tests.crash.process import command, run_of, served
-from tests.exactness.expected import assert_same_rows
+from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import rows_in, version_of
 
@@ -106,6 +108,49 @@ async def test_a_backfill_goes_on_below_rebuilt_watermarks(tmp_path: Path) -> No
     await rebuilt(tmp_path, plant)
     assert (await plant.run(BEGIN + 2 * HOUR, extraction={"mode": "full"})).status == "succeeded"
     assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
+async def test_shards_and_history_go_on_below_rebuilt_watermarks(tmp_path: Path) -> None:
+    """The leases are lost with the table; whose commits there are, the data knows."""
+    plant = plant_of(tmp_path)
+    late = {"start_date": "2024-03-05T01:00:00Z"}
+    for index in range(3):
+        await plant.run(BEGIN + 2 * HOUR, shard=Shard(index, 3), extraction=late)
+        await plant.run(BEGIN + 2 * HOUR, shard=Shard(index, 3), extraction={"mode": "full"})
+    drop_watermarks(plant)
+    await rebuilt(tmp_path, plant)
+    earlier = {"mode": "full", "start_date": "2024-03-04T23:00:00Z"}
+    for index in range(3):
+        report = await plant.run(BEGIN + 3 * HOUR, shard=Shard(index, 3), extraction=earlier)
+        assert report.status == "succeeded"
+    assert_rows_exact(plant, BEGIN - HOUR, BEGIN + 3 * HOUR)
+
+
+async def test_what_other_pipelines_have_read_is_left_to_them(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path)
+    most = {"tag_name_filter": [], "tags": [plant.name(index) for index in range(1, 12)]}
+    other = {"tag_name_filter": [], "tags": [plant.name(0)]}
+    await plant.run(BEGIN + HOUR, extraction=most)
+    await plant.run(BEGIN + HOUR, extraction=other, pipeline="other")
+    DeltaTable(str(plant.watermarks)).delete("pipeline = 'default'")
+    async with served(plant, BEGIN + HOUR) as document:
+        file = tmp_path / "config.yaml"
+        file.write_text(json.dumps(document(extraction=most)))
+        arguments = ("rebuild-watermarks", "-c", str(file), "--yes")
+        ended = await command(tmp_path / "rebuild", *arguments).end()
+        assert ended.code == 0, ended
+        assert "Watermarks of 11 tags rebuilt" in ended.output
+        assert "1 tag left to other pipelines." in ended.output
+        assert web_id_of(0) not in plant.marks()
+        everything = await command(tmp_path / "all", *arguments, "--all").end()
+        assert "Watermarks of 12 tags rebuilt" in everything.output
+    unreachable = await command(tmp_path / "alone", *arguments).end()
+    assert unreachable.code == 0
+    assert "every tag of the table is taken for this pipeline's, for PI cannot be asked: " in unreachable.output
+    assert "Watermarks of 12 tags rebuilt" in unreachable.output
+    assert (await plant.run(BEGIN + 2 * HOUR, extraction=most)).status == "succeeded"
+    assert (await plant.run(BEGIN + 2 * HOUR, extraction=other, pipeline="other")).status == "succeeded"
+    assert_same_rows(rows_in(plant.timeseries), plant.rows(range(12), BEGIN, BEGIN + 2 * HOUR))
 
 
 def assert_rows_exact(plant: Plant, start: int, end: int) -> None:

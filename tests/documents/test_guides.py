@@ -17,8 +17,9 @@ from sqlglot import exp
 import config
 import osipi_connector
 from engine.app import run
-from engine.cli import commands
+from engine.cli import commands, main
 from tests.bundle.bundle import definition, jobs
+from writers import DATASETS, PI_CONNECTOR_METRICS
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ["docs/deployment.md", "docs/troubleshooting.md", "docs/upgrade.md"]
@@ -41,6 +42,7 @@ def statements() -> list[str]:
     return [text.strip() for _, _, block in blocks("sql") for text in block.split(";") if text.strip()]
 
 
+SPECS = (*DATASETS, PI_CONNECTOR_METRICS)
 QUERIES = [text for text in statements() if text.startswith("SELECT")]
 OTHERS = [text for text in statements() if not text.startswith("SELECT")]
 
@@ -60,8 +62,8 @@ def test_every_whole_configuration_could_run(guide, number, text):
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
-    """The tables of a real run, one tag of which failed, under the names the guides use; and a stand-in for what
-    only a workspace has.
+    """The tables of a real run, one tag of which failed, and of a verification, under the names the guides use; and
+    a stand-in for what only a workspace has.
     """
     folder = tmp_path_factory.mktemp("lake")
     document = {
@@ -72,6 +74,8 @@ def lake(tmp_path_factory):
         "storage": {"root": str(folder)},
     }
     asyncio.run(run(config.from_mapping(document, env={}).config))
+    (folder / "plant.yaml").write_text(yaml.safe_dump(document))
+    assert main(["verify", "-c", str(folder / "plant.yaml"), "--run-id", "tonight"]) == 0
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
     database.execute("ATTACH ':memory:' AS main_catalog")
@@ -117,8 +121,8 @@ def test_the_query_on_silence_says_nobody_is_silent(lake):
 
 def test_the_query_on_runs_tells_of_the_failed_tag(lake):
     [query] = [text for text in QUERIES if "run_id, shard" in text]
-    [row] = answer(lake, query)
-    assert row["status"] == "incomplete"
+    [_, row] = answer(lake, query)
+    assert (row["command"], row["status"], row["corrections"]) == ("run", "incomplete", 0)
     assert "NOTHING" in row["error"]
 
 
@@ -129,6 +133,12 @@ def test_every_other_statement_is_one_a_workspace_knows(statement):
     )
     if granted:
         assert set(granted[1].split(", ")) <= PRIVILEGES
+    elif "ADD COLUMNS" in statement:
+        altered = sqlglot.parse_one(statement, read="databricks")
+        [spec] = [spec for spec in SPECS if spec.name == altered.find(exp.Table).name]
+        added = {column.name: column.args["kind"].sql("databricks") for column in altered.find_all(exp.ColumnDef)}
+        kinds = {name: spec.schema.field(name).type for name in spec.later_columns}
+        assert added == {name: "BIGINT" if kind == pa.int64() else "STRING" for name, kind in kinds.items()}
     elif statement.startswith(("CREATE SCHEMA", "MERGE")):
         assert isinstance(sqlglot.parse_one(statement, read="databricks"), exp.Create | exp.Merge)
     else:

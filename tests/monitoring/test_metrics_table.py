@@ -7,6 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from deltalake import DeltaTable
 
 from config.errors import FencedError
 from engine.app import run
@@ -14,8 +15,10 @@ from engine.cli import main
 from engine.flow.stop import Stop
 from engine.telemetry.events import Planned, TagsFound
 from engine.wiring import lakehouse_of
-from writers import PI_CONNECTOR_METRICS, MemoryLakehouse, add_run, newest_runs, open_lakehouse
+from tests.unity.places import stand_in_lakehouse
+from writers import PI_CONNECTOR_METRICS, PI_TIMESERIES, MemoryLakehouse, add_run, newest_runs, open_lakehouse
 from writers import metrics as metrics_module
+from writers.delta_shape import schema_of
 
 from .plants import metrics, plant
 
@@ -34,7 +37,7 @@ async def test_the_row_says_what_the_report_says(tmp_path):
         "records_written", "requests", "retries", "throttled", "bytes_fetched", "commits",
     )  # fmt: skip
     assert {name: found[name] for name in same} == {name: getattr(report, name) for name in same}
-    assert found["run_id"] == "job-7"
+    assert (found["run_id"], found["command"]) == ("job-7", "run")
     assert found["records_written"] > 100
     assert (found["tags_failed"], found["error"]) == (0, None)
     # The lag is 30 s: that is how far behind a run that did everything leaves its tags.
@@ -100,6 +103,66 @@ async def test_a_bug_is_told_by_its_class_alone(tmp_path):
     assert (found["status"], found["error"]) == ("failed", "RuntimeError")
 
 
+async def test_corrections_are_counted_apart_from_what_is_new(tmp_path):
+    """Read up to a gap that was closed in between, and looked back on."""
+    settings = plant(tmp_path, extraction={"tag_name_filter": "*", "start_date": "now-1h", "end_date": "now-10m"})
+    await run(settings)
+    table = lakehouse_of(settings).table(PI_TIMESERIES).open()
+    DeltaTable(table.uri).update(updates={"value": "value + 1"}, predicate="value_kind = 'number'")
+    looking_back = {"tag_name_filter": "*", "start_date": "now-1h", "lookback": "15m"}
+    report = await run(plant(tmp_path, extraction=looking_back))
+    first, second = metrics(settings)
+    told = [second[f"corrections_{name}"] for name in ("inserted", "changed", "deleted")]
+    assert told == [0, report.corrections.changed, 0]
+    assert told[1] > 0
+    assert [first[name] for name in first if name.startswith("corrections_")] == [0, 0, 0]
+    assert second["records_written"] == report.records_written
+
+
+async def test_what_a_run_had_done_when_it_failed_is_told(tmp_path):
+    """One tag a request, a commit each: three of five tags are in when it ends."""
+    landed = []
+
+    def broken(step: str) -> None:
+        landed.append(step)
+        if landed.count("after_watermark_commit") == 3 and step == "before_staging":
+            raise RuntimeError("out of luck")
+
+    settings = plant(
+        tmp_path,
+        pi_web_api={"auth_type": "anonymous", "max_in_flight": 1},
+        extraction={"tag_name_filter": "*", "start_date": "now-1h", "request_mode": "single"},
+        performance={"commit_rows": 1},
+    )
+    with pytest.raises(RuntimeError):
+        await run(settings, on_step=broken)
+    [found] = metrics(settings)
+    assert (found["status"], found["tags_requested"], found["tags_extracted"]) == ("failed", 5, 3)
+    assert found["records_written"] > 0
+    assert found["commits"] == 3
+    assert (await run(settings)).status == "succeeded"
+
+
+async def test_a_table_of_an_earlier_version_gets_the_new_columns(tmp_path):
+    settings = plant(tmp_path)
+    old = PI_CONNECTOR_METRICS.without(PI_CONNECTOR_METRICS.later_columns)
+    DeltaTable.create(tmp_path / "main/monitoring/pi_connector_metrics", schema_of(old))
+    await run(settings)
+    [found] = metrics(settings)
+    assert (found["command"], found["corrections_inserted"]) == ("run", 0)
+
+
+def test_a_managed_table_of_an_earlier_version_does_without(tmp_path, monkeypatch):
+    old = PI_CONNECTOR_METRICS.without(PI_CONNECTOR_METRICS.later_columns)
+    with stand_in_lakehouse("managed", str(tmp_path), None) as opened:
+        opened().table(old).open()
+        monkeypatch.setattr(metrics_module, "_MANY_FILES", 2)
+        for number in range(3):  # the last one puts all in one file
+            add_run(opened(), row(run_id=str(number), started_at=number, command="verify"))
+        found = newest_runs(opened(), "p", limit=3)
+    assert [(each["run_id"], each["command"]) for each in found] == [("2", None), ("1", None), ("0", None)]
+
+
 async def test_it_can_be_turned_off(tmp_path):
     settings = plant(tmp_path, monitoring={"metrics": False})
     await run(settings)
@@ -132,6 +195,36 @@ def test_many_small_files_become_one(tmp_path, monkeypatch):
     assert lake.table(PI_CONNECTOR_METRICS).open().file_count(where={}) == 2
     assert [found["run_id"] for found in newest_runs(lake, "p", limit=3)] == ["4", "3", "2"]
     assert newest_runs(lake, "q", limit=3) == []
+
+
+def test_a_verification_leaves_a_row_where_it_repairs_or_has_a_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "development.simulator.tags=3", "--set", "development.simulator.history=1h"]
+    assert main(["run", *small, "--set", "extraction.end_date=now-1m"]) == 0
+    table = DeltaTable("lakehouse/main/bronze/pi_timeseries")
+    [tag] = table.to_pyarrow_table(columns=["tag_name"])["tag_name"].unique().to_pylist()[:1]
+    table.delete(f"tag_name = '{tag}' AND sequence = 0 AND value_kind <> 'none'")
+    verify = ["verify", *small]
+    assert main(verify) == 1
+    assert main([*verify, "--run-id", "job-8"]) == 1
+    assert main([*verify, "--run-id", "job-9", "--repair"]) == 0
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    mended, found, _ = json.loads(capsys.readouterr().out)["runs"]
+    assert (found["run_id"], found["command"], found["status"], found["tags_failed"]) == (
+        "job-8",
+        "verify",
+        "incomplete",
+        1,
+    )
+    assert f"disagree, of 1 tag: {tag}: " in found["error"]
+    assert (mended["run_id"], mended["status"], mended["tags_failed"]) == ("job-9", "succeeded", 0)
+    rows = newest_runs(open_lakehouse("lakehouse"), "demo", limit=3)
+    assert rows[0]["corrections_inserted"] > 10
+    assert (rows[0]["tags_requested"], rows[0]["tags_extracted"], rows[0]["records_written"]) == (3, 3, 0)
+    assert rows[0]["requests"] > rows[1]["requests"] > 0
+    assert main(["status"]) == 0
+    assert "  verify job-9: succeeded, " in capsys.readouterr().out
 
 
 def test_status_tells_of_the_last_runs(tmp_path, capsys, monkeypatch):

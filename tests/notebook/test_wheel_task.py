@@ -6,8 +6,9 @@ import os
 
 import pytest
 import yaml
+from deltalake import DeltaTable
 
-from writers import PI_TIMESERIES, PI_WATERMARKS, open_lakehouse
+from writers import PI_TIMESERIES, PI_WATERMARKS, newest_runs, open_lakehouse
 from writers.checkpoint import decode, merge_stream
 
 # How a wheel task finds and calls an entry point: by its name in the distribution's metadata, after the
@@ -19,6 +20,14 @@ sys.argv = ["osipi-connector", *{arguments!r}]
 [found] = [e for e in metadata.distribution("osipi-connector").entry_points if e.name == {name!r}]
 found.load()()
 print("the task is over")
+"""
+# Says so when it begins to compare, which it does in silence.
+TOLD = """
+from engine.commands import mending
+def told(*given, verify=mending.verify):
+    print("counting now", flush=True)
+    return verify(*given)
+mending.verify = told
 """
 PLANT = {
     "pipeline": "task",
@@ -102,6 +111,61 @@ def test_check_is_a_task_too(kernel, plant):
     assert answer.status == "ok", answer
     refused = kernel.run(task("check", "-c", plant(pi_web_api={"url": "http://127.0.0.1:1", "auth_type": "anonymous"})))
     assert (refused.status, refused.ename) == ("error", "TaskFailedError")
+
+
+def test_verify_is_a_task_that_fails_where_something_differs_and_is_content_once_it_is_mended(kernel, plant, tmp_path):
+    path = plant(extraction={**PLANT["extraction"], "end_date": "now-1m"})
+    assert kernel.run(task("run", "-c", path)).status == "ok"
+    agrees = kernel.run("import asyncio; asyncio.get_running_loop()\n" + task("verify", "-c", path, "--run-id=1"))
+    assert (agrees.status, agrees.evalue) == ("ok", "")
+    assert "PI and the table agree on " in agrees.text
+    rows, _ = stored(tmp_path / "lake")
+    table = open_lakehouse(tmp_path / "lake").table(PI_TIMESERIES).open()
+    tag = table.read(["tag_name"]).read_all()["tag_name"][0].as_py()
+    DeltaTable(table.uri).delete(f"tag_name = '{tag}'")
+    differs = kernel.run(task("verify", "--config", path, "--start=now-2h", "--run-id=2"))
+    assert (differs.status, differs.ename) == ("error", "TaskFailedError")
+    assert differs.evalue.startswith("verify: pipeline task: ")
+    assert f"disagree, of 1 tag: {tag}: " in differs.evalue
+    assert differs.evalue.endswith("(--repair mends it)")
+    assert "the task is over" not in differs.text
+    mended = kernel.run(task("verify", "-c", path, "--start=now-2h", "--repair", "--run-id=3"))
+    assert (mended.status, mended.evalue) == ("ok", "")
+    assert "of 1 tag read again" in mended.text
+    assert " inserted, 0 changed, 0 deleted" in mended.text
+    assert "the task is over" in mended.text
+    after, _ = stored(tmp_path / "lake")
+    assert rows - 1 <= after <= rows  # the newest event is the next run's
+    told = newest_runs(open_lakehouse(tmp_path / "lake"), "task", limit=3)
+    assert [(each["run_id"], each["command"], each["status"]) for each in told] == [
+        ("3", "verify", "succeeded"), ("2", "verify", "incomplete"), ("1", "verify", "succeeded"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("when", ["comparing", "repairing"])
+def test_a_verification_that_is_cancelled_ends_and_says_so(kernel, plant, tmp_path, when):
+    path = plant(
+        development={"simulator": {"tags": 60, "history": "1h"}},
+        extraction={**PLANT["extraction"], "end_date": "now-1m", "request_mode": "single"},
+    )
+    assert kernel.run(task("run", "-c", path)).status == "ok"
+    slow = ["--set", "pi_web_api.max_requests_per_second=5", "--set", "pi_web_api.max_in_flight=1"]
+    more = ["--repair", "--deep"] if when == "repairing" else []
+    asked = []
+
+    def cancel(text: str) -> None:
+        if not asked and ("counting now" if when == "comparing" else "events read") in text:
+            asked.append(when)
+            kernel.interrupt()
+
+    answer = kernel.finish(kernel.start(TOLD + task("verify", "-c", path, *slow, *more)), on_text=cancel)
+    assert asked
+    assert (answer.status, answer.ename) == ("error", "TaskFailedError")
+    assert "interrupted" in answer.evalue
+    assert "PI and the table" not in answer.text
+    assert kernel.run("print('still here')").text == "still here\n"
+    lake = open_lakehouse(tmp_path / "lake")
+    assert lake.lease("task", "repair.0-of-1", "test").holder() is None
 
 
 @pytest.mark.parametrize("how", ["interrupt", "terminate"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.model import Tag, Window
 from engine.plan.forecast import forecast
 from engine.plan.lanes import Limits, Reading
-from engine.plan.overlap import Known, begin, overlap_of, window_to_sum
+from engine.plan.overlap import Known, begin, overlap_of, settled_until, window_to_sum
 from engine.plan.planner import Plan, readings_for
 from engine.plan.settled import Keep
 from tests.planning.imagined import Row, Table, answer, between, digest, land
@@ -89,6 +89,21 @@ def test_a_run_that_dies_passes_nothing_that_it_did_not_mend(before, after, firs
     # Whatever it left, the next run begins early enough.
     run(tables, {"a": after}, second_end + 1, lookback)
     assert between(tables["a"].rows, changed_from, END) == between(after, changed_from, second_end + 1)
+
+
+@given(st.lists(st.tuples(rows, st.integers(1, END), st.integers(1, 12)), min_size=2, max_size=6), lookbacks)
+def test_what_is_settled_is_never_touched_by_a_run_and_never_becomes_less(steps, lookback) -> None:
+    """However the past was changed between the runs, and wherever they died: it is all a repair's."""
+    tables, settled = {"a": Table()}, 0
+    ends = sorted(end for _, end, _ in steps)
+    for (source, _, chunks), end in zip(steps, ends, strict=True):
+        before = between(tables["a"].rows, 0, settled)
+        run(tables, {"a": source}, end, lookback, chunks=chunks)
+        assert between(tables["a"].rows, 0, settled) == before
+        known = tables["a"].known()
+        assert known is None or settled_until(known, lookback) >= settled
+        settled = 0 if known is None else settled_until(known, lookback)
+        assert known is None or known.low <= settled <= known.high
 
 
 @given(rows, st.lists(st.integers(1, END), min_size=2, max_size=5), lookbacks)

@@ -25,7 +25,7 @@ from ..changes import FOLDER, change_spec, keeps_feed
 from ..commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from ..failures import storage_errors
 from ..live import as_add, holding
-from ..outcome import APP_ID, SEQUENCE, TOKEN, LogEntry, labelled, parse_entry
+from ..outcome import APP_ID, CORRECTS, SEQUENCE, TOKEN, LogEntry, judge, labelled, parse_entry
 from ..parquet import ParquetStage
 from ..reading import live_schema, read_files, read_live, scan_tags
 from ..refusals import conflict, fenced
@@ -159,6 +159,7 @@ class ManagedTable:
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
         changes: Sequence[StagedFile] = (),
+        beside: str | None = None,
     ) -> CommitReceipt:
         self._fence(key)
         if replace_where is not None or remove:
@@ -167,6 +168,8 @@ class ManagedTable:
         if replace_where is not None:
             replaced = list(self._snapshot.files(replace_where))
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: uuid4().hex}
+        if beside is not None:
+            labels[CORRECTS] = "true"
         for _ in range(_ATTEMPTS):
             actions = self._actions(key, files, replaced, changes, labels)
             proposal, content = self._stage_commit(actions)
@@ -179,7 +182,7 @@ class ManagedTable:
                 self._snapshot.advance(proposal.version, actions)
                 self._finish(ratified, proposal, content, files, replaced)
                 return _receipt(key, proposal.version, files)
-            self._catch_up(replace_where, frozenset(file.path for file in remove))
+            self._catch_up(replace_where, frozenset(file.path for file in remove), beside)
             self._fence(key)
         raise CommitConflictError(
             f"Other writers of {self._name} were quicker {_ATTEMPTS} times in a row.",
@@ -225,7 +228,7 @@ class ManagedTable:
             now,
             operation="WRITE",
             parameters={"mode": "Overwrite" if replaced else "Append"},
-            blind=not replaced,
+            blind=not replaced and CORRECTS not in labels,
             labels=labelled(labels),
         )
         removes = (remove_action(add, now) for add in replaced)
@@ -272,7 +275,7 @@ class ManagedTable:
         with contextlib.suppress(ExtractError):
             self._api.report_metrics(self._name, self._table_id, counts)
 
-    def _catch_up(self, replace_where: Mapping[str, str] | None, gone: Collection[str]) -> None:
+    def _catch_up(self, replace_where: Mapping[str, str] | None, gone: Collection[str], beside: str | None) -> None:
         """Read what others have committed, and look whether our commit is still right on top of it."""
         table = self._api.load(self._name)
         refuse_replaced(self._name, self._table_id, table)
@@ -283,7 +286,8 @@ class ManagedTable:
             self._snapshot.advance(version, actions)
             if any("protocol" in action or "metaData" in action for action in actions):
                 refuse_shape(self._name, self._spec, self._snapshot)
-            if any(_disturbs(action, replace_where, gone) for action in actions):
+            corrected = judge([entry], "").corrected(beside)
+            if corrected or any(_disturbs(action, replace_where, gone) for action in actions):
                 raise conflict(self.uri)
 
     def _now_ms(self) -> int:

@@ -112,9 +112,15 @@ class CatalogTable:
         replace_where: Mapping[str, str] | None = None,
         remove: Sequence[LiveFile] = (),
         changes: Sequence[StagedFile] = (),
+        beside: str | None = None,
     ) -> CommitReceipt:
         return self._opened().commit(
-            key, files, metadata=metadata, replace_where=replace_where, remove=remove, changes=changes
+            *(key, files),
+            metadata=metadata,
+            replace_where=replace_where,
+            remove=remove,
+            changes=changes,
+            beside=beside,
         )
 
     def read(
