@@ -106,7 +106,7 @@ def _facts(found: Verification) -> Iterator[tuple[str, str]]:
     if found.ahead:
         yield (
             "forecasts",
-            f"left out where they lay ahead when read, of {count(found.ahead, 'tag')}; --end includes them",
+            f"left out where they lay ahead when read, of {count(found.ahead, 'tag')}: every run compares them",
         )
     rules: dict[Rule, list[str]] = defaultdict(list)
     for kind, rule in found.rules.items():

@@ -20,6 +20,7 @@ from engine.app import run
 from engine.cli import commands, main
 from tests.bundle.bundle import definition, jobs
 from writers import DATASETS, PI_CONNECTOR_METRICS
+from writers.tables import TIMESTAMP
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ["docs/deployment.md", "docs/troubleshooting.md", "docs/upgrade.md"]
@@ -43,6 +44,7 @@ def statements() -> list[str]:
 
 
 SPECS = (*DATASETS, PI_CONNECTOR_METRICS)
+_SQL_TYPES = {pa.int64(): "BIGINT", pa.string(): "STRING", TIMESTAMP: "TIMESTAMP"}
 QUERIES = [text for text in statements() if text.startswith("SELECT")]
 OTHERS = [text for text in statements() if not text.startswith("SELECT")]
 
@@ -138,7 +140,7 @@ def test_every_other_statement_is_one_a_workspace_knows(statement):
         [spec] = [spec for spec in SPECS if spec.name == altered.find(exp.Table).name]
         added = {column.name: column.args["kind"].sql("databricks") for column in altered.find_all(exp.ColumnDef)}
         kinds = {name: spec.schema.field(name).type for name in spec.later_columns}
-        assert added == {name: "BIGINT" if kind == pa.int64() else "STRING" for name, kind in kinds.items()}
+        assert added == {name: _SQL_TYPES[kind] for name, kind in kinds.items()}
     elif statement.startswith(("CREATE SCHEMA", "MERGE")):
         assert isinstance(sqlglot.parse_one(statement, read="databricks"), exp.Create | exp.Merge)
     else:
