@@ -50,7 +50,7 @@ def for_spark(statement: str) -> str:
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_runs_on_the_tables_of_a_run(lake: Spark, query: str) -> None:
     found = lake.records(for_spark(query))
-    if "w.status <> 'ok'" not in query and "CURRENT_DATE()" not in query:
+    if not any(words in query for words in ("w.status <> 'ok'", "CURRENT_DATE()", "command = 'verify'")):
         assert found
     if "AS silent" in query:
         assert found == [{"silent": 0}]
