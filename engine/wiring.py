@@ -248,7 +248,7 @@ def plan_of(
             if wanted is None:
                 continue
             total = sums.get(tag.web_id, nothing).total
-            found = readings_for(
+            yield from readings_for(
                 tag,
                 wanted,
                 done,
@@ -256,12 +256,8 @@ def plan_of(
                 assumed_rate=assumed_rate,
                 overlap=None if mark is None else overlap_of(_known(mark), lookback, total),
             )
-            if horizon is not None:
-                for reading in found:
-                    reading.present = present
-            yield from found
 
-    return Plan(chain(readings(), _repairs(config, suspects, marks)), limits_of(config))
+    return Plan(chain(readings(), _repairs(config, suspects, marks)), limits_of(config), present=present)
 
 
 def repairs_of(config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]) -> Plan:

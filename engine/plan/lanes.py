@@ -65,7 +65,6 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     knows_last: bool = False  # repair only: what is done ends where it ends, and its last event lies in it
     last_event: Micros | None = None  # of a repair or while mending: the last event seen so far, and its digest
     last_digest: int | None = None
-    present: Micros | None = None  # of a tag that stores future data: what lies beyond is yet to come
 
     @property
     def finished(self) -> bool:

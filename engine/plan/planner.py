@@ -83,8 +83,10 @@ def readings_for(
 class Plan:
     """Lanes by priority. Not thread-safe: one event loop owns it."""
 
-    def __init__(self, readings: Iterable[Reading], limits: Limits) -> None:
+    def __init__(self, readings: Iterable[Reading], limits: Limits, *, present: Micros | None = None) -> None:
+        """`present`: what lies beyond is yet to come, of tags that store future data."""
         self.limits = limits
+        self._present = present
         self._heap: list[tuple[tuple[bool, bool, bool, Micros, int], Lane]] = []
         self._lanes_made = 0
         self._away = 0
@@ -207,13 +209,14 @@ class Plan:
     ) -> Advance:
         """What is done once the fresh rows are committed."""
         self._shrink(reading, outcome)
+        ahead_from = None
         if reading.backward:
             # It reaches up to what was done before, not further: what is older does not know the last event.
             high = outcome.ask.end
         else:
             high = reading.high = max(reading.high, outcome.until)
-        # What was not compared yet counts as yet to come.
-        ahead_from = None if reading.present is None or reading.backward else min(reading.present, outcome.until)
+            if reading.tag.future and self._present is not None:
+                ahead_from = min(self._present, outcome.until)  # what was not compared yet counts as yet to come
         return Advance(reading.tag, reading.low, high, outcome.fresh, last_event, last_digest, ahead_from)
 
     def _shrink(self, reading: Reading, outcome: Outcome) -> None:
