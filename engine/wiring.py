@@ -24,7 +24,7 @@ from .model import Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
 from .plan.ahead import end_ahead, lookback_ahead
-from .plan.classes import class_of
+from .plan.classes import TagClass, class_of
 from .plan.lanes import Limits, Reading
 from .plan.overlap import MASK, Known, overlap_of, settled_until, window_to_sum
 from .plan.parts import Part, window_of
@@ -205,9 +205,7 @@ def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Wate
         mark = marks.get(tag.web_id)
         if mark is None:
             continue
-        kind = kind_of(tag.name)
-        lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from) if tag.future else kind.lookback_micros
-        window = window_to_sum(_known(mark), lookback)
+        window = window_to_sum(_known(mark), _lookback(tag, kind_of(tag.name), lag, mark))
         if window is not None:
             windows[tag.web_id] = (window.start, window.end)
     return windows
@@ -287,9 +285,8 @@ def settled_ends(config: Config, marks: Mapping[str, Watermark]) -> Callable[[Ta
     kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
 
     def end_of(tag: Tag) -> Micros:
-        mark, kind = marks[tag.web_id], kind_of(tag.name)
-        lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from) if tag.future else kind.lookback_micros
-        return settled_until(_known(mark), lookback)
+        mark = marks[tag.web_id]
+        return settled_until(_known(mark), _lookback(tag, kind_of(tag.name), lag, mark))
 
     return end_of
 
@@ -315,6 +312,11 @@ def _repairs(
                 repair=True,
                 knows_last=end == mark.high and (mark.last_event is None or mark.last_event >= start),
             )
+
+
+def _lookback(tag: Tag, of_class: TagClass, lag: Micros, mark: Watermark) -> Micros:
+    """How far behind `high` every run compares a tag; of one that is read ahead, all that is ahead, too."""
+    return lookback_ahead(of_class, lag, mark.high, mark.ahead_from) if tag.future else of_class.lookback_micros
 
 
 def _known(mark: Watermark) -> Known:
