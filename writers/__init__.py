@@ -13,7 +13,6 @@ import deltalake
 
 from config.errors import ConfigurationError
 
-from .checkpoint import Move, Watermark
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, LiveFile, Stage, StagedFile
 from .correction import CorrectionCounts, Replacement
 from .digest import Digest, digests, row_hashes
@@ -37,10 +36,12 @@ from .tables import (
     TableSpec,
 )
 from .tags import sync_tags
+from .watermark import NEVER, Move, Moves, Watermark
 from .windows import window_digests
 
 __all__ = [
     "DATASETS",
+    "NEVER",
     "PI_CONNECTOR_METRICS",
     "PI_DIGITAL_STATES",
     "PI_TAGS",
@@ -60,6 +61,7 @@ __all__ = [
     "LiveFile",
     "MemoryLakehouse",
     "Move",
+    "Moves",
     "Names",
     "RebuildReport",
     "Repairing",

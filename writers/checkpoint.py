@@ -1,8 +1,7 @@
-"""Watermarks: what is done of each tag, as values and as rows of the checkpoint table.
+"""Watermarks as rows of the checkpoint table.
 
-Imports nothing of the engine; no I/O. Invariant: the window of a watermark only widens. Rows are never
-updated: each is whole in itself, and the widest row of a tag counts, so rows may come in any order and
-twice. The last event may go back (the newest was deleted at the source): of the rows that reach highest,
+Imports nothing of the engine; no I/O. Invariant: rows are never updated. Each is whole in itself, and the
+widest row of a tag counts, so rows may come in any order and twice. The last event may go back (the newest was deleted at the source): of the rows that reach highest,
 the one written last knows it.
 """
 
@@ -11,99 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .digest import signed
 from .tables import PI_WATERMARKS, TIMESTAMP
+from .watermark import Watermark
 
-__all__ = ["Move", "Watermark", "decode", "encode", "merge", "merge_stream", "widen"]
+__all__ = ["decode", "encode", "merge", "merge_stream"]
 
 _SCHEMA = PI_WATERMARKS.schema
 _MERGE_ROWS = 1 << 20
-
-
-class Watermark(msgspec.Struct, frozen=True, gc=False):
-    """Events of a tag in `[low, high)` are in the data table. Times are microseconds since 1970, UTC.
-
-    `last_event_digest`: of the rows at `last_event`, as `Digest.signed` gives it; None if it is not known.
-    `ahead_from`: of a tag that stores future data, where its present was when it was read last.
-    """
-
-    tag_webid: str
-    low: int
-    high: int
-    last_event: int | None = None
-    rows_total: int = 0
-    status: str = "ok"
-    last_error: str | None = None
-    last_event_digest: int | None = None
-    ahead_from: int | None = None
-
-    @property
-    def present(self) -> int:
-        """Up to where the tag is done that was over when it was read; what lies ahead of it is forecast."""
-        return self.high if self.ahead_from is None else min(self.high, self.ahead_from)
-
-
-class Move(msgspec.Struct, frozen=True, gc=False):
-    """What one commit adds to a tag: `rows` events, which are all there are in `[low, high)`.
-
-    An empty window (`low == high`) moves nothing and only reports a status. `ahead_from` only ever grows.
-
-    `last_event` and `last_event_digest` go together. Without a `last_event` the old pair stays. A move that
-    reaches the end of what is done (`high` not below the watermark's, an empty window at it included) decides,
-    also when its event lies before the one known: that is how the last event goes back.
-    """
-
-    tag_webid: str
-    low: int
-    high: int
-    last_event: int | None = None
-    rows: int = 0
-    status: str = "ok"
-    last_error: str | None = None
-    last_event_digest: int | None = None
-    ahead_from: int | None = None
-
-
-def widen(before: Watermark | None, move: Move) -> Watermark:
-    """Apply a move. Raises ValueError for a window that leaves a gap: it would count as done unread."""
-    low, high, rows_total = move.low, move.high, move.rows
-    if before is not None:
-        if move.low == move.high:
-            low, high = before.low, before.high
-        elif before.low < before.high and (move.low > before.high or move.high < before.low):
-            raise ValueError(
-                f"the window [{move.low}, {move.high}) of {move.tag_webid} does not touch "
-                f"[{before.low}, {before.high}), which is done"
-            )
-        elif before.low < before.high:
-            low, high = min(low, before.low), max(high, before.high)
-        rows_total += before.rows_total
-    if low > high:
-        raise ValueError(f"the window [{move.low}, {move.high}) of {move.tag_webid} ends before it starts")
-    last_event, digest = _last(before, move)
-    ahead_from = move.ahead_from
-    if before is not None and before.ahead_from is not None:
-        ahead_from = before.ahead_from if ahead_from is None else max(before.ahead_from, ahead_from)
-    return Watermark(
-        move.tag_webid, low, high, last_event, rows_total, move.status, move.last_error, digest, ahead_from
-    )
-
-
-def _last(before: Watermark | None, move: Move) -> tuple[int | None, int | None]:
-    """Choose between the last event that is known and the one that a move reports."""
-    digest = None if move.last_event_digest is None else signed(move.last_event_digest)
-    if before is None or before.last_event is None:
-        return move.last_event, digest if move.last_event is not None else None
-    known = before.last_event, before.last_event_digest
-    if move.last_event is None or move.last_event < before.low < before.high:
-        return known  # what was done already is younger than an event that lies below it
-    decides = move.high >= before.high or move.last_event >= before.last_event
-    return (move.last_event, digest) if decides else known
 
 
 def encode(

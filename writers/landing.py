@@ -22,12 +22,13 @@ import pyarrow as pa
 
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
-from .checkpoint import Watermark, decode, encode, merge_stream
+from .checkpoint import decode, encode, merge_stream
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
 from .landing_batch import LandingBatch, LandingReceipt
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
+from .watermark import Watermark
 
 __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
 

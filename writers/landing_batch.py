@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from .checkpoint import Move, Watermark, widen
 from .commit import CommitReceipt, Stage
 from .correction import UNCHANGED, CorrectionCounts, Replacement, Replacements
+from .watermark import Move, Moves, Watermark, widen
 
 __all__ = ["LandingBatch", "LandingReceipt"]
 
@@ -98,6 +98,10 @@ class LandingBatch:
                 self._moved.add(tag)
             self._told += move.rows
             self._moves += 1
+
+    def move_all(self, moves: Moves) -> None:
+        """As `move`, of many tags at once."""
+        self.move(moves)
 
     def commit(self, moves: Iterable[Move] = ()) -> LandingReceipt:
         """Land the rows, and correct, together with all moves; their `rows` must add up to those written.

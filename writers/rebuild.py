@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 
 from config.errors import ExtractError, FencedError, UnknownCommitError
 
-from .checkpoint import Watermark, encode
+from .checkpoint import encode
 from .commit import CommitKey, CommitTable, Lakehouse
 from .landing import app_id
 from .tables import PI_WATERMARKS, TableSpec
+from .watermark import Watermark
 
 __all__ = ["RebuildReport", "rebuild_watermarks"]
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 
 from config.errors import CommitConflictError, ExtractError, UnknownCommitError
 
-from .checkpoint import Watermark, decode, merge_stream
+from .checkpoint import decode, merge_stream
 from .commit import CommitKey, CommitReceipt, Lakehouse, LiveFile, Stage
 from .correction import Correction, Replacements, correct
 from .landing import REPAIR, app_id
 from .landing_batch import LandingBatch, LandingReceipt
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
+from .watermark import Watermark
 from .windows import Windows, changed, holding
 
 __all__ = ["Repairing"]

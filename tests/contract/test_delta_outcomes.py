@@ -308,8 +308,8 @@ def test_a_full_disk_while_staging_is_one_sentence_and_leaves_nothing(tmp_path: 
     script = """
 import sys, pyarrow as pa, resource
 from config.errors import StorageError
-from writers import PI_WATERMARKS, open_lakehouse
-from writers.checkpoint import Watermark, encode
+from writers import PI_WATERMARKS, Watermark, open_lakehouse
+from writers.checkpoint import encode
 import hashlib
 table = open_lakehouse(sys.argv[1]).table(PI_WATERMARKS).open()
 stage = table.stage()

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writers import Move, Watermark
-from writers.checkpoint import decode, encode, merge, merge_stream, widen
+from writers.checkpoint import decode, encode, merge, merge_stream
+from writers.watermark import widen
 
 MOVES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.booleans(), st.booleans()), max_size=12)
 

@@ -16,7 +16,7 @@ from engine.plan.overlap import MASK, Known
 from engine.plan.planner import Plan
 from engine.plan.settled import Keep
 from writers import Move, Watermark
-from writers.checkpoint import widen
+from writers.watermark import widen
 
 __all__ = ["Row", "Table", "answer", "between", "digest", "land"]
 
