@@ -10,15 +10,22 @@ five times as quick to make, and nothing the garbage collector has to walk throu
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from config.errors import RetryError, SplitError, TagError
+from writers import NEVER
 
-__all__ = ["Answer", "Ask", "AskError", "Micros", "Outcome", "Tag", "Window"]
+__all__ = ["Answer", "Ask", "AskError", "Int64s", "Micros", "Outcome", "Outcomes", "Tag", "UInt64s", "Window"]
+
+Int64s: TypeAlias = npt.NDArray[np.int64]
+UInt64s: TypeAlias = npt.NDArray[np.uint64]
 
 Micros: TypeAlias = int
 # What can go wrong with one tag of an answer while the others are fine.
@@ -56,7 +63,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     overlap: Window | None = None
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, frozen=True):
     """What became of an ask.
 
     `rows` events in `[ask.start, until)` were decoded, and that window is complete:
@@ -90,9 +97,76 @@ class Outcome(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of the asks of an answer, as columns: the nth entry of each says of the nth ask what `Outcome` says.
+
+    Nearly all are alike, and are looked at together; `outcomes[n]` is for one that is not. A last event is `NEVER`
+    where there is none, and its digest means nothing then; `recheck` is meant for asks without an error.
+    """
+
+    asks: Sequence[Ask]
+    rows: Int64s
+    untils: Int64s
+    last_events: Int64s
+    errors: Mapping[int, AskError]
+    recheck: bool
+    last_digests: UInt64s
+    overlap_digests: UInt64s
+    overlap_rows: Int64s
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Self:
+        return cls(
+            [o.ask for o in outcomes],
+            np.array([o.rows for o in outcomes], np.int64),
+            np.array([o.until for o in outcomes], np.int64),
+            np.array([NEVER if o.last_event is None else o.last_event for o in outcomes], np.int64),
+            {n: o.error for n, o in enumerate(outcomes) if o.error is not None},
+            any(o.recheck for o in outcomes),
+            np.array([o.last_digest or 0 for o in outcomes], np.uint64),
+            np.array([o.overlap_digest for o in outcomes], np.uint64),
+            np.array([o.overlap_rows for o in outcomes], np.int64),
+        )
+
+    def take(self, places: npt.NDArray[np.intp]) -> Self:
+        """Those at these places. None of them may have an error."""
+        return type(self)(
+            [self.asks[n] for n in places.tolist()],
+            self.rows[places],
+            self.untils[places],
+            self.last_events[places],
+            {},
+            self.recheck,
+            self.last_digests[places],
+            self.overlap_digests[places],
+            self.overlap_rows[places],
+        )
+
+    def __len__(self) -> int:
+        return len(self.asks)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, n: int) -> Outcome:
+        last, error = int(self.last_events[n]), self.errors.get(n)
+        return Outcome(
+            self.asks[n],
+            int(self.rows[n]),
+            int(self.untils[n]),
+            None if last == NEVER else last,
+            error,
+            self.recheck and error is None,
+            None if last == NEVER else int(self.last_digests[n]),
+            int(self.overlap_digests[n]),
+            int(self.overlap_rows[n]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One decoded answer: rows of all its tags (pi_timeseries schema, asks in order), and outcomes."""
 
     rows: pa.RecordBatch
-    outcomes: tuple[Outcome, ...]
+    outcomes: Outcomes
     body_bytes: int

@@ -25,10 +25,10 @@ from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
 from .plan.ahead import end_ahead, lookback_ahead
 from .plan.classes import TagClass, class_of
-from .plan.lanes import Limits, Reading
+from .plan.lanes import Limits, Reading, readings_for
 from .plan.overlap import MASK, Known, overlap_of, settled_until, window_to_sum
 from .plan.parts import Part, window_of
-from .plan.planner import Plan, readings_for
+from .plan.planner import Plan
 from .plan.shards import Shard
 
 __all__ = [

@@ -15,8 +15,8 @@ from typing import Any
 
 from config import parse_duration
 from engine.model import Tag, Window
-from engine.plan.lanes import Limits
-from engine.plan.planner import Plan, readings_for
+from engine.plan.lanes import Limits, readings_for
+from engine.plan.planner import Plan
 from writers import Watermark
 
 from .processes import json_of, run_child

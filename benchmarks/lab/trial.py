@@ -29,8 +29,8 @@ from engine.flow.pipeline import Pipeline
 from engine.flow.stop import Stop
 from engine.model import Tag, Window
 from engine.net.client import PIClient
-from engine.plan.lanes import Reading
-from engine.plan.planner import Plan, readings_for
+from engine.plan.lanes import Reading, readings_for
+from engine.plan.planner import Plan
 from engine.telemetry.events import Committed, Event
 from engine.wiring import connect, lakehouse_of, limits_of
 from writers import Landing

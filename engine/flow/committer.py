@@ -8,7 +8,7 @@ the commit that holds the rows it speaks of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,11 +19,11 @@ import pyarrow as pa
 from writers import LandingBatch, Move, Replacement
 
 from ..clock import monotonic
-from ..plan.settled import Advance, Failure, Swap
+from ..plan.settled import Failure, Settled
 from ..telemetry.events import Committed, Emit
 from .channel import Channel
 
-__all__ = ["Committer", "Delivery", "Lands", "moves_of"]
+__all__ = ["Committer", "Delivery", "Lands"]
 
 R = TypeVar("R")
 # Rows that replace others wait in memory until their commit, and what they replace is read beside them.
@@ -41,15 +41,14 @@ class Delivery:
     """Rows that go to the table, and what becomes true once they are there."""
 
     rows: pa.RecordBatch
-    advances: tuple[Advance, ...]
-    failures: tuple[Failure, ...] = ()
-    swaps: tuple[Swap, ...] = ()
+    settled: Settled
     replacing: pa.RecordBatch | None = None  # the rows of the swaps
 
     @property
     def empty(self) -> bool:
         """An answer that only said to ask differently: there is nothing to commit."""
-        return not (self.rows.num_rows or self.advances or self.failures or self.swaps)
+        told = self.settled
+        return not (self.rows.num_rows or told.finished or told.moves or told.failures or told.swaps)
 
 
 @dataclass(slots=True)
@@ -127,7 +126,7 @@ class Committer:
         await self._thread(partial(_hand_over, delivery, pending.batch))
         pending.rows += delivery.rows.num_rows
         pending.replacing += delivery.replacing.num_rows if delivery.replacing is not None else 0
-        pending.failures += delivery.failures
+        pending.failures += delivery.settled.failures
         pending.stage_secs += monotonic() - began
         full = pending.rows + pending.replacing >= self._commit_rows or pending.replacing >= MOST_REPLACING
         if full or self._remaining() == 0.0:
@@ -172,23 +171,14 @@ class Committer:
 
 def _hand_over(delivery: Delivery, batch: LandingBatch) -> None:
     """Add a delivery to a commit."""
+    told = delivery.settled
     if delivery.rows.num_rows:
         batch.write(delivery.rows)
-    if delivery.swaps and delivery.replacing is not None:
-        batch.replace(
-            [Replacement(swap.tag.web_id, swap.start, swap.end) for swap in delivery.swaps], delivery.replacing
-        )
-    batch.move(moves_of(delivery.advances))
-
-
-def moves_of(advances: Iterable[Advance]) -> Iterator[Move]:
-    """What advances are to the checkpoint table."""
-    return (
-        Move(
-            a.tag.web_id, a.low, a.high, a.last_event, a.rows, last_event_digest=a.last_digest, ahead_from=a.ahead_from
-        )
-        for a in advances
-    )
+    if told.swaps and delivery.replacing is not None:
+        batch.replace([Replacement(swap.tag.web_id, swap.start, swap.end) for swap in told.swaps], delivery.replacing)
+    if told.finished is not None:
+        batch.move_all(told.finished)
+    batch.move(told.moves)
 
 
 def _failed(failure: Failure) -> Move:

@@ -17,7 +17,7 @@ from config.errors import ExtractError, RetryError, UnavailableError
 
 from ..model import Answer, Ask
 from ..plan.planner import Chunk, Plan
-from ..plan.settled import Failure
+from ..plan.settled import Failure, Settled
 from ..telemetry.events import Answered, Emit, RequestFailed, Stopping, TagFailed
 from .channel import Channel, Room
 from .committer import Committer, Delivery
@@ -142,7 +142,7 @@ class Pipeline:
         )
         self._report(settled.failures)
         room.resize(min(room.size_bytes, rows.nbytes + replacing.nbytes))
-        self._channel.put(Delivery(rows, settled.advances, settled.failures, settled.swaps, replacing), room)
+        self._channel.put(Delivery(rows, settled, replacing), room)
 
     def _fault(self, chunk: Chunk, error: ExtractError) -> None:
         """A whole request failed. When that goes on and on it is not some tag's fault: stop asking."""
@@ -152,7 +152,7 @@ class Pipeline:
         self._report(failures)
         if failures:
             # Their status goes to the checkpoint table with the next commit; it takes no room.
-            self._channel.put(Delivery(_NO_ROWS, (), failures), Room(self._channel, 0))
+            self._channel.put(Delivery(_NO_ROWS, Settled(failures=failures)), Room(self._channel, 0))
         if in_a_row := self._too_many_in_a_row(error, repeated=repeated):
             self._feed.stop(
                 UnavailableError(

@@ -8,7 +8,7 @@ failed or out of order is never reported complete beyond what was proven.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.model import Answer, Ask, Micros, Outcome
+from engine.model import Answer, Ask, AskError, Int64s, Micros, Outcomes
+from writers import NEVER
 from writers.tables import PI_TIMESERIES, TIMESTAMP
 
-from .chunks import NO_TIME, Int64s, take_apart_plain
+from .chunks import NO_TIME, take_apart_plain
 from .columns import Columns
 from .problems import tag_error
 from .streams import OUT_OF_ORDER, Part, complete_until, is_ambiguous, missing, undecodable
@@ -53,16 +54,16 @@ def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micro
     """Decode an answer; the `Decoder` in use."""
     columns = Columns()
     contents = open_answer(body, shape, most_events=max((ask.max_count for ask in asks), default=0))
-    parts = [_read(contents.get(key), ask, columns) for key, ask in zip(keys_of(asks, shape), asks, strict=True)]
-    layout = _lay_out(asks, parts, columns.ticks())
-    _refuse_disorder(layout)
-    ambiguous = shape is Shape.STREAMSET and is_ambiguous(asks, parts, contents)
-    untils = _untils(layout, ambiguous=ambiguous)
+    found = _read(contents, keys_of(asks, shape), asks, columns)
+    layout = _lay_out(asks, found.counts, columns.ticks())
+    _refuse_disorder(layout, found)
+    ambiguous = shape is Shape.STREAMSET and is_ambiguous(asks, found.answered, contents)
+    untils = _untils(layout, found, ambiguous=ambiguous)
     kept = _kept(layout, untils)
-    rows = _rows(layout, columns, ingested_at)
+    rows = _rows(layout, found.units, columns, ingested_at)
     if not kept.all():
         rows = rows.filter(pa.array(kept))
-    return Answer(rows, _outcomes(layout, untils, kept, ambiguous=ambiguous), len(body))
+    return Answer(rows, _outcomes(layout, untils, kept, found.errors, recheck=ambiguous), len(body))
 
 
 def keys_of(asks: Sequence[Ask], shape: Shape) -> list[str]:
@@ -72,36 +73,52 @@ def keys_of(asks: Sequence[Ask], shape: Shape) -> list[str]:
     return [str(number) for number in range(len(asks))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Which events belong to which ask: those of ask n are at `[firsts[n], ends[n])`."""
+@dataclass(slots=True)
+class _Found:
+    """How many events there are of each ask, in which unit; and of the few that are not plainly read, what else to know."""
 
-    asks: Sequence[Ask]
-    parts: Sequence[Part]
-    firsts: Int64s
-    ends: Int64s
-    ask_of: Int64s  # of each event
-    ticks: Int64s
-    micros: Int64s
+    counts: list[int]
+    units: list[str]
+    odd: dict[int, Part]
 
+    @property
+    def answered(self) -> int:
+        return sum(self.counts) + sum(part.answered - part.count for part in self.odd.values())
 
-def _lay_out(asks: Sequence[Ask], parts: Sequence[Part], ticks: Int64s) -> _Layout:
-    counts = np.fromiter((part.count for part in parts), np.int64, len(parts))
-    ends = np.cumsum(counts)
-    return _Layout(
-        asks,
-        parts,
-        firsts=ends - counts,
-        ends=ends,
-        ask_of=np.repeat(np.arange(len(parts)), counts),
-        ticks=ticks,
-        # Floor division cuts digits off, before 1970 too.
-        micros=ticks // TICKS_PER_MICRO,
-    )
+    @property
+    def errors(self) -> dict[int, AskError]:
+        return {n: part.error for n, part in self.odd.items() if part.error is not None}
+
+    def refuse(self, n: int, error: AskError) -> None:
+        """Trust nothing of an ask."""
+        count = self.counts[n]
+        self.odd.setdefault(n, Part(count, count)).refuse(error)
 
 
-def _read(sub: Any, ask: Ask, columns: Columns) -> Part:
-    """Add the events of one ask to the columns."""
+def _read(contents: Mapping[str, Any], keys: Sequence[str], asks: Sequence[Ask], columns: Columns) -> _Found:
+    """Add the events of all asks to the columns."""
+    found = _Found([], [], {})
+    counts, units = found.counts, found.units
+    for n, sub in enumerate(map(contents.get, keys)):
+        if (
+            sub is not None
+            and type(stream := sub.Content) is Stream
+            and (events := stream.Items) is not None
+            and 200 <= sub.Status < 300
+        ):
+            columns.add(events)
+            counts.append(len(events))
+            units.append(stream.UnitsAbbreviation or asks[n].tag.units)
+        else:
+            part = _read_odd(sub, asks[n], columns)
+            counts.append(part.count)
+            units.append(part.units or asks[n].tag.units)
+            found.odd[n] = part
+    return found
+
+
+def _read_odd(sub: Any, ask: Ask, columns: Columns) -> Part:
+    """Add the events of an ask whose stream is long, loose, failed or not there."""
     if sub is None:
         return missing(ask)
     stream = sub.Content
@@ -122,39 +139,83 @@ def _read(sub: Any, ask: Ask, columns: Columns) -> Part:
     return Part(size, size, stream.UnitsAbbreviation or "")
 
 
-def _refuse_disorder(layout: _Layout) -> None:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which events belong to which ask: those of ask n are at `[firsts[n], ends[n])`."""
+
+    asks: Sequence[Ask]
+    counts: Int64s
+    firsts: Int64s
+    ends: Int64s
+    ask_of: Int64s  # of each event
+    ticks: Int64s
+    micros: Int64s
+
+
+def _lay_out(asks: Sequence[Ask], counts_: Sequence[int], ticks: Int64s) -> _Layout:
+    counts = np.array(counts_, np.int64)
+    ends = np.cumsum(counts)
+    return _Layout(
+        asks,
+        counts,
+        firsts=ends - counts,
+        ends=ends,
+        ask_of=np.repeat(np.arange(len(counts)), counts),
+        ticks=ticks,
+        # Floor division cuts digits off, before 1970 too.
+        micros=ticks // TICKS_PER_MICRO,
+    )
+
+
+def _refuse_disorder(layout: _Layout, found: _Found) -> None:
     """A tag whose times cannot be read, or go back, is not what `recorded` promises."""
     ticks, ask_of = layout.ticks, layout.ask_of
     backwards = (ticks[1:] < ticks[:-1]) & (ask_of[1:] == ask_of[:-1])
     for n in np.unique(ask_of[1:][backwards]).tolist():
-        layout.parts[n].refuse(undecodable(layout.asks[n], OUT_OF_ORDER))
+        found.refuse(n, undecodable(layout.asks[n], OUT_OF_ORDER))
     for n in np.unique(ask_of[ticks == NO_TIME]).tolist():
-        layout.parts[n].refuse(undecodable(layout.asks[n], "an event has no time that can be read"))
+        found.refuse(n, undecodable(layout.asks[n], "an event has no time that can be read"))
 
 
-def _untils(layout: _Layout, *, ambiguous: bool) -> list[Micros]:
+def _untils(layout: _Layout, found: _Found, *, ambiguous: bool) -> Int64s:
     """Up to where each ask is complete."""
-    # Of an ask without events this is another's; it is not looked at.
-    lasts = layout.micros[layout.ends - 1].tolist() if len(layout.micros) else [0] * len(layout.asks)
-    return [
-        complete_until(ask, part, last if part.count else None, ambiguous=ambiguous)
-        for ask, part, last in zip(layout.asks, layout.parts, lasts, strict=True)
-    ]
+    asks, size = layout.asks, len(layout.asks)
+    answered = layout.counts.copy()
+    stops = np.full(size, NEVER, np.int64)
+    failed = np.zeros(size, np.bool_)
+    for n, part in found.odd.items():
+        answered[n], failed[n] = part.answered, part.error is not None
+        if part.stop is not None:
+            stops[n] = part.stop
+    return complete_until(
+        np.fromiter((ask.start for ask in asks), np.int64, size),
+        np.fromiter((ask.end for ask in asks), np.int64, size),
+        _lasts(layout.micros, layout.ends, layout.counts),
+        full=(answered >= np.fromiter((ask.max_count for ask in asks), np.int64, size)) | ambiguous,
+        failed=failed,
+        stops=stops,
+    )
 
 
-def _kept(layout: _Layout, untils: Sequence[Micros]) -> npt.NDArray[np.bool_]:
+def _lasts(micros: Int64s, ends: Int64s, counts: Int64s) -> Int64s:
+    """The time of the last event of each ask; `NEVER` where it has none."""
+    if not len(micros):
+        return np.full(len(ends), NEVER, np.int64)
+    return np.where(counts > 0, micros[ends - 1], NEVER)
+
+
+def _kept(layout: _Layout, untils: Int64s) -> npt.NDArray[np.bool_]:
     """Which events lie in the part of their ask's window that is complete."""
     starts = np.fromiter((ask.start for ask in layout.asks), np.int64, len(layout.asks))
     kept: npt.NDArray[np.bool_] = layout.micros >= starts[layout.ask_of]
-    kept &= layout.micros < np.array(untils, np.int64)[layout.ask_of]
+    kept &= layout.micros < untils[layout.ask_of]
     return kept
 
 
-def _rows(layout: _Layout, columns: Columns, ingested_at: Micros) -> pa.RecordBatch:
+def _rows(layout: _Layout, units: Sequence[str], columns: Columns, ingested_at: Micros) -> pa.RecordBatch:
     """All events in the order of the asks, those that will not be kept included."""
     ask_of, micros = layout.ask_of, layout.micros
     tags = [ask.tag for ask in layout.asks]
-    units = [part.units or tag.units for part, tag in zip(layout.parts, tags, strict=True)]
     days = (micros // _MICROS_PER_DAY).astype(np.int32)
     return pa.RecordBatch.from_arrays(
         [
@@ -198,16 +259,12 @@ def _encoded(texts: Sequence[str], ask_of: Int64s) -> pa.Array:
 
 
 def _outcomes(
-    layout: _Layout, untils: Sequence[Micros], kept: npt.NDArray[np.bool_], *, ambiguous: bool
-) -> tuple[Outcome, ...]:
+    layout: _Layout, untils: Int64s, kept: npt.NDArray[np.bool_], errors: Mapping[int, AskError], *, recheck: bool
+) -> Outcomes:
     kept_before = np.zeros(len(kept) + 1, np.int64)
     np.cumsum(kept, out=kept_before[1:])
-    rows_before, rows_after = kept_before[layout.firsts], kept_before[layout.ends]
-    kept_micros = layout.micros[kept]
-    lasts = kept_micros[rows_after - 1] if len(kept_micros) else rows_after
-    return tuple(
-        Outcome(ask, rows, until, last if rows else None, part.error, recheck=ambiguous and part.error is None)
-        for ask, part, until, rows, last in zip(
-            layout.asks, layout.parts, untils, (rows_after - rows_before).tolist(), lasts.tolist(), strict=True
-        )
-    )
+    ends = kept_before[layout.ends]
+    rows = ends - kept_before[layout.firsts]
+    unknown = np.zeros(len(rows), np.uint64)  # digests are summed up later
+    lasts = _lasts(layout.micros[kept], ends, rows)
+    return Outcomes(layout.asks, rows, untils, lasts, errors, recheck, unknown, unknown, np.zeros_like(rows))

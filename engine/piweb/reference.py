@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.model import Answer, Ask, Micros, Outcome
+from engine.model import Answer, Ask, Micros, Outcome, Outcomes
 
 from .decode import ROWS_SCHEMA, keys_of
 from .problems import tag_error
@@ -49,7 +49,7 @@ def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micro
         rows += _rows(ask, part, kept, ingested_at)
         last = _micros(kept[-1]) if kept else None
         outcomes.append(Outcome(ask, len(kept), until, last, part.error, recheck=ambiguous and part.error is None))
-    return Answer(pa.RecordBatch.from_pylist(rows, schema=ROWS_SCHEMA), tuple(outcomes), len(body))
+    return Answer(pa.RecordBatch.from_pylist(rows, schema=ROWS_SCHEMA), Outcomes.of(outcomes), len(body))
 
 
 def _read(sub: SubResponse | None, ask: Ask) -> tuple[Part, list[PlainEvent]]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from config.errors import UnavailableError, UndecodableError
-from engine.model import Ask, AskError, Micros
+from engine.model import Ask, AskError, Int64s, Micros
+from writers import NEVER
 
 __all__ = ["OUT_OF_ORDER", "Part", "complete_until", "cut_midway", "is_ambiguous", "missing", "undecodable"]
 
@@ -36,37 +39,39 @@ class Part(msgspec.Struct):
         self.stop, self.error = None, error
 
 
-def complete_until(ask: Ask, part: Part, last: Micros | None, *, ambiguous: bool) -> Micros:
-    """Up to where the events of `part` are all there are. `last` is the time of its last event.
+def complete_until(
+    starts: Int64s,
+    ends: Int64s,
+    lasts: Int64s,
+    *,
+    full: npt.NDArray[np.bool_],
+    failed: npt.NDArray[np.bool_],
+    stops: Int64s,
+) -> Int64s:
+    """Up to where the events of each ask are all there are. `lasts` are the times of their last events.
 
-    - failed before any event: nothing is known
-    - failed at or after an event: whole before it
-    - as many events as were asked for: cut without a sign, whole before the last one
-    - `ambiguous`: perhaps cut; whole before the last one, or not known at all without one
+    - `failed` before any event: nothing is known
+    - failed at or after an event: whole before it, its stop
+    - `full`, for as many events came as were asked for, or may be: cut without a sign, whole before the last one
     - else everything up to the end
+
+    Without an event (or stop) a time is `NEVER`.
     """
-    if part.stop is not None:
-        until = part.stop
-    elif part.error is not None:
-        until = ask.start
-    elif part.answered >= ask.max_count or ambiguous:
-        until = ask.start if last is None else last
-    else:
-        until = ask.end
-    return max(ask.start, min(until, ask.end))
+    untils = np.where(failed | (stops != NEVER), stops, np.where(full, lasts, ends))
+    return np.clip(untils, starts, ends)
 
 
-def is_ambiguous(asks: Sequence[Ask], parts: Sequence[Part], streams: Collection[str]) -> bool:
+def is_ambiguous(asks: Sequence[Ask], answered: int, streams: Collection[str]) -> bool:
     """Whether several tags may have shared one count, and used it up.
 
     PI does not say whether the count of a streamset is meant for each tag or for all together. More
     events than the count prove the former, fewer leave nothing to worry about. `streams` are the
-    WebIDs that were answered: with a stranger among them, the events cannot be counted up.
+    WebIDs that were `answered`: with a stranger among them, the events cannot be counted up.
     """
     if len(asks) < 2:
         return False
     strangers = len(set(streams) - {ask.tag.web_id for ask in asks})
-    return strangers > 0 or sum(part.answered for part in parts) == asks[0].max_count
+    return strangers > 0 or answered == asks[0].max_count
 
 
 def missing(ask: Ask) -> Part:

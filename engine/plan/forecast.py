@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..model import Ask, Outcome
+from ..model import Ask, Outcome, Outcomes
 from .lanes import Reading
 from .overlap import MASK
 from .planner import Chunk, Plan
@@ -38,7 +38,7 @@ def forecast(plan: Plan, split: Callable[[Chunk], list[Chunk]] = lambda chunk: [
                 outcomes.append(outcome)
                 values += expected
             rates = [r.rate for r in part.readings]
-            plan.settle(part, outcomes)
+            plan.settle(part, Outcomes.of(outcomes))
             for reading, rate in zip(part.readings, rates, strict=True):
                 reading.rate = rate  # whole events would otherwise wear the rate down
         plan.give_back(chunk)

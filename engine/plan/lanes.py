@@ -13,9 +13,10 @@ from operator import attrgetter
 import msgspec
 
 from ..model import Ask, Micros, Tag, Window
-from .timeline import DAY, Gap, cut
+from .overlap import Overlap, begin
+from .timeline import DAY, Gap, cut, gaps
 
-__all__ = ["Lane", "Limits", "Reading", "pack"]
+__all__ = ["Lane", "Limits", "Reading", "pack", "readings_for"]
 
 # A slice never spans more days than this: each day is a partition, and a file, of its own.
 MAX_SLICE_DAYS = 31
@@ -82,6 +83,49 @@ class Reading(msgspec.Struct, eq=False, gc=False):
         if self.backward:
             return Ask(self.tag, self.mark, self.end, self.max_count or share, self.check)
         return Ask(self.tag, self.start, self.mark, self.max_count or share, self.check)
+
+
+def readings_for(
+    tag: Tag,
+    wanted: Window,
+    done: Window | None,
+    *,
+    rows_done: int,
+    assumed_rate: float,
+    overlap: Overlap | None = None,
+) -> tuple[Reading, ...]:
+    """Readings that make `wanted` done. The expected rate is what was seen so far, else `assumed_rate`.
+
+    With an `overlap`, the forward one begins there and compares.
+    """
+    span = done.end - done.start if done is not None else 0
+    rate = rows_done / span if span > 0 else assumed_rate
+    found = gaps(done, wanted)
+    if done is None:
+        return tuple(Reading(tag, gap.start, gap.end, gap.backward, rate, gap.start, gap.start) for gap in found)
+    if overlap is None:
+        return tuple(Reading(tag, gap.start, gap.end, gap.backward, rate, done.start, done.end) for gap in found)
+    ahead = [gap for gap in found if not gap.backward]
+    if not ahead and overlap.demanded and wanted.end == done.end:
+        ahead = [Gap(done.end, done.end)]
+    return (
+        *(
+            Reading(
+                tag,
+                begin(done.start, done.end, overlap.start, rate),
+                gap.end,
+                backward=False,
+                rate=rate,
+                low=done.start,
+                high=done.end,
+                check=Window(overlap.start, done.end),
+                expected=overlap.digest,
+                quiet=overlap.quiet,
+            )
+            for gap in ahead
+        ),
+        *(Reading(tag, g.start, g.end, g.backward, rate, done.start, done.end) for g in found if g.backward),
+    )
 
 
 @dataclass(slots=True, eq=False)

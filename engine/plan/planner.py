@@ -3,7 +3,7 @@
 It holds every reading and nothing of what was read. The flow takes a chunk, asks, and settles it;
 what comes back says how far each watermark may move once the rows are committed.
 
-Invariant: a tag is in at most one chunk at a time, and an `Advance` never covers an event that was
+Invariant: a tag is in at most one chunk at a time, and a move never covers an event that was
 not handed over with it or before it.
 """
 
@@ -13,16 +13,19 @@ import heapq
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from config.errors import ExtractError, TagStuckError
+import numpy as np
+import numpy.typing as npt
 
-from ..model import Ask, Micros, Outcome, Tag, Window
+from config.errors import ExtractError, TagStuckError
+from writers import Move, Moves
+
+from ..model import Ask, Micros, Outcome, Outcomes, Window
 from .decisions import Decision, decide
 from .lanes import Lane, Limits, Reading, pack
-from .overlap import MASK, Overlap, begin
-from .settled import Advance, Failure, Keep, Settled, Swap
-from .timeline import Gap, gaps
+from .overlap import MASK
+from .settled import Failure, Keep, Settled, Swap, as_expected, finished
 
-__all__ = ["Chunk", "Plan", "readings_for"]
+__all__ = ["Chunk", "Plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +38,6 @@ class Chunk:
 
     def part(self, start: int, stop: int) -> Chunk:
         return Chunk(self.lane, self.readings[start:stop], self.asks[start:stop])
-
-
-def readings_for(
-    tag: Tag,
-    wanted: Window,
-    done: Window | None,
-    *,
-    rows_done: int,
-    assumed_rate: float,
-    overlap: Overlap | None = None,
-) -> tuple[Reading, ...]:
-    """Readings that make `wanted` done. The expected rate is what was seen so far, else `assumed_rate`.
-
-    With an `overlap`, the forward one begins there and compares.
-    """
-    span = done.end - done.start if done is not None else 0
-    rate = rows_done / span if span > 0 else assumed_rate
-    found = gaps(done, wanted)
-    if done is None:
-        return tuple(Reading(tag, gap.start, gap.end, gap.backward, rate, gap.start, gap.start) for gap in found)
-    if overlap is None:
-        return tuple(Reading(tag, gap.start, gap.end, gap.backward, rate, done.start, done.end) for gap in found)
-    ahead = [gap for gap in found if not gap.backward]
-    if not ahead and overlap.demanded and wanted.end == done.end:
-        ahead = [Gap(done.end, done.end)]
-    return (
-        *(
-            Reading(
-                tag,
-                begin(done.start, done.end, overlap.start, rate),
-                gap.end,
-                backward=False,
-                rate=rate,
-                low=done.start,
-                high=done.end,
-                check=Window(overlap.start, done.end),
-                expected=overlap.digest,
-                quiet=overlap.quiet,
-            )
-            for gap in ahead
-        ),
-        *(Reading(tag, g.start, g.end, g.backward, rate, done.start, done.end) for g in found if g.backward),
-    )
 
 
 class Plan:
@@ -151,36 +111,57 @@ class Plan:
         """Every part of the chunk is settled: its lane may travel again, if anything is left of it."""
         self._away -= 1
         lane = chunk.lane
-        lane.readings = [r for r in lane.readings if not r.finished]
+        lane.readings = [r for r in lane.readings if r.start < r.end]
         if lane.readings and not self._stopping:
             heapq.heappush(self._heap, (lane.priority, lane))
 
-    def settle(self, chunk: Chunk, outcomes: Sequence[Outcome]) -> Settled:
-        """Take in the outcomes of a chunk (or part), in the order of its asks."""
-        advances: list[Advance] = []
+    def settle(self, chunk: Chunk, outcomes: Outcomes) -> Settled:
+        """Take in the outcomes of a chunk (or part), in the order of its asks.
+
+        Most readings end as expected, and do so together; what is left is looked at one by one.
+        """
+        plain = as_expected(chunk.readings, outcomes)
+        keep = np.where(plain, np.int8(Keep.FRESH), np.int8(Keep.NOTHING))
+        moves: list[Move] = []
         failures: list[Failure] = []
         swaps: list[Swap] = []
-        keep: list[Keep] = []
-        for reading, outcome in zip(chunk.readings, outcomes, strict=True):
-            ask = outcome.ask
-            verdict = Keep.NOTHING
-            if outcome.until > ask.start and not (reading.backward and outcome.until < ask.end):
-                if reading.repair:
-                    swaps.append(Swap(reading.tag, ask.start, outcome.until))
-                    verdict = Keep.REPLACE
-                    advances += self._repaired(reading, outcome)
-                elif ask.overlap is None:
-                    verdict = Keep.FRESH
-                    advances.append(self._advance(reading, outcome, outcome.last_event, outcome.last_digest))
-                else:
-                    settle_overlap = self._mend if reading.mending else self._compare
-                    verdict = settle_overlap(reading, outcome, ask.overlap, advances, swaps)
-            keep.append(verdict)
-            if outcome.until != ask.end or outcome.error is not None:
+        for n in np.flatnonzero(~plain).tolist():
+            reading, outcome = chunk.readings[n], outcomes[n]
+            keep[n] = self._settle_one(reading, outcome, moves, swaps)
+            if outcome.until != outcome.ask.end or outcome.error is not None:
                 failure = self._follow_up(chunk.lane, reading, outcome)
                 if failure is not None:
                     failures.append(failure)
-        return Settled(tuple(advances), tuple(failures), tuple(keep), tuple(swaps))
+        return Settled(self._end(chunk, outcomes, plain), tuple(moves), tuple(failures), keep, tuple(swaps))
+
+    def _end(self, chunk: Chunk, outcomes: Outcomes, plain: npt.NDArray[np.bool_]) -> Moves | None:
+        """Readings that ended as expected are done with."""
+        readings: Sequence[Reading] = chunk.readings
+        if not plain.all():
+            places = np.flatnonzero(plain)
+            if not len(places):
+                return None
+            readings, outcomes = [readings[n] for n in places.tolist()], outcomes.take(places)
+        for reading, ask in zip(readings, outcomes.asks, strict=True):
+            reading.start = reading.end
+            self.span_done += ask.end - ask.start
+            self._finish(reading)
+        return finished(readings, outcomes, self._present)
+
+    def _settle_one(self, reading: Reading, outcome: Outcome, moves: list[Move], swaps: list[Swap]) -> Keep:
+        """What becomes of the rows of a reading that goes on, goes back in time, or differs from what was expected."""
+        ask = outcome.ask
+        if outcome.until <= ask.start or (reading.backward and outcome.until < ask.end):
+            return Keep.NOTHING
+        if reading.repair:
+            swaps.append(Swap(reading.tag, ask.start, outcome.until))
+            moves += self._repaired(reading, outcome)
+            return Keep.REPLACE
+        if ask.overlap is None:
+            moves.append(self._advance(reading, outcome, outcome.last_event, outcome.last_digest))
+            return Keep.FRESH
+        settle_overlap = self._mend if reading.mending else self._compare
+        return settle_overlap(reading, outcome, ask.overlap, moves, swaps)
 
     def fault(self, chunk: Chunk, error: ExtractError) -> tuple[Failure, ...]:
         """The whole request of a chunk (or part) failed; decide for its tags."""
@@ -204,9 +185,7 @@ class Plan:
             return tuple(self._give_up(chunk.lane, r, error) for r in chunk.readings)
         return ()
 
-    def _advance(
-        self, reading: Reading, outcome: Outcome, last_event: Micros | None, last_digest: int | None
-    ) -> Advance:
+    def _advance(self, reading: Reading, outcome: Outcome, last_event: Micros | None, last_digest: int | None) -> Move:
         """What is done once the fresh rows are committed."""
         self._shrink(reading, outcome)
         ahead_from = None
@@ -217,7 +196,11 @@ class Plan:
             high = reading.high = max(reading.high, outcome.until)
             if reading.tag.future and self._present is not None:
                 ahead_from = min(self._present, outcome.until)  # what was not compared yet counts as yet to come
-        return Advance(reading.tag, reading.low, high, outcome.fresh, last_event, last_digest, ahead_from)
+        return Move(
+            *(reading.tag.web_id, reading.low, high, last_event, outcome.fresh),
+            last_event_digest=last_digest,
+            ahead_from=ahead_from,
+        )
 
     def _shrink(self, reading: Reading, outcome: Outcome) -> None:
         """Shrink the reading by what is complete, and learn how dense the tag is."""
@@ -240,7 +223,7 @@ class Plan:
             reading.max_count = 0
 
     def _compare(
-        self, reading: Reading, outcome: Outcome, overlap: Window, advances: list[Advance], swaps: list[Swap]
+        self, reading: Reading, outcome: Outcome, overlap: Window, moves: list[Move], swaps: list[Swap]
     ) -> Keep:
         """Hold what the source shows of the overlap against what the table holds, and mend it where they differ.
 
@@ -255,11 +238,11 @@ class Plan:
             if outcome.ask.start > overlap.start:
                 self._turn_back(reading, outcome, overlap)
                 return Keep.NOTHING
-            return self._mend(reading, outcome, overlap, advances, swaps)
+            return self._mend(reading, outcome, overlap, moves, swaps)
         reading.check = None
         known = outcome.last_event is not None and outcome.last_event >= overlap.start
         last = (outcome.last_event, outcome.last_digest) if known else (None, None)
-        advances.append(self._advance(reading, outcome, *last))
+        moves.append(self._advance(reading, outcome, *last))
         return Keep.FRESH
 
     def _turn_back(self, reading: Reading, outcome: Outcome, overlap: Window) -> None:
@@ -270,9 +253,7 @@ class Plan:
         reading.attempts = reading.refused = reading.full = 0
         reading.mending = True
 
-    def _mend(
-        self, reading: Reading, outcome: Outcome, overlap: Window, advances: list[Advance], swaps: list[Swap]
-    ) -> Keep:
+    def _mend(self, reading: Reading, outcome: Outcome, overlap: Window, moves: list[Move], swaps: list[Swap]) -> Keep:
         """Put the rows of an overlap in the place of what the table holds, as far as they are at hand."""
         swaps.append(Swap(reading.tag, max(outcome.ask.start, overlap.start), min(outcome.until, overlap.end)))
         if outcome.last_event is not None and outcome.last_event >= overlap.start:
@@ -281,10 +262,10 @@ class Plan:
             reading.last_event, reading.last_digest = overlap.start, 0
         if outcome.until >= overlap.end:
             reading.check, reading.mending = None, False
-        advances.append(self._advance(reading, outcome, reading.last_event, reading.last_digest))
+        moves.append(self._advance(reading, outcome, reading.last_event, reading.last_digest))
         return Keep.REPLACE
 
-    def _repaired(self, reading: Reading, outcome: Outcome) -> tuple[Advance, ...]:
+    def _repaired(self, reading: Reading, outcome: Outcome) -> tuple[Move, ...]:
         """A repair of the end of what is done has seen the last event there is."""
         start = outcome.ask.start
         if outcome.last_event is not None:
@@ -294,7 +275,8 @@ class Plan:
         self._shrink(reading, outcome)
         if not reading.finished or not reading.knows_last:
             return ()
-        return (Advance(reading.tag, reading.high, reading.high, 0, reading.last_event, reading.last_digest),)
+        high, digest = reading.high, reading.last_digest
+        return (Move(reading.tag.web_id, high, high, reading.last_event, last_event_digest=digest),)
 
     def _follow_up(self, lane: Lane, reading: Reading, outcome: Outcome) -> Failure | None:
         """What an outcome asks for next: nothing, another page, more at once, to be alone, a retry, or giving up."""

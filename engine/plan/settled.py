@@ -1,45 +1,37 @@
 """What an answer means for the table: values that the plan gives, and the flow carries out. Pure.
 
-Invariant: an `Advance` never covers an event that was not handed over with it or before it.
+Invariant: a move never covers an event that was not handed over with it or before it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, auto
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TypeAlias
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from config.errors import ExtractError
+from writers import NEVER, Move, Moves
 
-from ..model import Micros, Tag
+from ..model import Int64s, Micros, Outcomes, Tag
+from .lanes import Reading
+from .overlap import MASK
 
-__all__ = ["Advance", "Failure", "Keep", "Settled", "Swap"]
+__all__ = ["Failure", "Keep", "Keeps", "Settled", "Swap", "as_expected", "finished"]
 
-
-class Advance(msgspec.Struct, frozen=True, gc=False):
-    """Once `rows` new events of the tag are committed, `[low, high)` is done.
-
-    `last_digest` sums up the rows at `last_event`. After a correction that left no event at all, `last_event`
-    is where it began and the digest 0: from there on nothing is. `ahead_from`: of a tag that stores future data,
-    from there on what is done is yet to come, or was not compared again.
-    """
-
-    tag: Tag
-    low: Micros
-    high: Micros
-    rows: int
-    last_event: Micros | None
-    last_digest: int | None = None
-    ahead_from: Micros | None = None
+Keeps: TypeAlias = npt.NDArray[np.int8]
 
 
-class Keep(Enum):
+class Keep(IntEnum):
     """What becomes of the rows of an outcome."""
 
-    NOTHING = auto()
-    FRESH = auto()  # those after the overlap are appended (without an overlap: all of them)
-    REPLACE = auto()  # as fresh, and those of the overlap take the place of what the table holds (without one: all do)
+    NOTHING = 0
+    FRESH = 1  # those after the overlap are appended (without an overlap: all of them)
+    REPLACE = 2  # as fresh, and those of the overlap take the place of what the table holds (without one: all do)
 
 
 class Swap(msgspec.Struct, frozen=True, gc=False):
@@ -62,11 +54,48 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What an answer means. `keep[i]` says what becomes of the rows of outcome i; where they replace, a swap says
-    of which window.
+    """What an answer means. `finished` are readings that it brought to their end as expected, `moves` the others.
+    `keep[n]` is what becomes of the rows of the nth outcome, a `Keep`; where they replace, a swap says of which window.
     """
 
-    advances: tuple[Advance, ...]
-    failures: tuple[Failure, ...]
-    keep: tuple[Keep, ...]
+    finished: Moves | None = None
+    moves: tuple[Move, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    keep: Keeps = field(default_factory=lambda: np.zeros(0, np.int8))
     swaps: tuple[Swap, ...] = ()
+
+
+def as_expected(readings: Sequence[Reading], outcomes: Outcomes) -> npt.NDArray[np.bool_]:
+    """Which readings an answer ends, with nothing to be told but that: they go forward, nothing failed, no event is
+    left, and what was compared is as the table holds it.
+    """
+    size = len(readings)
+    ends = np.fromiter((r.end for r in readings), np.int64, size)
+    # Without anything to compare it is nothing, on both sides.
+    unseen = np.fromiter(((r.expected - r.found) & MASK for r in readings), np.uint64, size)
+    plain: npt.NDArray[np.bool_] = (outcomes.untils == ends) & (outcomes.overlap_digests == unseen)
+    plain[[n for n, r in enumerate(readings) if r.backward or r.repair or r.mending]] = False
+    plain[list(outcomes.errors)] = False
+    return plain
+
+
+def finished(readings: Sequence[Reading], outcomes: Outcomes, present: Micros | None) -> Moves:
+    """What is done once the fresh rows of readings that ended `as_expected` are committed."""
+    size = len(readings)
+    # An event before what was compared was read in vain.
+    since = np.fromiter((NEVER if r.check is None else r.check.start for r in readings), np.int64, size)
+    return Moves(
+        [r.tag.web_id for r in readings],
+        np.fromiter((r.low for r in readings), np.int64, size),
+        outcomes.untils,
+        outcomes.rows - outcomes.overlap_rows,
+        np.where(outcomes.last_events >= since, outcomes.last_events, NEVER),
+        outcomes.last_digests,
+        None if present is None else _ahead_from(readings, outcomes.untils, present),
+    )
+
+
+def _ahead_from(readings: Sequence[Reading], untils: Int64s, present: Micros) -> Int64s | None:
+    """From where on of tags that store future data what is done is yet to come."""
+    future = np.fromiter((r.tag.future for r in readings), np.bool_, len(readings))
+    return np.where(future, np.minimum(untils, present), NEVER) if future.any() else None

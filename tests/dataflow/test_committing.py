@@ -10,30 +10,30 @@ from config.errors import TagGoneError
 from engine.flow.channel import Channel
 from engine.flow.committer import Committer, Delivery
 from engine.model import Tag
-from engine.plan.settled import Advance, Failure
-from writers import PI_TIMESERIES, Landing, Watermark
+from engine.plan.settled import Failure, Settled
+from writers import PI_TIMESERIES, Landing, Move, Watermark
 from writers.memory import MemoryLakehouse
 from writers.tables import TIMESTAMP
 
-A, B = Tag("a", "A"), Tag("b", "B")
+A = Tag("a", "A")
 
 
-def rows(tag: Tag, *micros: int) -> pa.RecordBatch:
+def rows(web_id: str, *micros: int) -> pa.RecordBatch:
     schema, n = PI_TIMESERIES.schema, len(micros)
     known = {
-        "tag_webid": pa.array([tag.web_id] * n, pa.string()),
+        "tag_webid": pa.array([web_id] * n, pa.string()),
         "timestamp": pa.array(micros, pa.int64()).cast(TIMESTAMP),
         "partition_date": pa.array([0] * n, pa.int32()).cast(pa.date32()),
     }
     return pa.RecordBatch.from_arrays([known.get(f.name, pa.nulls(n, f.type)) for f in schema], names=schema.names)
 
 
-def advanced(advance: Advance, *micros: int) -> Delivery:
-    return Delivery(rows(advance.tag, *micros), (advance,))
+def advanced(move: Move, *micros: int) -> Delivery:
+    return Delivery(rows(move.tag_webid, *micros), Settled(moves=(move,)))
 
 
 def failed(tag: Tag, high: int) -> Delivery:
-    return Delivery(rows(tag), (), (Failure(tag, TagGoneError("gone"), 0, high),))
+    return Delivery(rows(tag.web_id), Settled(failures=(Failure(tag, TagGoneError("gone"), 0, high),)))
 
 
 async def committed(*deliveries: Delivery) -> tuple[dict[str, Watermark], list]:
@@ -56,21 +56,21 @@ async def committed(*deliveries: Delivery) -> tuple[dict[str, Watermark], list]:
 
 async def test_pages_of_a_tag_add_up():
     marks, [told] = await committed(
-        advanced(Advance(A, 0, 10, 3, 9), 1, 2, 9),
-        advanced(Advance(B, 0, 5, 0, None)),
-        advanced(Advance(A, 0, 20, 2, 19), 10, 19),
+        advanced(Move("a", 0, 10, 9, 3), 1, 2, 9),
+        advanced(Move("b", 0, 5, None, 0)),
+        advanced(Move("a", 0, 20, 19, 2), 10, 19),
     )
     assert marks == {"a": Watermark("a", 0, 20, 19, 5), "b": Watermark("b", 0, 5, None, 0)}
     assert (told.rows, told.tags) == (5, 2)
 
 
 async def test_forward_and_backward_readings_of_a_tag_widen_it_on_both_sides():
-    marks, _ = await committed(advanced(Advance(A, 50, 70, 1, 60), 60), advanced(Advance(A, 40, 50, 2, 45), 40, 45))
+    marks, _ = await committed(advanced(Move("a", 50, 70, 60, 1), 60), advanced(Move("a", 40, 50, 45, 2), 40, 45))
     assert marks == {"a": Watermark("a", 40, 70, 60, 3)}
 
 
 async def test_a_failure_keeps_what_was_read_before_it():
-    marks, [told] = await committed(advanced(Advance(A, 0, 10, 3, 9), 1, 2, 9), failed(A, 10))
+    marks, [told] = await committed(advanced(Move("a", 0, 10, 9, 3), 1, 2, 9), failed(A, 10))
     assert marks == {"a": Watermark("a", 0, 10, 9, 3, "failed", "gone")}
     assert told.tags == 1
 
@@ -82,5 +82,5 @@ async def test_a_failure_alone_moves_nothing():
 
 
 async def test_a_tag_that_failed_in_one_gap_stays_failed_when_another_advances():
-    marks, _ = await committed(failed(A, 60), advanced(Advance(A, 50, 70, 1, 65), 65))
+    marks, _ = await committed(failed(A, 60), advanced(Move("a", 50, 70, 65, 1), 65))
     assert marks == {"a": Watermark("a", 50, 70, 65, 1, "failed", "gone")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.datasets.digesting import with_digests
 from engine.flow.parting import part
-from engine.model import Answer, Ask, Outcome, Tag, Window
+from engine.model import Answer, Ask, Outcome, Outcomes, Tag, Window
 from engine.piweb.decode import ROWS_SCHEMA
 from engine.plan.overlap import MASK
 from engine.plan.settled import Keep
@@ -43,7 +44,7 @@ def answer_of(cases: list[tuple[list[int], Window | None]]) -> Answer:
         Outcome(Ask(Tag(f"tag-{n}", f"tag-{n}"), 0, END, 100, overlap), len(times), END, times[-1] if times else None)
         for n, (times, overlap) in enumerate(cases)
     ]
-    return Answer(batch([times for times, _ in cases]), tuple(outcomes), 1)
+    return Answer(batch([times for times, _ in cases]), Outcomes.of(outcomes), 1)
 
 
 @given(tags)
@@ -63,7 +64,7 @@ def test_digests_are_those_of_the_rows_one_by_one(cases) -> None:
 def test_each_row_goes_to_one_place_at_most(cases, data) -> None:
     answer = with_digests(answer_of(cases))
     keep = [data.draw(st.sampled_from(Keep)) for _ in cases]
-    append, replace = part(answer, keep)
+    append, replace = part(answer, np.array(keep, np.int8))
     appended, replacing = pairs_of(append), pairs_of(replace)
     for (times, overlap), kept, outcome in zip(cases, keep, answer.outcomes, strict=True):
         web_id = outcome.ask.tag.web_id

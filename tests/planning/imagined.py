@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from engine.flow.committer import moves_of
-from engine.model import Ask, Outcome, Window
+from engine.model import Ask, Outcome, Outcomes, Window
 from engine.plan.overlap import MASK, Known
 from engine.plan.planner import Plan
 from engine.plan.settled import Keep
@@ -79,17 +78,17 @@ def land(plan: Plan, tables: Mapping[str, Table], sources: Mapping[str, list[Row
         if chunk is None:
             break
         answers = [answer(ask, sources[ask.tag.web_id]) for ask in chunk.asks]
-        settled = plan.settle(chunk, [outcome for outcome, _ in answers])
+        settled = plan.settle(chunk, Outcomes.of([outcome for outcome, _ in answers]))
         for swap in settled.swaps:
             table = tables[swap.tag.web_id]
             table.rows = [row for row in table.rows if not swap.start <= row[0] < swap.end]
         swapped += len(settled.swaps)
         for keep, (outcome, rows) in zip(settled.keep, answers, strict=True):
             overlap = outcome.ask.overlap
-            since = 0 if overlap is None else overlap.start if keep is Keep.REPLACE else overlap.end
-            if keep is not Keep.NOTHING:
+            since = 0 if overlap is None else overlap.start if keep == Keep.REPLACE else overlap.end
+            if keep != Keep.NOTHING:
                 tables[outcome.ask.tag.web_id].rows += [row for row in rows if overlap is None or row[0] >= since]
-        moves += moves_of(settled.advances)
+        moves += (*(settled.finished or ()), *settled.moves)
         assert not settled.failures
         plan.give_back(chunk)
     assert plan.done or chunks < 10_000

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.model import Tag, Window
+from engine.model import Outcomes, Tag, Window
 from engine.plan.forecast import forecast
-from engine.plan.lanes import Limits, Reading
+from engine.plan.lanes import Limits, Reading, readings_for
 from engine.plan.overlap import Known, begin, overlap_of, settled_until, window_to_sum
-from engine.plan.planner import Plan, readings_for
+from engine.plan.planner import Plan
 from engine.plan.settled import Keep
 from tests.planning.imagined import Row, Table, answer, between, digest, land
 from writers import Watermark
@@ -197,10 +197,10 @@ def test_a_window_within_what_is_done_is_read_again_and_put_in_its_place() -> No
     windows = []
     while (chunk := plan.take()) is not None:
         [(outcome, found)] = [answer(ask, source) for ask in chunk.asks]
-        settled = plan.settle(chunk, [outcome])
+        settled = plan.settle(chunk, Outcomes.of([outcome]))
         [swap] = settled.swaps
-        assert settled.keep == (Keep.REPLACE,)
-        assert settled.advances == ()
+        assert settled.keep.tolist() == [Keep.REPLACE]
+        assert (settled.finished, settled.moves) == (None, ())
         assert found == between(source, swap.start, swap.end)
         windows.append((swap.start, swap.end))
         plan.give_back(chunk)

@@ -16,10 +16,10 @@ from config.errors import (
     ThrottledError,
     UnavailableError,
 )
-from engine.model import Ask, Outcome, Tag, Window
+from engine.model import Ask, Outcome, Outcomes, Tag, Window
 from engine.plan.forecast import forecast
-from engine.plan.lanes import Limits
-from engine.plan.planner import Plan, readings_for
+from engine.plan.lanes import Limits, readings_for
+from engine.plan.planner import Plan
 from engine.plan.settled import Keep
 from engine.plan.timeline import DAY
 
@@ -46,7 +46,7 @@ def answer(ask: Ask, events: list[int]) -> tuple[Outcome, list[int]]:
 
 
 def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda chunk, n: None, steps: int = 5_000):
-    """Run a plan against a model server; apply rows and advances together, as one commit does."""
+    """Run a plan against a model server; apply rows and moves together, as one commit does."""
     failures = []
     for n in range(steps):
         chunk = plan.take()
@@ -57,15 +57,15 @@ def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda
             failures += plan.fault(chunk, error)
         else:
             answers = [answer(ask, events[ask.tag.web_id]) for ask in chunk.asks]
-            settled = plan.settle(chunk, [outcome for outcome, _ in answers])
+            settled = plan.settle(chunk, Outcomes.of([outcome for outcome, _ in answers]))
             for keep, ask, (_, rows) in zip(settled.keep, chunk.asks, answers, strict=True):
-                if keep is Keep.FRESH:
+                if keep == Keep.FRESH:
                     table.rows[ask.tag.web_id] += rows
-            for advance in settled.advances:
-                before = table.done.get(advance.tag.web_id)
-                now = Window(advance.low, advance.high)
+            for move in (*(settled.finished or ()), *settled.moves):
+                before = table.done.get(move.tag_webid)
+                now = Window(move.low, move.high)
                 assert before is None or (now.start <= before.end and before.start <= now.end), "a hole"
-                table.done[advance.tag.web_id] = (
+                table.done[move.tag_webid] = (
                     Window(min(before.start, now.start), max(before.end, now.end)) if before is not None else now
                 )
             failures += settled.failures
@@ -196,7 +196,7 @@ def test_live_data_goes_before_backfill_and_backfill_starts_at_its_newest_end():
     order = []
     while (chunk := plan.take()) is not None:
         order.append((chunk.readings[0].backward, chunk.asks[0].end))
-        plan.settle(chunk, [Outcome(a, 0, a.end) for a in chunk.asks])
+        plan.settle(chunk, Outcomes.of([Outcome(a, 0, a.end) for a in chunk.asks]))
         plan.give_back(chunk)
     assert [b for b, _ in order] == sorted(b for b, _ in order)
     ends = [end for backward, end in order if backward]
