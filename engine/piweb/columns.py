@@ -6,7 +6,7 @@ decoding when tags have few events. Invariant: events come out in the order they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = ["Columns"]
 _TAKE_APART_AT = 2048
 _KIND_NAMES = pa.array(KINDS, pa.string())
 _STATE, _TEXT, _OTHER = range(3)
+_NO_TEXT = -1
 _GROUPS: dict[type, int] = {State: _STATE, str: _TEXT}
 
 
@@ -101,13 +102,14 @@ def _value_columns(
 class _Values:
     """The value columns: numbers, until something else is put in their place."""
 
-    __slots__ = ("_codes", "_kinds", "_no_code", "_no_number", "_numbers", "_texts")
+    __slots__ = ("_codes", "_kinds", "_no_code", "_no_number", "_numbers", "_text_at", "_texts")
 
     def __init__(self, numbers: Doubles) -> None:
         size = len(numbers)
         self._numbers = numbers
         self._no_number = np.zeros(size, np.bool_)
-        self._texts: list[str | None] = [None] * size
+        self._texts: list[str] = []
+        self._text_at = np.full(size, _NO_TEXT, np.int32)
         self._codes = np.zeros(size, np.int32)
         self._no_code = np.ones(size, np.bool_)
         self._kinds = np.full(size, Kind.NUMBER, np.int32)
@@ -130,7 +132,9 @@ class _Values:
     def put(self, i: int, landed: Landed) -> None:
         self._numbers[i] = 0.0 if landed.value is None else landed.value
         self._no_number[i] = landed.value is None
-        self._texts[i] = landed.text
+        self._text_at[i] = _NO_TEXT if landed.text is None else len(self._texts)
+        if landed.text is not None:
+            self._texts.append(landed.text)
         self._codes[i] = landed.code or 0
         self._no_code[i] = landed.code is None
         self._kinds[i] = landed.kind
@@ -139,13 +143,12 @@ class _Values:
         kinds = pa.DictionaryArray.from_arrays(pa.array(self._kinds), _KIND_NAMES)
         return [
             pa.array(self._numbers, mask=self._no_number),
-            pa.array(self._texts, pa.string()),
+            pa.array(self._texts, pa.string()).take(pa.array(self._text_at, mask=self._text_at == _NO_TEXT)),
             pa.array(self._codes, mask=self._no_code),
             kinds,
         ]
 
-    def _put_texts(self, where: Int64s, texts: Iterable[str]) -> None:
+    def _put_texts(self, where: Int64s, texts: list[str]) -> None:
         self._no_number[where] = True
-        mine = self._texts
-        for i, text in zip(where.tolist(), texts, strict=True):
-            mine[i] = text
+        self._text_at[where] = np.arange(len(texts), dtype=np.int32) + len(self._texts)
+        self._texts += texts

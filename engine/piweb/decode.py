@@ -250,12 +250,12 @@ def _times(micros: Int64s) -> pa.Array:
 
 def _encoded(texts: Sequence[str], ask_of: Int64s) -> pa.Array:
     """A column with one text an ask, as dictionary<int32, string>."""
-    codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-    if len(codes) == len(texts):
-        code_of_event = ask_of.astype(np.int32)
-    else:
+    distinct = list(dict.fromkeys(texts))
+    code_of_event = ask_of.astype(np.int32)
+    if len(distinct) < len(texts):
+        codes = {text: code for code, text in enumerate(distinct)}
         code_of_event = np.fromiter(map(codes.__getitem__, texts), np.int32, len(texts))[ask_of]
-    return pa.DictionaryArray.from_arrays(pa.array(code_of_event), pa.array(list(codes), pa.string()))
+    return pa.DictionaryArray.from_arrays(pa.array(code_of_event), pa.array(distinct, pa.string()))
 
 
 def _outcomes(

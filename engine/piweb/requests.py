@@ -77,13 +77,6 @@ _PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS))
 _MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
 
 
-class _Sub(msgspec.Struct, gc=False):
-    """One of the requests in a batch."""
-
-    Resource: str
-    Method: str = "GET"
-
-
 def batch(asks: Sequence[Ask], base_url: str) -> Request:
     """One POST that carries a GET for each ask, under the keys "0", "1", ...
 
@@ -95,17 +88,18 @@ def batch(asks: Sequence[Ask], base_url: str) -> Request:
 def _batch(
     asks: Sequence[Ask], base_url: str, what: str, parameters: Callable[[Ask], list[tuple[str, str]]]
 ) -> Request:
-    streams = f"{base_url.rstrip('/')}/streams/"
+    streams = _in_json(f"{base_url.rstrip('/')}/streams/")
     # Most asks of a batch share window and count, hence all of a query.
     tails: dict[tuple[int, int, int], str] = {}
-    subs = {}
+    subs = []
     for n, ask in enumerate(asks):
         key = (ask.start, ask.end, ask.max_count)
         tail = tails.get(key)
         if tail is None:
-            tail = tails[key] = f"/{what}?{_query(*parameters(ask))}"
-        subs[str(n)] = _Sub(f"{streams}{_encode_id(ask.tag.web_id)}{tail}")
-    body = msgspec.json.encode(subs)
+            tail = tails[key] = _in_json(f"/{what}?{_query(*parameters(ask))}")
+        # What is percent-encoded needs no escape.
+        subs.append(f'"{n}":{{"Method":"GET","Resource":"{streams}{_encode_id(ask.tag.web_id)}{tail}"}}')
+    body = f"{{{','.join(subs)}}}".encode()
     if len(body) > MAX_BATCH_BYTES:
         raise SplitError(f"a batch of {len(asks)} tags is {len(body)} bytes long", hint="lower extraction.batch_size")
     return Request("POST", "/batch", body)
@@ -265,6 +259,11 @@ def _fields(names: Sequence[str]) -> tuple[str, str]:
 
 def _stream_path(ask: Ask, what: str) -> str:
     return f"/streams/{_encode_id(ask.tag.web_id)}/{what}"
+
+
+def _in_json(text: str) -> str:
+    """As it stands between the quotes of a JSON string."""
+    return msgspec.json.encode(text).decode()[1:-1]
 
 
 def _encode_id(web_id: str) -> str:
