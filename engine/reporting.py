@@ -48,6 +48,7 @@ def report_of(
         tags_extracted=tally.tags_requested - len(failed) - last.undone,
         tags_failed=tuple(failed.items()),
         tags_undone=last.undone,
+        records_read=tally.records_read,
         records_written=tally.records_written,
         watermarks_moved=tally.watermarks_moved,
         commits=tally.commits,

@@ -58,7 +58,8 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "digital states", plain(told)
     trouble = f", {count(report.retries)} repeated" if report.retries else ""
     trouble += f", {count(report.throttled)} throttled" if report.throttled else ""
-    yield "requests", f"{count(report.requests)}{trouble}; {size(report.bytes_fetched)} received"
+    received = f"{count(report.records_read, 'event')} read, {size(report.bytes_fetched)} received"
+    yield "requests", f"{count(report.requests)}{trouble}; {received}"
     files = f"{count(report.files_written, 'file')} of {size(report.bytes_written)}"
     yield "commits", f"{count(report.commits)} with {files}; {count(report.watermarks_moved, 'watermark')} moved"
     yield "memory", f"{size(report.peak_rss_bytes)} at most"

@@ -134,6 +134,7 @@ class Pipeline:
             Answered(
                 tags=len(chunk.asks),
                 rows=rows.num_rows,
+                read=answer.rows.num_rows,
                 body_bytes=answer.body_bytes,
                 fetch_secs=reply.fetch_secs,
                 decode_secs=reply.decode_secs,

@@ -104,10 +104,11 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer was read and decoded."""
+    """One answer was read and decoded: so many `rows` of it are new, of `read` events in all."""
 
     tags: int
     rows: int
+    read: int
     body_bytes: int
     fetch_secs: float
     decode_secs: float

@@ -58,6 +58,7 @@ class Tally:
     failed: dict[str, str] = field(default_factory=dict)
     states: StatesSynced = field(default_factory=StatesSynced)
     stop_reason: str = ""
+    records_read: int = 0
     records_written: int = 0
     corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
     commits: int = 0
@@ -93,6 +94,7 @@ class Tally:
                 self.seconds["prepare"] += event.seconds
             case Answered():
                 self.answers += 1
+                self.records_read += event.read
                 self.body_bytes += event.body_bytes
                 self.seconds["fetch"] += event.fetch_secs
                 self.seconds["decode"] += event.decode_secs
@@ -134,8 +136,9 @@ class RunReport:
     status: `succeeded`, `incomplete` (some tags failed or the source gave out), `interrupted`
     (asked to stop), `failed` (the run could not go on). Undone tags have neither failed nor finished.
     A run that follows is never done, so that being asked to stop makes it neither interrupted nor
-    incomplete; its failed tags are those that failed at the end. `records_written` are events appended;
-    what was mended in the past is counted in `corrections`.
+    incomplete; its failed tags are those that failed at the end. `records_read` are events that answers
+    held, `records_written` those of them that were new and appended: the others were compared with what the
+    table holds. What was mended in the past is counted in `corrections`.
     """
 
     run_id: str
@@ -146,6 +149,7 @@ class RunReport:
     tags_extracted: int
     tags_failed: tuple[tuple[str, str], ...]
     tags_undone: int
+    records_read: int
     records_written: int
     watermarks_moved: int
     commits: int
@@ -202,6 +206,7 @@ class RunReport:
             "tags_failed": [{"tag": tag, "reason": reason} for tag, reason in listed],
             "tags_failed_count": len(self.tags_failed),
             "tags_undone": self.tags_undone,
+            "records_read": self.records_read,
             "records_written": self.records_written,
             "corrections": asdict(self.corrections),
             "digital_states": {
