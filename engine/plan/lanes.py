@@ -73,7 +73,8 @@ class Reading(msgspec.Struct, eq=False, gc=False):
 
     def open_slice(self, days: int) -> None:
         # Years without an event are asked for at once, to hear that there still is none.
-        self.mark = cut(Gap(max(self.start, self.high) if self.quiet else self.start, self.end, self.backward), days)
+        start = max(self.start, self.high) if self.quiet else self.start
+        self.mark = cut(start, self.end, days, backward=self.backward)
         if self.stride:
             self.mark = max(self.mark, self.end - self.stride)
 

@@ -43,15 +43,15 @@ def gaps(done: Window | None, wanted: Window) -> tuple[Gap, ...]:
     return tuple(found)
 
 
-def cut(gap: Gap, days: int) -> Micros:
-    """Where the next slice of `gap` ends (forward) or begins (backward).
+def cut(start: Micros, end: Micros, days: int, *, backward: bool) -> Micros:
+    """Where the next slice of a gap ends (forward) or begins (backward).
 
     Slices of a long gap end on UTC midnights, since tables are partitioned by date: a commit then
     touches few partitions. What fits into one slice anyway is not cut at all.
     """
     length = days * DAY
-    if gap.end - gap.start <= length:
-        return gap.start if gap.backward else gap.end
-    if gap.backward:
-        return -(-(gap.end - length) // DAY) * DAY
-    return (gap.start + length) // DAY * DAY
+    if end - start <= length:
+        return start if backward else end
+    if backward:
+        return -(-(end - length) // DAY) * DAY
+    return (start + length) // DAY * DAY
