@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.model import Outcomes, Tag, Window
+from engine.plan import planner
 from engine.plan.forecast import forecast
 from engine.plan.lanes import Limits, Reading, readings_for
 from engine.plan.overlap import Known, begin, overlap_of, settled_until, window_to_sum
 from engine.plan.planner import Plan
-from engine.plan.settled import Keep
+from engine.plan.settled import Keep, as_expected
 from tests.planning.imagined import Row, Table, answer, between, digest, land
 from writers import Watermark
 
@@ -145,6 +149,25 @@ def test_a_table_from_before_digests_were_kept_is_compared_all_the_same(before, 
     run(tables, {"a": after}, second_end + 1, 0)
     since = 0 if mark.last_event is None else mark.last_event
     assert between(tables["a"].rows, since, END) == between(after, since, second_end + 1)
+
+
+def _one_by_one(readings: Sequence[Reading], _outcomes: Outcomes) -> npt.NDArray[np.bool_]:
+    return np.zeros(len(readings), np.bool_)
+
+
+@given(rows | many_rows, rows | many_rows, st.lists(st.integers(1, END), min_size=1, max_size=3), lookbacks)
+# What changed before the lookback, and is read again in vain, means nothing.
+@example([(94_999_999, 0)], [(94_999_990, 1)], [100_000_000, 101_000_000], 5_000_000)
+def test_settling_many_together_says_what_settling_them_one_by_one_says(before, after, ends, lookback) -> None:
+    told = []
+    for which in (as_expected, _one_by_one):
+        tables = {"a": Table(), "b": Table(), "c": Table()}
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(planner, "as_expected", which)
+            for n, end in enumerate(sorted(ends)):
+                run(tables, {"a": after if n else before, "b": before, "c": []}, end, lookback)
+        told.append(tables)
+    assert told[0] == told[1]
 
 
 @given(st.integers(0, END), st.integers(0, END), st.integers(0, END), st.sampled_from([0.0, 1e-7, 1e-3]))
