@@ -23,9 +23,9 @@ from writers import (
     Digest,
     Lakehouse,
     Landing,
+    Marks,
     Repairing,
     Upkeep,
-    Watermark,
     check_columns,
     look_after,
     window_digests,
@@ -143,7 +143,7 @@ class _Run:
         self._clock: ServerClock | None = None
         self._wanted: Window | None = None
         self._found_at = 0.0
-        self._marks: Mapping[str, Watermark] = {}
+        self._marks = Marks()
         self._undone: set[str] = set()
         self._watch: UpdatesWatch | None = None
         self._warnings: list[str] = []
@@ -385,9 +385,8 @@ class _Run:
         """How far the tags of this run lie behind the server's clock."""
         if self._inventory is None or self._clock is None:
             return None
-        marks = (self._marks.get(tag.web_id) for tag in self._inventory.tags)
-        ends = (mark.present for mark in marks if mark is not None and mark.high > mark.low)
-        return freshness(ends, self._clock.now())
+        marks = self._marks.chosen([tag.web_id for tag in self._inventory.tags])
+        return freshness(marks.present[marks.low < marks.high].tolist(), self._clock.now())
 
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

@@ -11,8 +11,8 @@ __all__ = ["rare_collections", "swept_quickly"]
 
 @contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
-    """Have Python look for garbage in cycles less often: tags and watermarks by the hundred thousand live as
-    long as the run, and going through all of them took half the time of reading many small answers.
+    """Have Python look for garbage in cycles less often: tags by the hundred thousand live as long as the
+    run, and going through all of them took half the time of reading many small answers.
     """
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 50)

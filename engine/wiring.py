@@ -6,7 +6,7 @@ What a command needs without running (plan, tags, status, check) is here, too. R
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from itertools import chain
 
 from config import Config, properties_of, resolve_secrets, uses_simulator
 from config.errors import ConfigurationError
-from writers import Digest, Lakehouse, Names, Watermark, open_lakehouse
+from writers import Digest, Lakehouse, Marks, Names, Watermark, open_lakehouse
 from writers.checkpoint import decode, merge_stream
 from writers.tables import PI_WATERMARKS
 from writers.unity import open_unity
@@ -160,11 +160,11 @@ def limits_of(config: Config) -> Limits:
     )
 
 
-def watermarks_of(config: Config) -> dict[str, Watermark]:
+def watermarks_of(config: Config) -> Marks:
     """What is done, without changing anything; empty where there is no checkpoint table yet."""
     table = lakehouse_of(config).table(PI_WATERMARKS)
     if not table.exists():
-        return {}
+        return Marks()
     rows = table.open().read(where={"pipeline": config.pipeline})
     return decode(merge_stream(rows), DATASET)
 
@@ -188,21 +188,20 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: 
     return Window(min(start, until), until)
 
 
-def at_end(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark], wanted: Window | None) -> int:
+def at_end(config: Config, tags: Iterable[Tag], marks: Marks, wanted: Window | None) -> int:
     """How many tags are where a run was to bring them; none before it knew where that is."""
     if wanted is None:
         return 0
     start = wanted.start if config.extraction.mode == "full" else 1 << 62
-    found = (marks.get(tag.web_id) for tag in tags)
-    return sum(mark is not None and mark.low <= start and mark.high >= wanted.end for mark in found)
+    found = marks.chosen([tag.web_id for tag in tags])
+    return int(((found.low <= start) & (found.high >= wanted.end)).sum())
 
 
-def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Watermark]) -> dict[str, tuple[int, int]]:
+def windows_to_sum(config: Config, tags: Sequence[Tag], marks: Marks) -> dict[str, tuple[int, int]]:
     """By WebID, the windows whose rows in the table have to be summed up before a run can compare them."""
     kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
     windows: dict[str, tuple[int, int]] = {}
-    for tag in tags:
-        mark = marks.get(tag.web_id)
+    for tag, mark in _marked(tags, marks):
         if mark is None:
             continue
         window = window_to_sum(_known(mark), _lookback(tag, kind_of(tag.name), lag, mark))
@@ -213,8 +212,8 @@ def windows_to_sum(config: Config, tags: Iterable[Tag], marks: Mapping[str, Wate
 
 def plan_of(
     config: Config,
-    tags: Iterable[Tag],
-    marks: Mapping[str, Watermark],
+    tags: Sequence[Tag],
+    marks: Marks,
     sums: Mapping[str, Digest],
     *,
     now: Micros,
@@ -232,8 +231,7 @@ def plan_of(
     newest_first = config.extraction.backfill_order == "newest"
 
     def readings() -> Iterator[Reading]:
-        for tag in tags:
-            mark = marks.get(tag.web_id)
+        for tag, mark in _marked(tags, marks):
             done = None if mark is None or mark.low >= mark.high else Window(mark.low, mark.high)
             kind = kind_of(tag.name)
             lookback, horizon = kind.lookback_micros, None
@@ -317,6 +315,10 @@ def _repairs(
 def _lookback(tag: Tag, of_class: TagClass, lag: Micros, mark: Watermark) -> Micros:
     """How far behind `high` every run compares a tag; of one that is read ahead, all that is ahead, too."""
     return lookback_ahead(of_class, lag, mark.high, mark.ahead_from) if tag.future else of_class.lookback_micros
+
+
+def _marked(tags: Sequence[Tag], marks: Marks) -> Iterable[tuple[Tag, Watermark | None]]:
+    return zip(tags, marks.each(tag.web_id for tag in tags), strict=True)
 
 
 def _known(mark: Watermark) -> Known:

@@ -19,6 +19,7 @@ from .digest import Digest, digests, row_hashes
 from .landing import Landing
 from .landing_batch import LandingBatch, LandingReceipt
 from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
+from .marks import Marks
 from .memory import MemoryLakehouse
 from .metrics import add_run, newest_runs
 from .mirror import SyncReceipt
@@ -59,6 +60,7 @@ __all__ = [
     "LastCommit",
     "Lease",
     "LiveFile",
+    "Marks",
     "MemoryLakehouse",
     "Move",
     "Moves",

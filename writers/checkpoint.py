@@ -1,23 +1,23 @@
 """Watermarks as rows of the checkpoint table.
 
-Imports nothing of the engine; no I/O. Invariant: rows are never updated. Each is whole in itself, and the
-widest row of a tag counts, so rows may come in any order and twice. The last event may go back (the newest was deleted at the source): of the rows that reach highest,
-the one written last knows it.
+Imports nothing of the engine; no I/O. Invariant: rows are never updated. Each is whole in itself, and the widest
+row of a tag counts, so rows may come in any order and twice. The last event may go back (the newest was deleted
+at the source): of the rows that reach highest, the one written last knows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .marks import MarkColumns, Marks, Trouble
 from .tables import PI_WATERMARKS, TIMESTAMP
-from .watermark import Watermark
+from .watermark import NEVER, Ints, Watermark
 
-__all__ = ["decode", "encode", "merge", "merge_stream"]
+__all__ = ["columns_of", "decode", "encode", "merge", "merge_stream"]
 
 _SCHEMA = PI_WATERMARKS.schema
 _MERGE_ROWS = 1 << 20
@@ -27,27 +27,30 @@ def encode(
     marks: Iterable[Watermark], *, pipeline: str, dataset: str, sequence: int, updated_at: int
 ) -> pa.RecordBatch:
     """Give the rows of the checkpoint table for these watermarks."""
-    rows = list(marks)
-
-    def times(values: list[int | None]) -> pa.Array:
-        return pa.array(values, pa.int64()).cast(TIMESTAMP)
-
+    given = marks if isinstance(marks, MarkColumns) else MarkColumns.of(marks)
+    rows = len(given)
+    low, high, last_event, rows_total, digest, known, ahead_from = np.ascontiguousarray(given.whole.T)
+    statuses, errors = given.troubles_of_each()
     columns = {
-        "pipeline": pa.array([pipeline] * len(rows), pa.string()),
-        "dataset": pa.array([dataset] * len(rows), pa.string()),
-        "tag_webid": pa.array([m.tag_webid for m in rows], pa.string()),
-        "low": times([m.low for m in rows]),
-        "high": times([m.high for m in rows]),
-        "last_event_timestamp": times([m.last_event for m in rows]),
-        "commit_sequence": pa.array([sequence] * len(rows), pa.int64()),
-        "rows_total": pa.array([m.rows_total for m in rows], pa.int64()),
-        "status": pa.array([m.status for m in rows], pa.string()),
-        "last_error": pa.array([m.last_error for m in rows], pa.string()),
-        "updated_at": times([updated_at] * len(rows)),
-        "last_event_digest": pa.array([m.last_event_digest for m in rows], pa.int64()),
-        "ahead_from": times([m.ahead_from for m in rows]),
+        "pipeline": pa.repeat(pipeline, rows),
+        "dataset": pa.repeat(dataset, rows),
+        "tag_webid": pa.array(given.web_ids, pa.string()),
+        "low": _times(low),
+        "high": _times(high),
+        "last_event_timestamp": _times(last_event),
+        "commit_sequence": pa.repeat(pa.scalar(sequence, pa.int64()), rows),
+        "rows_total": pa.array(rows_total),
+        "status": pa.array(statuses, pa.string()) if given.troubles else pa.repeat("ok", rows),
+        "last_error": pa.array(errors, pa.string()),
+        "updated_at": pa.repeat(pa.scalar(updated_at, TIMESTAMP), rows),
+        "last_event_digest": pa.array(digest, mask=known == 0),
+        "ahead_from": _times(ahead_from),
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+
+def _times(column: Ints) -> pa.Array:
+    return pa.array(column, mask=column == NEVER).cast(TIMESTAMP)
 
 
 def merge(rows: pa.Table) -> pa.Table:
@@ -131,24 +134,34 @@ def _ranked(rows: pa.Table, keys: Sequence[str]) -> tuple[pa.Array, pa.Array]:
     return pa.array(order), pa.array(ranks)
 
 
-def decode(merged: pa.Table, dataset: str) -> dict[str, Watermark]:
+def decode(merged: pa.Table, dataset: str) -> Marks:
     """Give the watermarks of one dataset from merged rows."""
+    return Marks(columns_of(merged, dataset))
+
+
+def columns_of(merged: pa.Table, dataset: str) -> MarkColumns:
+    """As `decode`, without a place for each tag."""
     rows = merged.filter(pc.equal(merged["dataset"], dataset))
 
-    def whole(name: str) -> list[int | None]:
-        values: list[int | None] = rows[name].cast(pa.int64()).to_pylist()
+    def whole(name: str, none: int) -> Ints:
+        values: Ints = rows[name].cast(pa.int64()).fill_null(none).to_numpy()
         return values
 
-    columns = zip(
-        rows["tag_webid"].to_pylist(),
-        whole("low"),
-        whole("high"),
-        whole("last_event_timestamp"),
-        whole("rows_total"),
-        rows["status"].to_pylist(),
-        rows["last_error"].to_pylist(),
-        rows["last_event_digest"].to_pylist(),
-        whole("ahead_from") if rows["ahead_from"].null_count < len(rows) else repeat(None, len(rows)),
-        strict=True,
+    digest_known = rows["last_event_digest"].is_valid().to_numpy()
+    columns = (
+        whole("low", 0),
+        whole("high", 0),
+        whole("last_event_timestamp", NEVER),
+        whole("rows_total", 0),
+        whole("last_event_digest", 0),
+        digest_known.astype(np.int64),
+        whole("ahead_from", NEVER),
     )
-    return {mark.tag_webid: mark for mark in (Watermark(*values) for values in columns)}
+    return MarkColumns(rows["tag_webid"].to_pylist(), np.stack(columns, axis=1), _troubles(rows))
+
+
+def _troubles(rows: pa.Table) -> dict[int, Trouble]:
+    odd = pc.or_(pc.not_equal(rows["status"].fill_null(""), "ok"), pc.is_valid(rows["last_error"]))
+    found = rows.filter(odd)
+    troubles = zip(found["status"].to_pylist(), found["last_error"].to_pylist(), strict=True)
+    return dict(zip(np.flatnonzero(odd.to_numpy()).tolist(), troubles, strict=True))

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
-import msgspec
 import pyarrow as pa
 
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
-from .checkpoint import decode, encode, merge_stream
+from .checkpoint import columns_of, encode, merge_stream
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
+from .draft import Draft
 from .landing_batch import LandingBatch, LandingReceipt
+from .marks import MarkColumns, Marks
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
-from .watermark import Watermark
 
 __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
 
@@ -73,7 +73,6 @@ class _Prepared:
     key: CommitKey
     files: tuple[StagedFile, ...]
     correction: Correction
-    marks: Mapping[str, Watermark]
     mark_files: tuple[StagedFile, ...]
     lands_data: bool
 
@@ -126,7 +125,7 @@ class Landing:
         self._repairs = app_id(pipeline, dataset, REPAIR)
         self._sequence = 0
         self._commits = 0
-        self._marks: dict[str, Watermark] = {}
+        self._marks = Marks()
         self._ready = False
         self._now = now
         self.on_step = on_step
@@ -134,7 +133,7 @@ class Landing:
     def __repr__(self) -> str:
         return f"Landing({self._app_id!r}, sequence {self._sequence}, {len(self._marks)} tags)"
 
-    def open(self) -> dict[str, Watermark]:
+    def open(self) -> Marks:
         """Finish what dead runs left behind, and give the watermarks of the pipeline.
 
         The mapping is live: every commit updates it. After an error of `commit` that left the outcome
@@ -154,8 +153,7 @@ class Landing:
         self._recover(self._app_id)
         self._sequence = self._data.last_sequence(self._app_id) or 0
         merged = self._merged()
-        self._marks.clear()
-        self._marks.update(decode(merged, self._dataset))
+        self._marks.become(columns_of(merged, self._dataset))
         if self._checkpoint.file_count(where=self._partition) > _MANY_FILES:
             self._compact(merged)
         self._ready = True
@@ -167,7 +165,7 @@ class Landing:
             raise RuntimeError("open the landing before a commit, and again after one whose outcome is open")
         self.on_step("before_staging")
         wanted = Replacements(self._data.spec)
-        return LandingBatch(self._data.stage(), wanted, self._marks, self._land, self._data.allow_removing)
+        return LandingBatch(self._data.stage(), wanted, Draft(self._marks), self._land, self._data.allow_removing)
 
     def _refresh(self) -> None:
         """Take fresh snapshots. Watermarks first: if a run is alive, we may then find data ahead of them,
@@ -222,9 +220,9 @@ class Landing:
             raise self._lost(f"the watermarks of commit {data} are gone")
         self._checkpoint.commit(last.key, [file], metadata={"run_id": self._run_id})
 
-    def _land(self, stage: Stage, after: Mapping[str, Watermark], wanted: Replacements) -> LandingReceipt:
+    def _land(self, stage: Stage, draft: Draft, wanted: Replacements) -> LandingReceipt:
         """Stage all files, commit the data, commit the watermarks."""
-        landed = self._land_data(_Appended(stage, self._data), after, wanted)
+        landed = self._land_data(_Appended(stage, self._data), draft, wanted)
         if landed is None:
             return LandingReceipt(0, None, None)
         prepared, data = landed
@@ -232,17 +230,17 @@ class Landing:
         watermarks = self._commit_watermarks(prepared.key, prepared.mark_files, landed=data is not None)
         self._ready = True
         self.on_step("after_watermark_commit")
-        self._settle(prepared)
+        self._settle(prepared, draft)
         partitions = frozenset(v for file in prepared.files for v in file.partition_values.values() if v is not None)
         return LandingReceipt(stage.rows, data, watermarks, partitions, prepared.correction.counts)
 
     def _land_data(
-        self, appended: _Appended, after: Mapping[str, Watermark], wanted: Replacements
+        self, appended: _Appended, draft: Draft, wanted: Replacements
     ) -> tuple[_Prepared, CommitReceipt | None] | None:
         """Commit the data, if there is any; None if there is nothing to do at all."""
         attempts = 0
         while True:
-            prepared = self._prepared(appended, after, wanted)
+            prepared = self._prepared(appended, draft, wanted)
             if prepared is None:
                 return None
             self.on_step("after_staging")
@@ -275,7 +273,7 @@ class Landing:
             appended.drop()
             raise fenced(self._data.uri, CommitKey(self._app_id, last), {})
 
-    def _prepared(self, appended: _Appended, after: Mapping[str, Watermark], wanted: Replacements) -> _Prepared | None:
+    def _prepared(self, appended: _Appended, draft: Draft, wanted: Replacements) -> _Prepared | None:
         """Compute corrections on the snapshot, and stage them and the watermarks; None if there is nothing to do."""
         correction, mark_files = Correction(), tuple[StagedFile, ...]()
         if wanted:
@@ -284,32 +282,31 @@ class Landing:
             if wanted:
                 correction = correct(self._data, wanted, appended.files)
             lands_data = bool(appended.rows or correction.files or correction.remove)
-            if not (lands_data or after):
+            if not (lands_data or draft.has_news):
                 appended.drop()
                 return None
-            marks = _with_inserted(after, self._marks, correction.inserted)
             key = CommitKey(self._app_id, self._sequence + lands_data)
-            mark_files = self._staged(marks, key.sequence)
+            mark_files = self._staged(draft.said(correction.inserted), key.sequence)
             files = (*appended.files(), *correction.files)  # last: they are encoded meanwhile
-            return _Prepared(key, files, correction, marks, mark_files, lands_data)
+            return _Prepared(key, files, correction, mark_files, lands_data)
         except BaseException:
             appended.drop()
             self._data.discard(correction.staged)
             self._checkpoint.discard(mark_files)
             raise
 
-    def _settle(self, landed: _Prepared) -> None:
+    def _settle(self, landed: _Prepared, draft: Draft) -> None:
         self._sequence = landed.key.sequence
-        self._marks.update(landed.marks)
+        draft.settle(landed.correction.inserted)
         self._commits += 1
         if self._commits % _MANY_FILES == 0:
             self._compact(self._merged())
 
-    def _staged(self, marks: Mapping[str, Watermark], sequence: int) -> tuple[StagedFile, ...]:
+    def _staged(self, marks: MarkColumns, sequence: int) -> tuple[StagedFile, ...]:
         stage = self._checkpoint.stage()
         stage.write(
             encode(
-                marks.values(),
+                marks,
                 pipeline=self._pipeline,
                 dataset=self._dataset,
                 sequence=sequence,
@@ -376,17 +373,6 @@ class Landing:
             f"({self._app_id}, data at {self._data.uri}, watermarks at {self._checkpoint.uri}).",
             hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
         )
-
-
-def _with_inserted(
-    after: Mapping[str, Watermark], before: Mapping[str, Watermark], inserted: Mapping[str, int]
-) -> dict[str, Watermark]:
-    """Count inserted rows; a tag that is corrected and does not move says again where it stands."""
-    marks = dict(after)
-    for tag, rows in inserted.items():
-        mark = marks.get(tag) or before[tag]
-        marks[tag] = msgspec.structs.replace(mark, rows_total=mark.rows_total + rows)
-    return marks
 
 
 def _closed(stage: Stage) -> tuple[StagedFile, ...]:

@@ -6,14 +6,15 @@ to remove.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from .commit import CommitReceipt, Stage
 from .correction import UNCHANGED, CorrectionCounts, Replacement, Replacements
-from .watermark import Move, Moves, Watermark, widen
+from .draft import Draft
+from .watermark import Move, Moves
 
 __all__ = ["LandingBatch", "LandingReceipt"]
 
@@ -42,18 +43,16 @@ class LandingBatch:
         self,
         stage: Stage,
         wanted: Replacements,
-        before: Mapping[str, Watermark],
-        land: Callable[[Stage, Mapping[str, Watermark], Replacements], LandingReceipt],
+        draft: Draft,
+        land: Callable[[Stage, Draft, Replacements], LandingReceipt],
         allow: Callable[[], None],
     ) -> None:
         self._stage = stage
         self._wanted = wanted
-        self._before = before
+        self._draft = draft
         self._land = land
         self._allow = allow
         self._begun = False
-        self._after: dict[str, Watermark] = {}  # of the tags that have something new to say
-        self._moved: set[str] = set()
         self._told = self._moves = 0
 
     @property
@@ -63,7 +62,7 @@ class LandingBatch:
     @property
     def tags(self) -> int:
         """Tags of which a window was said to be done."""
-        return len(self._moved)
+        return self._draft.tags
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Stage rows of the data table's schema. Raises `StorageError`; then `abort`."""
@@ -89,19 +88,15 @@ class LandingBatch:
         Raises ValueError for a window that leaves a gap; then `abort`.
         """
         for move in moves:
-            tag = move.tag_webid
-            known = self._after.get(tag) or self._before.get(tag)
-            mark = widen(known, move)
-            if mark != known:  # one that was only looked at again, or fails as before, has nothing new to say
-                self._after[tag] = mark
-            if move.low < move.high:
-                self._moved.add(tag)
+            self._draft.move(move)
             self._told += move.rows
             self._moves += 1
 
     def move_all(self, moves: Moves) -> None:
         """As `move`, of many tags at once."""
-        self.move(moves)
+        self._draft.move_all(moves)
+        self._told += int(moves.rows.sum())
+        self._moves += len(moves)
 
     def commit(self, moves: Iterable[Move] = ()) -> LandingReceipt:
         """Land the rows, and correct, together with all moves; their `rows` must add up to those written.
@@ -117,14 +112,16 @@ class LandingBatch:
         except BaseException:
             self._stage.abort()
             raise
-        return self._land(self._stage, self._after, self._wanted)
+        return self._land(self._stage, self._draft, self._wanted)
 
     def _check(self) -> None:
-        """Rows that no move accounts for would be read again and land twice."""
+        """Rows that no move accounts for would be read again and land twice; what others moved would be forgotten."""
+        if self._draft.outdated:
+            raise RuntimeError("another commit has landed since this one began")
         if self._told != self.rows or not (self._moves or self._wanted):
             raise ValueError(f"{self.rows} rows were written and {self._told} are accounted for by {self._moves} moves")
         for tag in self._wanted.tags:
-            if tag not in self._after and tag not in self._before:
+            if tag not in self._draft:
                 raise ValueError(f"nothing of {tag} is done, so nothing of it can be corrected")
 
     def abort(self) -> None:

@@ -16,8 +16,10 @@ from config.errors import CommitConflictError, ExtractError, UnknownCommitError
 from .checkpoint import decode, merge_stream
 from .commit import CommitKey, CommitReceipt, Lakehouse, LiveFile, Stage
 from .correction import Correction, Replacements, correct
+from .draft import Draft
 from .landing import REPAIR, app_id
 from .landing_batch import LandingBatch, LandingReceipt
+from .marks import Marks
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
 from .watermark import Watermark
@@ -63,14 +65,14 @@ class Repairing:
         self._run_id = run_id
         self._app_id = app_id(pipeline, dataset, shard)
         self._sequence = 0
-        self._marks: Mapping[str, Watermark] = {}
+        self._marks = Marks()
         self._basis: Mapping[str, LiveFile] | None = None
         self.on_step = on_step
 
     def __repr__(self) -> str:
         return f"Repairing({self._app_id!r}, sequence {self._sequence})"
 
-    def open(self) -> Mapping[str, Watermark]:
+    def open(self) -> Marks:
         """Take fresh snapshots, and give the watermarks of the pipeline as they are now.
 
         Raises `SchemaDriftError`, `StorageError`.
@@ -95,13 +97,13 @@ class Repairing:
             raise RuntimeError("open the repair, and watch what is to be read, before a commit")
         self.on_step("before_staging")
         wanted = Replacements(self._data.spec)
-        return LandingBatch(self._data.stage(), wanted, self._marks, self._land, self._data.allow_removing)
+        return LandingBatch(self._data.stage(), wanted, Draft(self._marks), self._land, self._data.allow_removing)
 
-    def _land(self, stage: Stage, after: Mapping[str, Watermark], wanted: Replacements) -> LandingReceipt:
+    def _land(self, stage: Stage, draft: Draft, wanted: Replacements) -> LandingReceipt:
         """Correct. That a tag could not be read is for the runs to note: news of that kind is passed over."""
         rows = stage.rows
         stage.abort()
-        if rows or not all(_stands(mark, self._marks.get(tag)) for tag, mark in after.items()):
+        if rows or not all(_stands(mark, self._marks.get(mark.tag_webid)) for mark in draft.said({})):
             raise ValueError("a repair appends nothing and moves no watermark")
         self.on_step("before_correction")
         stale: set[str] = set()

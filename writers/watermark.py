@@ -5,6 +5,7 @@ Imports nothing of the engine. Invariant: the window of a watermark only widens.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -84,6 +85,31 @@ class Moves:
 
     def __len__(self) -> int:
         return len(self.web_ids)
+
+    def apart(self) -> Iterator[Moves]:
+        """In parts, one after the other, in each of which a tag comes once: nearly always that is all of it."""
+        if len(set(self.web_ids)) == len(self):
+            yield self
+            return
+        times: Counter[str] = Counter()
+        parts: list[list[int]] = []
+        for place, web_id in enumerate(self.web_ids):
+            if times[web_id] == len(parts):
+                parts.append([])
+            parts[times[web_id]].append(place)
+            times[web_id] += 1
+        yield from map(self._taken, parts)
+
+    def _taken(self, places: list[int]) -> Moves:
+        return Moves(
+            [self.web_ids[place] for place in places],
+            self.low[places],
+            self.high[places],
+            self.rows[places],
+            self.last_event[places],
+            self.last_digest[places],
+            None if self.ahead_from is None else self.ahead_from[places],
+        )
 
     def __iter__(self) -> Iterator[Move]:
         """One by one."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from config import Config
-    from writers import Watermark
+    from writers import Marks, Watermark
 
     from ..datasets.recorded import Mode
     from ..datasets.tags import Inventory
@@ -123,7 +123,7 @@ def _mode(config: Config) -> Mode:
 
 
 def outlook(
-    config: Config, shard: Shard, inventory: Inventory, marks: dict[str, Watermark], *, discovery: int, states: int
+    config: Config, shard: Shard, inventory: Inventory, marks: Marks, *, discovery: int, states: int
 ) -> Outlook:
     """Walk the plan of a run over these tags. Asks nobody."""
     from ..datasets.recorded import Mode, split

@@ -59,16 +59,17 @@ class LastRun:
 
 def standing(marks: Mapping[str, Watermark], now: Micros) -> Standing:
     """Sum the watermarks up. Troubled tags and those behind come worst first."""
-    read = [mark for mark in marks.values() if mark.high > mark.low]
+    every = list(marks.values())
+    read = [mark for mark in every if mark.high > mark.low]
     lows, highs = [mark.low for mark in read], [mark.present for mark in read]
     ahead = [mark.high for mark in read if mark.high > mark.present]
-    troubled = sorted((m for m in marks.values() if m.status != "ok"), key=lambda m: (m.present, m.tag_webid))
+    troubled = sorted((m for m in every if m.status != "ok"), key=lambda m: (m.present, m.tag_webid))
     newest = min(max(highs, default=0), now)
     behind = sorted((m for m in read if m.status == "ok" and newest - m.present > _BEHIND), key=lambda m: m.present)
     return Standing(
         tags=len(marks),
         unread=len(marks) - len(read),
-        rows=sum(mark.rows_total for mark in marks.values()),
+        rows=sum(mark.rows_total for mark in every),
         low=(min(lows), max(lows)) if lows else None,
         high=(min(highs), max(highs)) if highs else None,
         ahead=(len(ahead), max(ahead)) if ahead else None,

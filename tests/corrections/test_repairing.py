@@ -105,7 +105,7 @@ def test_it_corrects_and_leaves_the_watermarks_alone(lake: Lake) -> None:
     assert of(lake, "b") == plain(1, 1, 1, 1, 1)
     land(landing, "a", 10, 12)  # the run beside it goes on
     assert checkpoint.open().read().read_all().num_rows == rows + 1
-    after = lake.opened().open()
+    after = dict(lake.opened().open())
     assert after.pop("a").high == 12
     marks.pop("a")
     assert after == marks

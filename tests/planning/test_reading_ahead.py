@@ -22,7 +22,7 @@ from engine.plan.planner import Plan
 from engine.plan.timeline import DAY, HOUR, SECOND
 from engine.wiring import plan_of, wanted_window, windows_to_sum
 from tests.planning.imagined import Row, Table, between, digest, land
-from writers import Digest, Watermark
+from writers import Digest, Marks, Watermark
 
 NOW = 20_000 * DAY + 10 * HOUR
 FORECAST, ORDINARY = Tag("F", "Load.Forecast", future=True), Tag("O", "Load")
@@ -48,7 +48,7 @@ def _text(at: Micros) -> str:
 
 def planned(tables: dict[str, Table], now: Micros, part: Part = Part.ALL, **extraction: Any) -> Plan:
     config = config_of(**extraction)
-    marks = {name: table.mark for name, table in tables.items() if table.mark is not None}
+    marks = Marks.of(table.mark for table in tables.values() if table.mark is not None)
     windows = windows_to_sum(config, TAGS, marks)
     sums = {name: Digest(1, digest(between(tables[name].rows, *window))) for name, window in windows.items()}
     return plan_of(config, TAGS, marks, sums, now=now, part=part)
@@ -191,7 +191,7 @@ def test_watermarks_that_were_rebuilt_are_taken_to_be_those_of_a_run_like_this_o
 
 
 def test_an_ordinary_tag_is_planned_as_if_there_were_no_horizon() -> None:
-    marks = {"O": Watermark("O", NOW - DAY, NOW - HOUR, NOW - HOUR - 1, 100, last_event_digest=3)}
+    marks = Marks.of([Watermark("O", NOW - DAY, NOW - HOUR, NOW - HOUR - 1, 100, last_event_digest=3)])
     plans = [plan_of(config_of(**chosen), (ORDINARY,), marks, {}, now=NOW) for chosen in ({}, {"future_horizon": "7d"})]
     chunks = [plan.take() for plan in plans]
     assert chunks[0] is not None
@@ -223,7 +223,7 @@ def test_classes_have_horizons_of_their_own() -> None:
     )
     assert str(future_tags(config.extraction, [FORECAST, ORDINARY])) == "1 tag with future data, read up to 7d ahead"
     tags = [Tag(name, name, future=True) for name in ("price.1", "x", "Load")]
-    plan = plan_of(config, tags, {}, {}, now=NOW)
+    plan = plan_of(config, tags, Marks(), {}, now=NOW)
     ends = {}
     while (chunk := plan.take()) is not None:
         for ask in chunk.asks:
@@ -254,7 +254,7 @@ def test_what_is_said_of_tags_that_store_future_data(chosen: dict, tags: list[Ta
 
 def test_windows_to_sum_reach_from_the_present_of_the_last_run_to_the_end() -> None:
     mark = Watermark("F", NOW - DAY, NOW + DAY, NOW + HOUR, 10, last_event_digest=1, ahead_from=NOW - 30 * SECOND)
-    marks = {"F": mark, "O": msgspec.structs.replace(mark, tag_webid="O", high=NOW, ahead_from=None)}
+    marks = Marks.of([mark, msgspec.structs.replace(mark, tag_webid="O", high=NOW, ahead_from=None)])
     assert windows_to_sum(config_of(), TAGS, marks) == {"F": (NOW - 30 * SECOND, NOW + DAY)}
     looked_back = windows_to_sum(config_of(lookback="1h", future_horizon="3d"), TAGS, marks)
     assert looked_back["F"] == (NOW - HOUR - 30 * SECOND, NOW + DAY)
