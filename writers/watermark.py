@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import numpy as np
@@ -82,6 +82,20 @@ class Moves:
     last_event: Ints
     last_digest: npt.NDArray[np.uint64]
     ahead_from: Ints | None = None  # None: of no tag
+
+    @classmethod
+    def of(cls, moves: Sequence[Move]) -> Self:
+        """Of moves that went well, and know the digest of the last event they know."""
+        ahead = [move.ahead_from for move in moves]
+        return cls(
+            [move.tag_webid for move in moves],
+            np.array([move.low for move in moves], np.int64),
+            np.array([move.high for move in moves], np.int64),
+            np.array([move.rows for move in moves], np.int64),
+            np.array([NEVER if move.last_event is None else move.last_event for move in moves], np.int64),
+            np.array([move.last_event_digest or 0 for move in moves], np.uint64),
+            None if set(ahead) <= {None} else np.array([NEVER if at is None else at for at in ahead], np.int64),
+        )
 
     def __len__(self) -> int:
         return len(self.web_ids)

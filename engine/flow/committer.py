@@ -48,7 +48,7 @@ class Delivery:
     def empty(self) -> bool:
         """An answer that only said to ask differently: there is nothing to commit."""
         told = self.settled
-        return not (self.rows.num_rows or told.finished or told.moves or told.failures or told.swaps)
+        return not (self.rows.num_rows or told.moves or told.failures or told.swaps)
 
 
 @dataclass(slots=True)
@@ -176,9 +176,8 @@ def _hand_over(delivery: Delivery, batch: LandingBatch) -> None:
         batch.write(delivery.rows)
     if told.swaps and delivery.replacing is not None:
         batch.replace([Replacement(swap.tag.web_id, swap.start, swap.end) for swap in told.swaps], delivery.replacing)
-    if told.finished is not None:
-        batch.move_all(told.finished)
-    batch.move(told.moves)
+    for moves in told.moves:
+        batch.move_all(moves)
 
 
 def _failed(failure: Failure) -> Move:

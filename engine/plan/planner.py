@@ -10,7 +10,7 @@ not handed over with it or before it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,21 +132,22 @@ class Plan:
                 failure = self._follow_up(chunk.lane, reading, outcome)
                 if failure is not None:
                     failures.append(failure)
-        return Settled(self._end(chunk, outcomes, plain), tuple(moves), tuple(failures), keep, tuple(swaps))
+        told = (*self._end(chunk, outcomes, plain), *([Moves.of(moves)] if moves else ()))
+        return Settled(told, tuple(failures), keep, tuple(swaps))
 
-    def _end(self, chunk: Chunk, outcomes: Outcomes, plain: npt.NDArray[np.bool_]) -> Moves | None:
+    def _end(self, chunk: Chunk, outcomes: Outcomes, plain: npt.NDArray[np.bool_]) -> Iterator[Moves]:
         """Readings that ended as expected are done with."""
         readings: Sequence[Reading] = chunk.readings
         if not plain.all():
             places = np.flatnonzero(plain)
             if not len(places):
-                return None
+                return
             readings, outcomes = [readings[n] for n in places.tolist()], outcomes.take(places)
         for reading, ask in zip(readings, outcomes.asks, strict=True):
             reading.start = reading.end
             self.span_done += ask.end - ask.start
             self._finish(reading)
-        return finished(readings, outcomes, self._present)
+        yield finished(readings, outcomes, self._present)
 
     def _settle_one(self, reading: Reading, outcome: Outcome, moves: list[Move], swaps: list[Swap]) -> Keep:
         """What becomes of the rows of a reading that goes on, goes back in time, or differs from what was expected."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import ExtractError
-from writers import NEVER, Move, Moves
+from writers import NEVER, Moves
 
 from ..model import Int64s, Micros, Outcomes, Tag
 from .lanes import Reading
@@ -54,12 +54,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What an answer means. `finished` are readings that it brought to their end as expected, `moves` the others.
-    `keep[n]` is what becomes of the rows of the nth outcome, a `Keep`; where they replace, a swap says of which window.
+    """What an answer means: moves once its rows are committed, and tags that are given up. `keep[n]` is what becomes
+    of the rows of the nth outcome, a `Keep`; where they replace, a swap says of which window.
     """
 
-    finished: Moves | None = None
-    moves: tuple[Move, ...] = ()
+    moves: tuple[Moves, ...] = ()
     failures: tuple[Failure, ...] = ()
     keep: Keeps = field(default_factory=lambda: np.zeros(0, np.int8))
     swaps: tuple[Swap, ...] = ()

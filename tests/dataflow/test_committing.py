@@ -11,7 +11,7 @@ from engine.flow.channel import Channel
 from engine.flow.committer import Committer, Delivery
 from engine.model import Tag
 from engine.plan.settled import Failure, Settled
-from writers import PI_TIMESERIES, Landing, Move, Watermark
+from writers import PI_TIMESERIES, Landing, Move, Moves, Watermark
 from writers.memory import MemoryLakehouse
 from writers.tables import TIMESTAMP
 
@@ -29,7 +29,7 @@ def rows(web_id: str, *micros: int) -> pa.RecordBatch:
 
 
 def advanced(move: Move, *micros: int) -> Delivery:
-    return Delivery(rows(move.tag_webid, *micros), Settled(moves=(move,)))
+    return Delivery(rows(move.tag_webid, *micros), Settled(moves=(Moves.of([move]),)))
 
 
 def failed(tag: Tag, high: int) -> Delivery:
@@ -56,22 +56,25 @@ async def committed(*deliveries: Delivery) -> tuple[dict[str, Watermark], list]:
 
 async def test_pages_of_a_tag_add_up():
     marks, [told] = await committed(
-        advanced(Move("a", 0, 10, 9, 3), 1, 2, 9),
+        advanced(Move("a", 0, 10, 9, 3, last_event_digest=7), 1, 2, 9),
         advanced(Move("b", 0, 5, None, 0)),
-        advanced(Move("a", 0, 20, 19, 2), 10, 19),
+        advanced(Move("a", 0, 20, 19, 2, last_event_digest=7), 10, 19),
     )
-    assert marks == {"a": Watermark("a", 0, 20, 19, 5), "b": Watermark("b", 0, 5, None, 0)}
+    assert marks == {"a": Watermark("a", 0, 20, 19, 5, last_event_digest=7), "b": Watermark("b", 0, 5, None, 0)}
     assert (told.rows, told.tags) == (5, 2)
 
 
 async def test_forward_and_backward_readings_of_a_tag_widen_it_on_both_sides():
-    marks, _ = await committed(advanced(Move("a", 50, 70, 60, 1), 60), advanced(Move("a", 40, 50, 45, 2), 40, 45))
-    assert marks == {"a": Watermark("a", 40, 70, 60, 3)}
+    marks, _ = await committed(
+        advanced(Move("a", 50, 70, 60, 1, last_event_digest=7), 60),
+        advanced(Move("a", 40, 50, 45, 2, last_event_digest=7), 40, 45),
+    )
+    assert marks == {"a": Watermark("a", 40, 70, 60, 3, last_event_digest=7)}
 
 
 async def test_a_failure_keeps_what_was_read_before_it():
-    marks, [told] = await committed(advanced(Move("a", 0, 10, 9, 3), 1, 2, 9), failed(A, 10))
-    assert marks == {"a": Watermark("a", 0, 10, 9, 3, "failed", "gone")}
+    marks, [told] = await committed(advanced(Move("a", 0, 10, 9, 3, last_event_digest=7), 1, 2, 9), failed(A, 10))
+    assert marks == {"a": Watermark("a", 0, 10, 9, 3, "failed", "gone", last_event_digest=7)}
     assert told.tags == 1
 
 
@@ -82,5 +85,5 @@ async def test_a_failure_alone_moves_nothing():
 
 
 async def test_a_tag_that_failed_in_one_gap_stays_failed_when_another_advances():
-    marks, _ = await committed(failed(A, 60), advanced(Move("a", 50, 70, 65, 1), 65))
-    assert marks == {"a": Watermark("a", 50, 70, 65, 1, "failed", "gone")}
+    marks, _ = await committed(failed(A, 60), advanced(Move("a", 50, 70, 65, 1, last_event_digest=7), 65))
+    assert marks == {"a": Watermark("a", 50, 70, 65, 1, "failed", "gone", last_event_digest=7)}

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 
 from engine.model import Ask, Outcome, Outcomes, Window
 from engine.plan.overlap import MASK, Known
@@ -88,7 +89,7 @@ def land(plan: Plan, tables: Mapping[str, Table], sources: Mapping[str, list[Row
             since = 0 if overlap is None else overlap.start if keep == Keep.REPLACE else overlap.end
             if keep != Keep.NOTHING:
                 tables[outcome.ask.tag.web_id].rows += [row for row in rows if overlap is None or row[0] >= since]
-        moves += (*(settled.finished or ()), *settled.moves)
+        moves += chain.from_iterable(settled.moves)
         assert not settled.failures
         plan.give_back(chunk)
     assert plan.done or chunks < 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from itertools import chain
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +62,7 @@ def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda
             for keep, ask, (_, rows) in zip(settled.keep, chunk.asks, answers, strict=True):
                 if keep == Keep.FRESH:
                     table.rows[ask.tag.web_id] += rows
-            for move in (*(settled.finished or ()), *settled.moves):
+            for move in chain.from_iterable(settled.moves):
                 before = table.done.get(move.tag_webid)
                 now = Window(move.low, move.high)
                 assert before is None or (now.start <= before.end and before.start <= now.end), "a hole"
