@@ -6,13 +6,12 @@ from collections.abc import Callable
 from itertools import count, islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from writers import NEVER, PI_WATERMARKS, Marks, MemoryLakehouse, Move, Moves, Watermark
+from writers import PI_WATERMARKS, Marks, MemoryLakehouse, Move, Moves, Watermark
 from writers.checkpoint import decode, encode
 from writers.digest import signed
 from writers.draft import Draft
@@ -58,24 +57,6 @@ def _watermarks(draw: st.DrawFn) -> dict[str, Watermark]:
 COMMITS = st.lists(st.lists(FAILURES | st.lists(MOVES, max_size=6), max_size=5), max_size=4)
 
 
-def block(moves: list[Move]) -> Moves:
-    """The same as columns."""
-
-    def whole(values: list[int | None]) -> np.ndarray:
-        return np.array([NEVER if value is None else value for value in values], np.int64)
-
-    ahead_from = [move.ahead_from for move in moves]
-    return Moves(
-        [move.tag_webid for move in moves],
-        whole([move.low for move in moves]),
-        whole([move.high for move in moves]),
-        whole([move.rows for move in moves]),
-        whole([move.last_event for move in moves]),
-        np.array([move.last_event_digest or 0 for move in moves], np.uint64),
-        None if set(ahead_from) <= {None} else whole(ahead_from),
-    )
-
-
 class OneByOne:
     """What moves come to by the definition alone."""
 
@@ -112,7 +93,7 @@ def test_moving_many_at_once_is_moving_them_one_by_one(before: dict[str, Waterma
             # A refusal ends a commit, so of several that a block holds any may be named.
             refusals = {refusal_of(expected.move, move) for move in moves} - {None}
             apply = draft.move if isinstance(step, Move) else draft.move_all
-            refused = refusal_of(apply, step if isinstance(step, Move) else block(step))
+            refused = refusal_of(apply, step if isinstance(step, Move) else Moves.of(step))
             assert (refused in refusals) if refusals else refused is None
             assert marks == before
             if refused:
@@ -126,8 +107,8 @@ def test_moving_many_at_once_is_moving_them_one_by_one(before: dict[str, Waterma
 
 @given(st.lists(MOVES))
 def test_a_block_is_its_moves(moves: list[Move]) -> None:
-    assert list(block(moves)) == moves
-    parts = [list(part) for part in block(moves).apart()]
+    assert list(Moves.of(moves)) == moves
+    parts = [list(part) for part in Moves.of(moves).apart()]
     for tag in TAGS:
         assert [m for part in parts for m in part if m.tag_webid == tag] == [m for m in moves if m.tag_webid == tag]
     assert all(len({move.tag_webid for move in part}) == len(part) for part in parts)
@@ -195,7 +176,7 @@ def test_new_tags_keep_their_places_over_many_commits() -> None:
         draft = Draft(marks)
         for part in (size, 1):
             moves = [Move(f"tag {n}", n, n + 5, n, 1, last_event_digest=n) for n in islice(numbers, part)]
-            draft.move_all(block(moves))
+            draft.move_all(Moves.of(moves))
             expected |= {move.tag_webid: widen(None, move) for move in moves}
         draft.settle({})
         assert marks == expected
@@ -209,7 +190,7 @@ def test_a_block_lands_with_its_rows_and_not_before() -> None:
     batch = landing.begin()
     batch.write(event_rows("a", [3, 4]))
     batch.write(event_rows("b", [7]))
-    batch.move_all(block([Move("a", 3, 6, 4, 2, last_event_digest=9), Move("b", 5, 8, 7, 1, last_event_digest=8)]))
+    batch.move_all(Moves.of([Move("a", 3, 6, 4, 2, last_event_digest=9), Move("b", 5, 8, 7, 1, last_event_digest=8)]))
     assert (batch.tags, marks) == (2, {"a": Watermark("a", 0, 3, 2, 3)})
     receipt = batch.commit()
     assert (receipt.rows, batch.tags) == (3, 2)
@@ -227,15 +208,15 @@ def test_what_a_block_says_of_a_commit_that_came_to_nothing_is_forgotten() -> No
     land(landing, "a", 0, 3)
     before = dict(marks)
     aborted = landing.begin()
-    aborted.move_all(block([Move("a", 3, 6), Move("b", 0, 1)]))
+    aborted.move_all(Moves.of([Move("a", 3, 6), Move("b", 0, 1)]))
     aborted.abort()
     refused = landing.begin()
     with pytest.raises(ValueError, match=r"the window \[4, 6\) of a does not touch"):
-        refused.move_all(block([Move("b", 0, 1), Move("a", 4, 6)]))
+        refused.move_all(Moves.of([Move("b", 0, 1), Move("a", 4, 6)]))
     refused.abort()
     landing.on_step = kill_at("after_staging")
     killed = landing.begin()
-    killed.move_all(block([Move("a", 3, 6), Move("c", 0, 1)]))
+    killed.move_all(Moves.of([Move("a", 3, 6), Move("c", 0, 1)]))
     with pytest.raises(Killed):
         killed.commit()
     assert marks == before
@@ -249,7 +230,7 @@ def test_what_was_only_looked_at_again_makes_no_commit_and_what_is_well_again_do
     landing = Lake(MemoryLakehouse()).landing()
     marks = landing.open()
     land(landing, "a", 0, 3)
-    failed, well = Move("a", 3, 3, status="failed", last_error="why"), block([Move("a", 3, 3)])
+    failed, well = Move("a", 3, 3, status="failed", last_error="why"), Moves.of([Move("a", 3, 3)])
     for moves, single, moved in ((well, (), False), (None, (failed,), True), (None, (failed,), False)):
         batch = landing.begin()
         if moves:
@@ -266,7 +247,7 @@ def test_a_commit_that_another_one_overtook_is_refused() -> None:
     lake = Lake(MemoryLakehouse())
     landing = lake.opened()
     slow = landing.begin()
-    slow.move_all(block([Move("a", 0, 3)]))
+    slow.move_all(Moves.of([Move("a", 0, 3)]))
     land(landing, "b", 0, 3)
     with pytest.raises(RuntimeError, match="another commit has landed"):
         slow.commit()
