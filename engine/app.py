@@ -300,12 +300,13 @@ class _Run:
 
     async def _cycle(self, way: Way, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
         """Read these tags up to the server's `now`, less the lag, and land what came."""
+        mode = way.recorded.mode
         if self.suspects is None:
             sums = {} if way.part is Part.BACK else await self._sums(tags)
             suspects = await self._hinted()
-            plan = plan_of(self._config, tags, self._marks, sums, now=now, part=way.part, suspects=suspects)
+            plan = plan_of(self._config, tags, self._marks, sums, now=now, mode=mode, part=way.part, suspects=suspects)
         else:
-            plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks)
+            plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks, mode=mode)
         last, _ = await way.carry_out(plan, tags=len(tags), now=now, since=since)
         self._undone = set(plan.unfinished)
         return last
@@ -314,7 +315,7 @@ class _Run:
         """Read again what no run looks at by itself, and once more what others correct meanwhile."""
         suspects, _ = parted(self._config, self.suspects or (), self._marks)
         for _ in range(_ROUNDS):
-            plan = repairs_of(self._config, suspects, self._marks)
+            plan = repairs_of(self._config, suspects, self._marks, mode=way.recorded.mode)
             windows = [(tag.web_id, window.start, window.end) for tag, window in suspects]
             await self._blocking(partial(repairing.watch, windows))
             last, stale = await way.carry_out(plan, tags=len(tags), now=now, since=since)

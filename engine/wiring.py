@@ -20,6 +20,7 @@ from writers.tables import PI_WATERMARKS
 from writers.unity import open_unity
 
 from .clock import wall_micros
+from .datasets.recorded import Mode
 from .model import Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
@@ -152,11 +153,12 @@ def target_of(config: Config) -> str:
     return f"{config.storage.root}/{uc.catalog}/{uc.schema_name}"
 
 
-def limits_of(config: Config) -> Limits:
+def limits_of(config: Config, mode: Mode) -> Limits:
     return Limits(
         tags_per_request=config.extraction.batch_size,
         values_per_answer=config.performance.values_per_answer,
         max_count_per_tag=config.extraction.max_count_per_tag,
+        one_window=mode is not Mode.BATCH,
     )
 
 
@@ -217,6 +219,7 @@ def plan_of(
     sums: Mapping[str, Digest],
     *,
     now: Micros,
+    mode: Mode,
     part: Part = Part.ALL,
     suspects: Iterable[tuple[Tag, Window]] = (),
 ) -> Plan:
@@ -253,12 +256,14 @@ def plan_of(
                 overlap=None if mark is None else overlap_of(_known(mark), lookback, total),
             )
 
-    return Plan(chain(readings(), _repairs(config, suspects, marks)), limits_of(config), present=present)
+    return Plan(chain(readings(), _repairs(config, suspects, marks)), limits_of(config, mode), present=present)
 
 
-def repairs_of(config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark]) -> Plan:
+def repairs_of(
+    config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark], *, mode: Mode
+) -> Plan:
     """The plan of reading windows again, as far as they are done, to put them in the place of what the table holds."""
-    return Plan(_repairs(config, suspects, marks), limits_of(config))
+    return Plan(_repairs(config, suspects, marks), limits_of(config, mode))
 
 
 def parted(

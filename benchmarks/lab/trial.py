@@ -65,7 +65,7 @@ async def read_for_a_while(config: Config, job: dict[str, Any]) -> dict[str, Any
             recorded = RecordedSource(client, source.url, Mode(job["mode"]), decoder, now=wall_micros)
             landing = Landing(lakehouse_of(config), PI_TIMESERIES, pipeline="tune", dataset="recorded", run_id="tune")
             landing.open()
-            plan = Plan(_readings(config, job), limits_of(config))
+            plan = Plan(_readings(config, job), limits_of(config, recorded.mode))
             performance = config.performance
             channel: Channel[Delivery] = Channel(performance.buffer_bytes)
             committer = Committer(

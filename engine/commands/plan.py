@@ -135,7 +135,7 @@ def outlook(
     mode = _mode(config)
     probes = mode is Mode.BATCH  # one request finds out whether batches work
     # That the table holds what the source shows is taken for granted.
-    work = plan_of(config, inventory.tags, marks, {}, now=inventory.server_now)
+    work = plan_of(config, inventory.tags, marks, {}, now=inventory.server_now, mode=mode)
     end = wanted_window(config, None, inventory.server_now).end
     to_read, start = work.tags_unfinished, None if work.earliest is None else min(work.earliest, end)
     ahead = future_tags(config.extraction, inventory.tags)

@@ -213,8 +213,8 @@ async def _compare(
     """Compare slice by slice. Gives the tags that are refused, with the reason."""
     if not tags:
         return {}
-    limits = limits_of(config)
     mode = await choose_mode(source.client, source.url, config.extraction.request_mode)
+    limits = limits_of(config, mode)
     counter = CountSource(source.client, source.url, mode, limits, workers=config.pi_web_api.max_in_flight)
     lakehouse = await asyncio.to_thread(lakehouse_of, config)
     starts = np.array([window.start for window in windows], np.int64)

@@ -30,6 +30,7 @@ class Limits:
     values_per_answer: int = 25_000
     max_count_per_tag: int = 10_000
     server_max_count: int = 150_000
+    one_window: bool = True  # a request has one window for all its tags, as a streamset does; a batch has one for each
 
     @property
     def answer_cap(self) -> int:
@@ -163,17 +164,24 @@ class Lane:
         return max(1, min(MAX_SLICE_DAYS, int(limits.values_per_answer / per_day))) if per_day > 0 else MAX_SLICE_DAYS
 
 
+def _day_of_start(reading: Reading) -> int:
+    """What is left of a day is read in one slice, whenever it begins."""
+    return reading.start // DAY
+
+
 def pack(readings: Iterable[Reading], limits: Limits) -> Iterator[list[Reading]]:
     """Packs of readings whose next answer stays within the limits.
 
-    Neighbours share direction and window (so that one streamset can carry them) and are of like
-    rate (so that the fastest of a pack wastes no pages). A reading too heavy for one answer travels
-    alone, by pages.
+    Neighbours share direction and window (so that one streamset can carry them; for a batch it is enough that they
+    begin on the same day, and then they stay in the order they came in, in which memory holds them) and are of
+    like rate (so that the fastest of a pack wastes no pages). A reading too heavy for one answer travels alone, by
+    pages.
     """
     ordered = list(readings)
+    begin = attrgetter("start") if limits.one_window else _day_of_start
     # Key by key, the least important first: tuples of keys would take half the memory of the readings again.
-    for name in ("rate", "end", "start", "repair", "backward"):
-        ordered.sort(key=attrgetter(name))
+    for key in (attrgetter("rate"), attrgetter("end"), begin, attrgetter("repair"), attrgetter("backward")):
+        ordered.sort(key=key)
     pile: list[Reading] = []
     values = 0.0
     for reading in ordered:

@@ -19,7 +19,7 @@ from config.errors import (
 )
 from engine.model import Ask, Outcome, Outcomes, Tag, Window
 from engine.plan.forecast import forecast
-from engine.plan.lanes import Limits, readings_for
+from engine.plan.lanes import Limits, Reading, pack, readings_for
 from engine.plan.planner import Plan
 from engine.plan.settled import Keep
 from engine.plan.timeline import DAY
@@ -239,3 +239,16 @@ def test_a_forecast_walks_the_same_lanes_as_the_run():
     found = forecast(plan())
     assert abs(found.requests - requests) <= 0.1 * requests
     assert abs(found.values - 2400) <= 240
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * DAY), st.sampled_from([1e-9, 1e-8])), max_size=20), st.booleans())
+def test_who_travels_together_shares_a_window_or_in_a_batch_a_day(starts, one_window) -> None:
+    end = 4 * DAY
+    readings = [
+        Reading(Tag(str(n), str(n)), start, end, backward=False, rate=rate, low=start, high=start)
+        for n, (start, rate) in enumerate(starts)
+    ]
+    ordered = [reading for pile in pack(readings, Limits(one_window=one_window)) for reading in pile]
+    keys = [(r.start if one_window else r.start // DAY, r.rate, int(r.tag.web_id)) for r in ordered]
+    assert keys == sorted(keys)
+    assert len(keys) == len(readings)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from config import from_mapping
 from config.durations import format_duration, parse_duration
+from engine.datasets.recorded import Mode
 from engine.model import Micros, Tag, Window
 from engine.plan.ahead import future_tags
 from engine.plan.parts import Part
@@ -51,7 +52,7 @@ def planned(tables: dict[str, Table], now: Micros, part: Part = Part.ALL, **extr
     marks = Marks.of(table.mark for table in tables.values() if table.mark is not None)
     windows = windows_to_sum(config, TAGS, marks)
     sums = {name: Digest(1, digest(between(tables[name].rows, *window))) for name, window in windows.items()}
-    return plan_of(config, TAGS, marks, sums, now=now, part=part)
+    return plan_of(config, TAGS, marks, sums, now=now, mode=Mode.BATCH, part=part)
 
 
 def fresh() -> dict[str, Table]:
@@ -192,7 +193,10 @@ def test_watermarks_that_were_rebuilt_are_taken_to_be_those_of_a_run_like_this_o
 
 def test_an_ordinary_tag_is_planned_as_if_there_were_no_horizon() -> None:
     marks = Marks.of([Watermark("O", NOW - DAY, NOW - HOUR, NOW - HOUR - 1, 100, last_event_digest=3)])
-    plans = [plan_of(config_of(**chosen), (ORDINARY,), marks, {}, now=NOW) for chosen in ({}, {"future_horizon": "7d"})]
+    plans = [
+        plan_of(config_of(**chosen), (ORDINARY,), marks, {}, now=NOW, mode=Mode.BATCH)
+        for chosen in ({}, {"future_horizon": "7d"})
+    ]
     chunks = [plan.take() for plan in plans]
     assert chunks[0] is not None
     assert chunks[0].asks == chunks[1].asks
@@ -223,7 +227,7 @@ def test_classes_have_horizons_of_their_own() -> None:
     )
     assert str(future_tags(config.extraction, [FORECAST, ORDINARY])) == "1 tag with future data, read up to 7d ahead"
     tags = [Tag(name, name, future=True) for name in ("price.1", "x", "Load")]
-    plan = plan_of(config, tags, Marks(), {}, now=NOW)
+    plan = plan_of(config, tags, Marks(), {}, now=NOW, mode=Mode.BATCH)
     ends = {}
     while (chunk := plan.take()) is not None:
         for ask in chunk.asks:
