@@ -92,13 +92,16 @@ def _batch(
     # Most asks of a batch share window and count, hence all of a query.
     tails: dict[tuple[int, int, int], str] = {}
     subs = []
-    for n, ask in enumerate(asks):
+    web_ids = [ask.tag.web_id for ask in asks]
+    if not _PLAIN("".join(web_ids)):
+        web_ids = [_encode_id(web_id) for web_id in web_ids]
+    for n, (ask, web_id) in enumerate(zip(asks, web_ids, strict=True)):
         key = (ask.start, ask.end, ask.max_count)
         tail = tails.get(key)
         if tail is None:
             tail = tails[key] = _in_json(f"/{what}?{_query(*parameters(ask))}")
         # What is percent-encoded needs no escape.
-        subs.append(f'"{n}":{{"Method":"GET","Resource":"{streams}{_encode_id(ask.tag.web_id)}{tail}"}}')
+        subs.append(f'"{n}":{{"Method":"GET","Resource":"{streams}{web_id}{tail}"}}')
     body = f"{{{','.join(subs)}}}".encode()
     if len(body) > MAX_BATCH_BYTES:
         raise SplitError(f"a batch of {len(asks)} tags is {len(body)} bytes long", hint="lower extraction.batch_size")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -117,32 +118,30 @@ def open_answer(body: bytes, shape: Shape, *, most_events: int) -> Mapping[str, 
     Raises `UnavailableError` for a body that is no complete JSON.
     """
     open_whole = partial(_open_whole, long=most_events >= _LONG)
-    try:
+    with suppress(*_NOT_STRICT):
         return open_whole(body, shape)
-    except _NOT_STRICT:
-        marked = _mark_bare_numbers(body)
-    for open_it in (open_whole, _open_envelope) if marked is not body else (_open_envelope,):
-        try:
-            return open_it(marked, shape)
-        except _NOT_STRICT:
-            continue
+    marked = body
+    for word in (b"NaN", b"Infinity"):  # hardly ever both
+        tried, marked = marked, _mark_bare(marked, word)
+        if marked is not tried:
+            with suppress(*_NOT_STRICT):
+                return open_whole(marked, shape)
+    with suppress(*_NOT_STRICT):
+        return _open_envelope(marked, shape)
     return open_loosely(body, shape)
 
 
-def _mark_bare_numbers(body: bytes) -> bytes:
-    """Quote values sent as bare NaN or Infinity, so that one of them does not cost all the others.
+def _mark_bare(body: bytes, word: bytes) -> bytes:
+    """Quote values sent as a bare word, so that one of them does not cost all the others.
 
     A quote inside of a JSON string is escaped, so nothing in there looks like a value.
     """
-    spans = sorted((*_bare(body, b"NaN"), *_bare(body, b"Infinity")))
-    if not spans:
-        return body
     pieces: list[bytes] = []
     last = 0
-    for start, end in spans:
+    for start, end in _bare(body, word):
         pieces += (body[last:start], b'"\\u0000', body[start:end], b'"')
         last = end
-    return b"".join((*pieces, body[last:]))
+    return b"".join((*pieces, body[last:])) if pieces else body
 
 
 def _bare(body: bytes, word: bytes) -> Iterator[tuple[int, int]]:
