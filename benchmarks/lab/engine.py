@@ -34,14 +34,16 @@ class EngineRun:
 
     @property
     def reading_per_second(self) -> float:
-        """Events over the time from the first request for values to the last watermark."""
+        """Events read, those that are only compared included, over the time from the first request for values to the
+        last watermark.
+        """
         stages = self.report["seconds"]
         secs = self.report["duration_seconds"] - stages["discover"] - stages["prepare"]
-        return float(self.report["records_written"] / secs)
+        return float(self.report["records_read"] / secs)
 
     def as_dict(self) -> dict[str, Any]:
         keys = (
-            "records_written", "duration_seconds", "requests", "commits", "bytes_fetched", "bytes_written", "seconds",
+            "records_read", "records_written", "duration_seconds", "requests", "commits", "bytes_fetched", "bytes_written", "seconds",
         )  # fmt: skip
         return {
             **{key: self.report[key] for key in keys},

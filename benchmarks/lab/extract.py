@@ -152,6 +152,8 @@ def _folded(runs: Mapping[str, list[dict[str, Any]]], figures: dict[str, float])
         folded["reading_events_per_second"] = reading
         folded["peer_events_per_second"] = peer
         folded["ratio_to_peer"] = reading / peer
+        # Of what is read, the newest event of each tag that is known already is compared, and not written again.
+        folded["ratio_of_new_events"] = folded["ratio_to_peer"] * mine["records_written"] / mine["records_read"]
     if "limit_events_per_second" in figures:
         folded["share_of_limit"] = rate / figures["limit_events_per_second"]
         folded["share_with_our_decoder"] = rate / figures["limit_with_our_decoder"]
