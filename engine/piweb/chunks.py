@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from engine.model import Int64s
+
 from .times import parse_ticks
 from .tolerant import PlainEvent
 from .values import land
 from .wire import Event
 
-__all__ = ["NO_FLAG", "NO_TIME", "Chunk", "Doubles", "Int64s", "take_apart", "take_apart_plain", "ticks_of"]
+__all__ = ["NO_FLAG", "NO_TIME", "Chunk", "Doubles", "take_apart", "take_apart_plain", "ticks_of"]
 
-Int64s = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 # Stands for a time that cannot be read; no event lies there, in the year -27258.

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .chunks import NO_FLAG, Chunk, Doubles, Int64s, take_apart
+from engine.model import Int64s
+
+from .chunks import NO_FLAG, Chunk, Doubles, take_apart
 from .values import BARE_NUMBERS, KINDS, NOT_NUMBERS, NUMERIC_POINT_TYPES, Kind, Landed, land, text_kind
 from .wire import Event, State
 

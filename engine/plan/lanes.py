@@ -178,9 +178,9 @@ def pack(readings: Iterable[Reading], limits: Limits) -> Iterator[list[Reading]]
     pages.
     """
     ordered = list(readings)
-    begin = attrgetter("start") if limits.one_window else _day_of_start
+    by_start = attrgetter("start") if limits.one_window else _day_of_start
     # Key by key, the least important first: tuples of keys would take half the memory of the readings again.
-    for key in (attrgetter("rate"), attrgetter("end"), begin, attrgetter("repair"), attrgetter("backward")):
+    for key in (attrgetter("rate"), attrgetter("end"), by_start, attrgetter("repair"), attrgetter("backward")):
         ordered.sort(key=key)
     pile: list[Reading] = []
     values = 0.0
