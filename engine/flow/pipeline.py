@@ -133,7 +133,6 @@ class Pipeline:
         self._emit(
             Answered(
                 tags=len(chunk.asks),
-                rows=rows.num_rows,
                 read=answer.rows.num_rows,
                 body_bytes=answer.body_bytes,
                 fetch_secs=reply.fetch_secs,

@@ -104,10 +104,9 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer was read and decoded: so many `rows` of it are new, of `read` events in all."""
+    """One answer was read and decoded: so many events, those included that are only compared with the table."""
 
     tags: int
-    rows: int
     read: int
     body_bytes: int
     fetch_secs: float

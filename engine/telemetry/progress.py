@@ -45,7 +45,7 @@ def display_for(console: Console) -> Display:
 
 
 class _Rates:
-    """Rows so far and per second."""
+    """Events so far and per second."""
 
     def __init__(self) -> None:
         self.read = self.written = self.failed = 0
@@ -55,7 +55,7 @@ class _Rates:
         if isinstance(event, Planned):
             self._since = monotonic()
         elif isinstance(event, Answered):
-            self.read += event.rows
+            self.read += event.read
         elif isinstance(event, Committed):
             self.written += event.rows
         elif isinstance(event, RequestFailed):
