@@ -15,7 +15,7 @@ import pyarrow as pa
 from engine.model import Int64s
 
 from .chunks import NO_FLAG, Chunk, Doubles, take_apart
-from .values import BARE_NUMBERS, KINDS, NOT_NUMBERS, NUMERIC_POINT_TYPES, Kind, Landed, land, text_kind
+from .values import BARE_NUMBERS, KINDS, NOT_NUMBERS, TIME_POINT_TYPE, Kind, Landed, land, text_kind
 from .wire import Event, State
 
 __all__ = ["Columns"]
@@ -25,6 +25,8 @@ _KIND_NAMES = pa.array(KINDS, pa.string())
 _STATE, _TEXT, _OTHER = range(3)
 _NO_TEXT = -1
 _GROUPS: dict[type, int] = {State: _STATE, str: _TEXT}
+# Texts that may stand for a number.
+_SPELLED = frozenset(NOT_NUMBERS) | frozenset(BARE_NUMBERS)
 
 
 class Columns:
@@ -123,12 +125,14 @@ class _Values:
         self._put_texts(where, [state.Name for state in states])
 
     def put_texts(self, where: Int64s, texts: list[str], tag_of: Int64s, point_types: Sequence[str]) -> None:
-        kinds = np.array([text_kind(point_type) for point_type in point_types], np.int32)
-        self._kinds[where] = kinds[tag_of[where]]
+        self._kinds[where] = Kind.STRING
+        if TIME_POINT_TYPE in point_types:
+            kinds = np.array([text_kind(point_type) for point_type in point_types], np.int32)
+            self._kinds[where] = kinds[tag_of[where]]
         self._put_texts(where, texts)
-        spelled = not NUMERIC_POINT_TYPES.isdisjoint(point_types) and not NOT_NUMBERS.keys().isdisjoint(texts)
-        if spelled or not BARE_NUMBERS.keys().isdisjoint(texts):
-            for i, text in zip(where.tolist(), texts, strict=True):
+        for n, text in enumerate(texts):
+            if text in _SPELLED:
+                i = int(where[n])
                 self.put(i, land(text, point_types[tag_of[i]]))
 
     def put(self, i: int, landed: Landed) -> None:

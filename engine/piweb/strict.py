@@ -200,15 +200,12 @@ def _open_whole(body: bytes, shape: Shape, *, long: bool) -> Mapping[str, Any]:
         subs = _by_web_id(_STREAMSET[long].decode(body).Items)
     else:
         subs = {"0": SubResponse(200, _STREAM.decode(body))}
-    if not all(_is_settled(sub) for sub in subs.values()):
-        msg = "a stream holds more than values"
-        raise ValueError(msg)
+    for sub in subs.values():
+        # Nothing but values, or an error as a whole.
+        if 200 <= sub.Status < 300 and not (isinstance(sub.Content, Stream) and sub.Content.is_whole()):
+            msg = "a stream holds more than values"
+            raise ValueError(msg)
     return subs
-
-
-def _is_settled(sub: Any) -> bool:
-    """Whether a sub-response holds nothing but values, or is an error as a whole."""
-    return not 200 <= sub.Status < 300 or (isinstance(sub.Content, Stream) and sub.Content.is_whole())
 
 
 def _open_envelope(body: bytes, shape: Shape) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ __all__ = [
     "BARE_NUMBERS",
     "KINDS",
     "NOT_NUMBERS",
-    "NUMERIC_POINT_TYPES",
+    "TIME_POINT_TYPE",
     "Kind",
     "Landed",
     "has_failed",
@@ -34,9 +34,10 @@ class Kind:
 
 KINDS = ("number", "string", "digital", "system", "boolean", "timestamp", "blob", "array", "null")
 
-NUMERIC_POINT_TYPES = frozenset(
+_NUMERIC_POINT_TYPES = frozenset(
     ("Float16", "Float32", "Float64", "Int16", "Int32", "Int64", "Single", "Double", "Byte")
 )
+TIME_POINT_TYPE = "Timestamp"
 # How a server may spell them in a string, for want of a JSON number.
 NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 # What `strict` makes of one that is sent bare, which JSON does not know. No server sends such a string.
@@ -103,7 +104,7 @@ def land(value: Any, point_type: str = "") -> Landed:  # noqa: PLR0911  (one lin
 
 def text_kind(point_type: str) -> int:
     """What a string of such a point is."""
-    return Kind.TIMESTAMP if point_type == "Timestamp" else Kind.STRING
+    return Kind.TIMESTAMP if point_type == TIME_POINT_TYPE else Kind.STRING
 
 
 def has_failed(event: dict[str, Any]) -> bool:
@@ -130,7 +131,7 @@ def _land_int(value: int) -> Landed:
 def _land_text(text: str, point_type: str) -> Landed:
     if text in BARE_NUMBERS:
         return Landed(BARE_NUMBERS[text], None, None, Kind.NUMBER)
-    if point_type in NUMERIC_POINT_TYPES and text in NOT_NUMBERS:
+    if point_type in _NUMERIC_POINT_TYPES and text in NOT_NUMBERS:
         return Landed(NOT_NUMBERS[text], None, None, Kind.NUMBER)
     return Landed(None, well_formed(text), None, text_kind(point_type))
 
