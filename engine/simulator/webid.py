@@ -7,11 +7,12 @@ state set, `MVD` one of its states). GUIDs are little-endian as .NET lays them o
 
 from __future__ import annotations
 
+import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from binascii import a2b_base64
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from .replies import Refusal, refused
@@ -22,6 +23,7 @@ SERVER_ID = UUID("5e3c0a71-2b44-4f6e-9d10-0c7be1a2f301")
 KINDS = {"full": "F", "idonly": "I", "pathonly": "P", "localidonly": "L", "defaultidonly": "D"}
 _MARKERS = ("DS", "DP", "MSD", "MVD")
 _GUID_CHARS, _INT_CHARS = 22, 6
+_INT = re.compile(rf"[\w-]{{{_INT_CHARS}}}", re.ASCII).fullmatch
 
 
 def _b64(raw: bytes) -> str:
@@ -60,13 +62,13 @@ def encode(kind: str, marker: str, numbers: tuple[int, ...], path: str) -> str:
     return f"{kind}1{marker}{binary}{text}"
 
 
+@lru_cache(maxsize=1 << 16)
 def point_index_fast(web_id: str) -> int | None:
     """Point id of an IDOnly WebID of a point here, or None where it takes a closer look."""
-    number = web_id[26:]
-    plain = len(number) == _INT_CHARS and number.isascii() and number.isalnum()
-    if not plain or not web_id.startswith(_POINT_PREFIX):
+    number = web_id[len(_POINT_PREFIX) :]
+    if not (web_id.startswith(_POINT_PREFIX) and _INT(number)):
         return None
-    return int.from_bytes(a2b_base64(number + "=="), "little", signed=True)
+    return int.from_bytes(urlsafe_b64decode(number + "=="), "little", signed=True)
 
 
 def decode(web_id: str) -> WebId:
