@@ -128,7 +128,7 @@ class PIClient:
         gate = self._gate.statistics()
         return replace(
             self._stats,
-            requests=gate.passed,
+            requests=gate.sent,
             in_flight=gate.in_flight,
             window=gate.window,
             waited_secs=gate.waited_secs,
@@ -137,17 +137,20 @@ class PIClient:
     async def _authenticated(self, request: Request, limit: int) -> Exchange:
         auth = self._settings.auth
         for last in (False, True):
-            credential = await auth.credential(self._session)
-            response = await self._paced(request, credential, limit)
+            credential, response = await self._paced(request, limit)
             if response.status != 401:
                 return Exchange(request.method, response)
             if last or not await auth.refresh(credential):
                 break
         raise not_known(host=self._settings.host, auth=repr(auth))
 
-    async def _paced(self, request: Request, credential: Credential, limit: int) -> Response:
-        """Pass the gate, and tell it afterwards how the server took it."""
+    async def _paced(self, request: Request, limit: int) -> tuple[Credential, Response]:
+        """Pass the gate, and tell it afterwards how the server took it.
+
+        The credential is had only then: at the gate it may be minutes, and tickets and tokens age.
+        """
         async with self._gate.passage() as started_at:
+            credential = await self._settings.auth.credential(self._session)
             try:
                 response = await self._exchange(request, credential, limit)
             except TimeoutError as error:
@@ -156,7 +159,7 @@ class PIClient:
             except (aiohttp.ClientError, OSError) as error:
                 raise self._translated(error) from error
             self._account(request, response, started_at)
-            return response
+            return credential, response
 
     async def _exchange(self, request: Request, credential: Credential, limit: int) -> Response:
         headers = {"Authorization": credential.header} if credential.header else {}
@@ -212,16 +215,14 @@ class PIClient:
             self._gate.answered(_kind(request), started_at=started_at, first_byte_secs=response.first_byte_secs)
 
     def _tracing(self) -> aiohttp.TraceConfig:
-        """Have every sending pass the gate: aiohttp repeats a GET by itself when a connection breaks."""
+        """Hold every sending to the rate once it has a connection: also what aiohttp repeats by itself when one
+        breaks, and requests for tokens, which may be PI's to answer.
+        """
 
         async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
-            sending = context.trace_request_ctx
-            if not isinstance(sending, _Sending):
-                return  # a token is fetched; that is not PI's load
-            if sending.times:
-                await self._gate.again()
-            sending.times += 1
-            sending.at = time.monotonic()
+            await self._gate.sending()
+            if isinstance(context.trace_request_ctx, _Sending):
+                context.trace_request_ctx.at = time.monotonic()
 
         config = aiohttp.TraceConfig()
         config.on_connection_create_end.append(connected)
@@ -247,10 +248,9 @@ class PIClient:
 
 @dataclass(slots=True)
 class _Sending:
-    """One request on its way: when its connection was ready, and how often it was sent."""
+    """One request on its way: when it was last sent."""
 
     at: float
-    times: int = 0
 
 
 async def _prove(credential: Credential, status: int, headers: Mapping[str, str]) -> None:

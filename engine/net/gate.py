@@ -8,7 +8,10 @@ The throttler is a sliding log and would let a whole second's quota go at once. 
 one start per 1/rate seconds; above a hundred a second, as many as fall into 10 ms, which is the
 resolution of the event loop. Either way no second of any length of run sees more than the rate.
 
-Invariant: a request in flight has been counted by the throttler, and in flight never exceeds the pace.
+Between the turn and the sending lies whatever a request still needs, a connection or a credential; those
+that waited for the same would go out together. So the rate holds twice: for turns, and for sendings.
+
+Invariant: what is sent has been counted by both throttlers, and in flight never exceeds the pace.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class GateStats:
     in_flight: int
     window: int
     waiting: int
-    passed: int
+    sent: int
     waited_secs: float
 
 
@@ -49,12 +52,14 @@ class Gate:
     ) -> None:
         self._pace = Pace.full(max_in_flight)
         self._throttler = _smooth(max_requests_per_second)
+        # A sending waits within the time-out of its request: never for more than a second for its predecessor.
+        self._sendings = _smooth(max(1.0, max_requests_per_second))
         self._clock = clock
         self._turnstile = asyncio.Lock()
         self._room = asyncio.Event()
         self._in_flight = 0
         self._waiting = 0
-        self._passed = 0
+        self._sent = 0
         self._waited_secs = 0.0
 
     @asynccontextmanager
@@ -72,7 +77,6 @@ class Gate:
         finally:
             self._waiting -= 1
         started = self._clock()
-        self._passed += 1
         self._waited_secs += started - arrived
         try:
             yield started
@@ -80,10 +84,10 @@ class Gate:
             self._in_flight -= 1
             self._room.set()
 
-    async def again(self) -> None:
-        """Wait for the rate alone: for one who is in flight already and sends a second time."""
-        await self._throttler.acquire()
-        self._passed += 1
+    async def sending(self) -> None:
+        """Wait for the rate alone, with nothing left between here and the sending."""
+        await self._sendings.acquire()
+        self._sent += 1
 
     def answered(self, kind: str, *, started_at: float, first_byte_secs: float) -> None:
         self._pace = self._pace.answered(
@@ -98,7 +102,7 @@ class Gate:
             in_flight=self._in_flight,
             window=self._pace.window,
             waiting=self._waiting,
-            passed=self._passed,
+            sent=self._sent,
             waited_secs=self._waited_secs,
         )
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import socket
+import time
 
 import pytest
 
@@ -227,6 +228,23 @@ async def test_a_401_is_answered_with_one_fresh_credential() -> None:
     async with Sinner([answer(status=401), FRESH]) as pi, client(pi.url, auth=auth) as piweb:
         assert (await piweb.send(Request("POST", "/x", b"{}", safe=False))).body == b'{"fresh":1}'
     assert [arrival.headers["authorization"] for arrival in pi.arrivals] == ["Bearer 0", "Bearer 1"]
+
+
+async def test_a_credential_does_not_age_at_the_gate() -> None:
+    """A ticket is good for minutes, and so long one may wait there."""
+    asked: list[float] = []
+
+    class Noting(Renewing):
+        async def credential(self, session: object) -> Credential:
+            asked.append(time.monotonic())
+            return await super().credential(session)
+
+    busy = answer(status=429, Retry_After="1")
+    async with Sinner([busy, FRESH]) as pi, client(pi.url, auth=Noting(fresh=0), retry_attempts=1) as piweb:
+        with pytest.raises(ThrottledError):
+            await piweb.send(GET)
+        await piweb.send(GET)
+    assert asked[1] - pi.arrivals[0].at >= 1.0
 
 
 @pytest.mark.parametrize(("fresh", "asked"), [(9, 2), (0, 1)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -170,6 +171,19 @@ async def test_a_refusal_is_repeated_without_secrets(
             await client.send(GET)
     assert SECRET not in str(caught.value)
     assert issuer.seen == []
+
+
+async def test_what_is_asked_for_a_token_counts_and_keeps_to_the_rate() -> None:
+    """The address of the token endpoint is PI's to tell; where PI issues tokens, so are these."""
+    async with Sinner([]) as pi:
+        document = answer(json.dumps({"token_endpoint": f"{pi.url}/token"}).encode())
+        pi.sins = [document, answer(b'{"access_token": "fresh"}'), answer()]
+        auth = OAuth(OAuthSettings(pi.url, "connector", SECRET))
+        async with PIClient(ClientSettings(pi.url, auth=auth, max_requests_per_second=10.0)) as client:
+            await client.send(GET)
+            assert client.statistics().requests == len(pi.arrivals) == 3
+    instants = [arrival.at for arrival in pi.arrivals]
+    assert min(later - earlier for earlier, later in itertools.pairwise(instants)) > 0.09
 
 
 async def test_a_server_that_publishes_no_endpoint_is_named() -> None:
