@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import sys
@@ -141,6 +142,37 @@ async def test_after_a_401_a_new_login_is_tried_once(plant: Realm) -> None:
         with pytest.raises(AuthenticationError, match=r"\(kerberos, user svc_pi@PLANT.EXAMPLE\)"):
             await piweb.send(GET)
     assert len(pi.arrivals) == 2
+
+
+async def test_many_that_are_rejected_together_log_in_once_more(plant: Realm) -> None:
+    users: list[str] = []
+    welcome, stale = asks_for_kerberos(users), 4
+    rejected, all_rejected = 0, asyncio.Event()
+
+    async def sin(request: web.Request) -> web.StreamResponse:
+        nonlocal rejected
+        if not users or rejected == stale:
+            return await welcome(request)
+        rejected += 1
+        if rejected == stale:
+            all_rejected.set()
+        await all_rejected.wait()
+        return web.Response(status=401, headers={"WWW-Authenticate": "Negotiate"})
+
+    log = plant.folder / "kdc.log"
+
+    def logins() -> int:
+        return sum("AS_REQ" in line and "ISSUE" in line for line in log.read_text().splitlines())
+
+    auth = Kerberos(hostname="localhost", username=plant.user, password=plant.password)
+    async with Sinner([sin]) as pi, client(pi, auth) as piweb:
+        await piweb.send(GET)
+        before = logins()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(stale):
+                group.create_task(piweb.send(GET))
+    assert users == [plant.user] * (1 + stale)
+    assert logins() == before + 1
 
 
 async def test_tickets_are_renewed_before_they_expire(plant: Realm) -> None:

@@ -19,7 +19,7 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -70,6 +70,13 @@ class _Login:
     ends_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Ticket(Credential):
+    """What one request carries, and the login it was made with; none: GSSAPI's own."""
+
+    login: _Login | None = field(default=None, repr=False)
+
+
 class Kerberos:
     """Sends a ticket for `HTTP/hostname`, and wants the server's proof in return."""
 
@@ -97,29 +104,26 @@ class Kerberos:
         return f"kerberos, {'user ' + self._username if self._username else 'default login'}"
 
     async def credential(self, session: aiohttp.ClientSession) -> Credential:  # noqa: ARG002 - the protocol's
-        who = await self._who()
-        context, token = await asyncio.to_thread(self._begin, who)
+        login = await self._logged_in() if self._password else None
+        context, token = await asyncio.to_thread(self._begin, login)
 
         async def verify(headers: Mapping[str, str]) -> None:
             await asyncio.to_thread(self._prove, context, headers)
 
-        return Credential(f"Negotiate {base64.b64encode(token).decode()}", verify)
+        return _Ticket(f"Negotiate {base64.b64encode(token).decode()}", verify, login)
 
-    async def refresh(self, rejected: Credential) -> bool:  # noqa: ARG002 - each request has its own
-        # A service ticket may have outlived the key it was made for; a new login gets a new one.
-        fresh = self._login is not None
-        self._login = None
-        return fresh
+    async def refresh(self, rejected: Credential) -> bool:
+        # A service ticket may have outlived the key it was made for; a new login gets a new one. Many requests
+        # may be rejected that were made with one and the same login; the first of them drops it.
+        if isinstance(rejected, _Ticket) and rejected.login is self._login:
+            self._login = None
+        return bool(self._password)
 
-    async def _who(self) -> Any:
-        import spnego
-
-        if not self._password:
-            return self._username or None
+    async def _logged_in(self) -> _Login:
         async with self._logging_in:
             if self._login is None or self._wall() >= self._login.ends_at - _EARLY_SECS:
                 self._login = await asyncio.to_thread(self._log_in)
-        return spnego.KerberosCCache(self._login.name)
+            return self._login
 
     def _log_in(self) -> _Login:
         import krb5
@@ -137,10 +141,11 @@ class Kerberos:
             raise self._failure(error.err_code) from error
         return _Login(cache, f"MEMORY:{(cache.name or b'').decode()}", float(tickets.times.endtime))
 
-    def _begin(self, who: Any) -> tuple[Any, bytes]:
+    def _begin(self, login: _Login | None) -> tuple[Any, bytes]:
         import spnego
         from spnego.exceptions import SpnegoError
 
+        who = spnego.KerberosCCache(login.name) if login else self._username or None
         try:
             context = spnego.client(who, hostname=self._hostname, service="HTTP", protocol="kerberos")
             token = context.step()
