@@ -2,7 +2,7 @@
 
 Bodies of errors come as JSON objects (`Errors`, `Message`), bare strings, HTML of a proxy or of
 Windows' HTTP layer, or nothing. Invariant: at most 200 characters of them reach a message, without
-markup, line breaks or anything that looks like a credential.
+markup, line breaks or anything that looks like a credential, and they can be printed and stored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.model import AskError, Tag
 
 from .http import Response
 from .times import parse_http_date
-from .values import parse_json
+from .values import parse_json, well_formed
 
 __all__ = [
     "error_for",
@@ -142,7 +142,10 @@ def excerpt_of(body: bytes) -> str:
 
 def sentence_of(content: Any) -> str:
     """What the parsed JSON of an error says, in one short line."""
-    return _shorten(_words(content))
+    try:
+        return _shorten(_words(content))
+    except RecursionError:  # nested as nothing that speaks to people is
+        return ""
 
 
 def _words(content: Any) -> str:
@@ -159,7 +162,7 @@ def _words(content: Any) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(text[:2000].split())
+    text = well_formed(" ".join(text[:2000].split()))
     text = _SECRETS.sub(lambda found: (found["scheme"] or found["key"] or found["user"]) + "***", text)
     return text if len(text) <= _EXCERPT_CHARS else text[: _EXCERPT_CHARS - 1] + "…"
 

@@ -155,6 +155,13 @@ class TestExcerpt:
     def test_is_what_the_body_says_without_markup(self, body: bytes, said: str) -> None:
         assert excerpt_of(body) == said
 
+    def test_can_be_stored_even_where_it_holds_half_a_surrogate_pair(self) -> None:
+        assert excerpt_of(b'{"Errors":["tag \\ud800 is gone"]}') == "tag \ufffd is gone"
+
+    @pytest.mark.parametrize("depth", [500, 900, 50_000])
+    def test_is_looked_for_only_as_deep_as_one_can_read(self, depth: int) -> None:
+        excerpt_of(b"[" * depth + b'"x"' + b"]" * depth)
+
     def test_is_short(self) -> None:
         assert len(excerpt_of(b"x" * 1000)) == 200
 
