@@ -25,7 +25,7 @@ from engine.piweb.http import Request, Response
 
 from .auth import Credential
 from .body import Body, read_body
-from .failures import not_known, redirected, translated, wrong_status
+from .failures import not_known, redirected, translated, without_credentials, wrong_status
 from .gate import Gate
 from .retry import RETRIED_STATUSES, Exchange, PoliteRetry, retry_after_secs, with_retries
 from .settings import ClientSettings, ClientStats, warn_of_danger
@@ -156,8 +156,8 @@ class PIClient:
             except TimeoutError as error:
                 self._gate.overloaded(started_at=started_at)
                 raise self._translated(error) from error
-            except (aiohttp.ClientError, OSError) as error:
-                raise self._translated(error) from error
+            except (aiohttp.ClientError, OSError, UnicodeError) as error:
+                raise self._translated(error) from without_credentials(error)
             self._account(request, response, started_at)
             return credential, response
 

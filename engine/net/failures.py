@@ -6,13 +6,13 @@ a query string or a body that is not an error text.
 
 from __future__ import annotations
 
-import json
 import os
 import ssl
 from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from config.errors import (
     AuthenticationError,
@@ -24,8 +24,9 @@ from config.errors import (
     UnavailableError,
 )
 from engine.piweb.problems import sentence_of
+from engine.piweb.values import parse_json
 
-__all__ = ["CUT_MIDWAY", "not_known", "redirected", "translated", "wrong_status"]
+__all__ = ["CUT_MIDWAY", "not_known", "redirected", "translated", "without_credentials", "wrong_status"]
 
 CUT_MIDWAY: Final = "closed the connection in the middle of an answer"
 
@@ -57,7 +58,7 @@ def translated(error: Exception, *, host: str, timeout_secs: float) -> ExtractEr
             f"No TLS connection to {host}: {_os_reason(error)}.",
             hint="Does this port speak https? Check the scheme and the port of pi_web_api.url.",
         )
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL | UnicodeError):  # a host name no DNS could know: pi..corp.example
         return ConfigurationError(f"The URL of {host} is not valid.", hint="Check pi_web_api.url.")
     if isinstance(error, TimeoutError):
         return UnavailableError(
@@ -65,6 +66,14 @@ def translated(error: Exception, *, host: str, timeout_secs: float) -> ExtractEr
             hint="Raise pi_web_api.timeout, or ask for less at once (extraction.batch_size).",
         )
     return UnavailableError(f"{host} {_what_happened(error)}.", hint=_connect_hint(error))
+
+
+def without_credentials(error: Exception) -> Exception:
+    """Make an exception of aiohttp fit to be the cause of ours: some hold the request, and so its headers."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        bare = error.request_info._replace(headers=CIMultiDictProxy(CIMultiDict()))
+        error.request_info, error.args = bare, (bare, error.history)
+    return error
 
 
 def _what_happened(error: Exception) -> str:
@@ -144,7 +153,7 @@ def redirected(status: int, *, host: str, origin: str) -> ConfigurationError:
 def _error_text(body: bytes) -> str:
     """PI's own sentence, if the body holds one; proxies' HTML is left out, and credentials it repeats are masked."""
     try:
-        parsed = json.loads(body)
+        parsed = parse_json(body)
     except ValueError:
         return "."
     words = sentence_of(parsed) if isinstance(parsed, dict) else ""

@@ -266,6 +266,39 @@ async def test_a_refused_connection_names_the_host() -> None:
     assert piweb.statistics().in_flight == 0
 
 
+async def test_no_cause_of_an_error_shows_the_credential_either() -> None:
+    """aiohttp's own error about an answer that is not HTTP holds the request with all its headers."""
+    gigantic = answer(X_Big="x" * 100_000)
+    async with Sinner([gigantic]) as pi, client(pi.url, auth=Basic("svc_pi", "p4ssw0rd"), retry_attempts=1) as piweb:
+        with pytest.raises(UnavailableError, match="something that is not HTTP") as caught:
+            await piweb.send(GET)
+    assert "authorization" in pi.arrivals[0].headers
+    assert "xxxx" in str(caught.value.__cause__)  # what was wrong with the answer can still be seen
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "Basic" not in repr(error) + repr(error.args) + repr(vars(error))
+        error = error.__cause__ or error.__context__
+
+
+async def test_words_of_pi_that_cannot_be_written_down_are_made_fit() -> None:
+    async with Sinner([answer(b'{"Errors":["half a pair: \\ud800"]}', status=500)]) as pi, client(pi.url) as piweb:
+        with pytest.raises(UnavailableError, match="half a pair: \ufffd"):
+            await piweb.send(GET)
+
+
+async def test_an_answer_that_is_nested_beyond_reading_is_not_repeated() -> None:
+    async with Sinner([answer(b'{"Errors":' + b"[" * 50_000, status=500)]) as pi, client(pi.url) as piweb:
+        with pytest.raises(UnavailableError, match=r"after 3 attempts\.$"):
+            await piweb.send(GET)
+
+
+@pytest.mark.parametrize("host", ["pi..corp.example", "p" * 64 + ".example"])
+async def test_a_name_that_no_host_can_have_is_a_matter_of_the_configuration(host: str) -> None:
+    async with client(f"http://{host}/piwebapi") as piweb:
+        with pytest.raises(ConfigurationError, match="is not valid"):
+            await piweb.send(GET)
+
+
 async def test_a_name_that_does_not_resolve_is_said_to_be_one() -> None:
     async with client("http://pi.invalid/piwebapi", retry_attempts=1) as piweb:
         with pytest.raises(UnavailableError, match=r"pi\.invalid is not a host name that can be resolved") as caught:
