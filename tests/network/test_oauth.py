@@ -115,7 +115,15 @@ async def test_a_configured_endpoint_is_not_discovered(issuer: Issuer) -> None:
 
 @pytest.mark.parametrize(
     ("expires_in", "kept", "renewed"),
-    [(600, 539.0, 540.0), ("600", 539.0, 540.0), (30, 23.9, 24.0), (None, 239.0, 240.0), ("soon", 239.0, 240.0)],
+    [
+        (600, 539.0, 540.0),
+        ("600", 539.0, 540.0),
+        (30, 23.9, 24.0),
+        (None, 239.0, 240.0),
+        ("soon", 239.0, 240.0),
+        ("²", 239.0, 240.0),
+        (0, 239.0, 240.0),
+    ],
 )
 async def test_a_token_is_renewed_a_little_before_it_expires(
     issuer: Issuer, expires_in: object, kept: float, renewed: float
@@ -157,6 +165,7 @@ async def test_a_fresh_token_that_is_rejected_too_ends_it(issuer: Issuer) -> Non
         (401, {"error": f"no {SECRET}"}, AuthenticationError, r"refuses the client \(status 401\)"),
         (400, {"error": "invalid_scope", "error_description": SECRET}, AuthenticationError, r"\(invalid_scope\)"),
         (503, {}, UnavailableError, r"gives no token \(status 503\)"),
+        (408, {}, UnavailableError, r"gives no token \(status 408\)"),
         (302, {}, AuthenticationError, r"refuses the client \(status 302\)"),
         (200, {"token": "x"}, AuthenticationError, "sent no access token"),
         (200, {"access_token": "a\r\nb"}, ConfigurationError, "characters that no token has"),
@@ -193,6 +202,16 @@ async def test_a_server_that_publishes_no_endpoint_is_named() -> None:
         ) as caught:
             await client.send(GET)
     assert "token_url" in caught.value.hint
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+async def test_a_server_that_cannot_name_its_endpoint_just_now_is_asked_again(status: int) -> None:
+    async with Sinner([]) as pi:
+        document = answer(json.dumps({"token_endpoint": f"{pi.url}/token"}).encode())
+        pi.sins = [answer(status=status), document, answer(b'{"access_token": "fresh"}'), answer()]
+        auth = OAuth(OAuthSettings(pi.url, "connector", SECRET))
+        async with PIClient(ClientSettings(pi.url, auth=auth, retry_initial_wait_secs=0.01)) as client:
+            assert (await client.send(GET)).status == 200
 
 
 async def test_the_secret_is_not_sent_to_an_endpoint_without_tls(certificates: Certificates) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ import aiohttp
 import msgspec
 
 from config.errors import AuthenticationError, ConfigurationError, ExtractError, UnavailableError
-from engine.net.failures import translated
+from engine.net.failures import translated, without_credentials
 
 from .bearer import bearer_header
 from .credential import Credential
@@ -103,8 +104,7 @@ class OAuth:
             raise AuthenticationError(
                 f"The token endpoint at {host} sent no access token.", hint="Check pi_web_api.oauth.token_url."
             )
-        life = answer.get("expires_in")
-        secs = float(life) if isinstance(life, int | float | str) and str(life).replace(".", "", 1).isdigit() else 300.0
+        secs = _life_secs(answer.get("expires_in"))
         self._renew_at = asked_at + secs - min(_EARLY_SECS, _EARLY_SHARE * secs)
         return Credential(bearer_header(token))
 
@@ -122,6 +122,8 @@ class OAuth:
             return _Endpoint(settings.token_url)
         where = settings.pi_url.rstrip("/") + _DISCOVERY
         status, document = await _call(session, "GET", where)
+        if _may_pass(status):
+            raise UnavailableError(f"{urlsplit(where).netloc} does not say now who issues tokens (status {status}).")
         url = document.get("token_endpoint")
         if status != 200 or not isinstance(url, str):
             raise ConfigurationError(
@@ -149,8 +151,9 @@ async def _call(session: aiohttp.ClientSession, method: str, url: str, **options
             while chunk := await response.content.read(_ANSWER_BYTES - len(body)):
                 body += chunk
             return response.status, _document(body)
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise _named(translated(error, host=host, timeout_secs=_TIMEOUT.total or 0.0)) from error
+    except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
+        said = _named(translated(error, host=host, timeout_secs=_TIMEOUT.total or 0.0))
+        raise said from without_credentials(error)
 
 
 def _named(error: ExtractError) -> ExtractError:
@@ -165,11 +168,25 @@ def _document(body: bytes) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _life_secs(told: Any) -> float:
+    """How long a token lives; where that cannot be, or is not told, five minutes."""
+    try:
+        secs = 0.0 if isinstance(told, bool) else float(told)
+    except (TypeError, ValueError, OverflowError):
+        secs = 0.0
+    return secs if 0 < secs < math.inf else 300.0
+
+
+def _may_pass(status: int) -> bool:
+    return status >= 500 or status in {408, 429}
+
+
 def _refusal(status: int, answer: Mapping[str, Any], host: str) -> ExtractError:
     word = answer.get("error")
     reason = word if isinstance(word, str) and _ERROR_WORD.fullmatch(word) else f"status {status}"
-    if status >= 500 or status == 429:
-        return UnavailableError(f"The token endpoint at {host} gives no token ({reason}).", status=status)
+    if _may_pass(status):
+        # Without the status: a 500 of this server is no tag's fault.
+        return UnavailableError(f"The token endpoint at {host} gives no token ({reason}).")
     return AuthenticationError(
         f"The token endpoint at {host} refuses the client ({reason}).",
         hint="Check pi_web_api.oauth: client_id, client_secret and scope.",
