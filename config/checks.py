@@ -241,7 +241,7 @@ def _files(config: Config) -> Iterator[Problem]:
         (("development", "simulator", "faults"), simulator.faults if simulator else None),
     )
     for path, file in named:
-        if file is not None and not file.is_file():
+        if file is not None and not file.exists():  # a CA bundle may be a folder
             yield Problem(path, f"'{file}', which is not there", "a file that can be read")
 
 

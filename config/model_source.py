@@ -68,7 +68,7 @@ class PiWebApi(Section):
     oauth: OAuth = Field(default_factory=OAuth)
     """Client credentials, where tokens are to be fetched and renewed."""
     ca_bundle: File | None = None
-    """PEM file with certificate authorities to trust besides the system's."""
+    """PEM file, or folder made by `openssl rehash`, with certificate authorities to trust besides the system's."""
     verify_tls: bool = True
     """Check the server's certificate. Turn off only to find out what is wrong with it."""
     timeout: PositiveDuration = timedelta(seconds=60)

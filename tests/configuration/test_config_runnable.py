@@ -93,6 +93,8 @@ def test_files_that_are_named_must_be_there(tmp_path):
     there.write_text("x", encoding="utf-8")
     base = {"pi_web_api": {"url": URL, "auth_type": "anonymous", "ca_bundle": str(there)}, "extraction": TAGS}
     checked(base)
+    base["pi_web_api"]["ca_bundle"] = str(tmp_path)  # a folder will do
+    checked(base)
     base["pi_web_api"]["ca_bundle"] = str(tmp_path / "nope.pem")
     base["development"] = {"simulator": {"faults": str(tmp_path / "nope.yaml")}}
     assert [line.split(":")[0] for line in problems_of(base)] == [
