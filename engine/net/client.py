@@ -80,7 +80,6 @@ class PIClient:
                 total=settings.timeout_secs, sock_connect=min(_CONNECT_SECS, settings.timeout_secs)
             ),
             read_bufsize=_READ_BUFFER_BYTES,
-            trust_env=settings.trust_env,
             trace_configs=[self._tracing()],
         )
         return self

@@ -95,7 +95,9 @@ def _what_happened(error: Exception) -> str:
 
 def _connect_hint(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return "Check pi_web_api.url, and that this machine reaches the server (DNS, firewall, VPN)."
+        return (
+            "Check pi_web_api.url, and that this machine reaches the server (DNS, firewall, VPN). Proxies are not used."
+        )
     return ""
 
 

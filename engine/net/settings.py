@@ -36,7 +36,6 @@ class ClientSettings:
     max_retry_after_secs: float = 120.0
     max_body_bytes: int = 64 << 20
     user_agent: str = "osipi-connector"
-    trust_env: bool = False  # proxies from HTTPS_PROXY and the like
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
