@@ -31,6 +31,7 @@ from writers import (
     window_digests,
 )
 
+from .abandon import abandonable
 from .accounts import Accounts
 from .clock import ServerClock, monotonic, wall_micros
 from .datasets.recorded import RecordedSource
@@ -156,7 +157,7 @@ class _Run:
         config, shard = self._config, self._shard
         try:
             # A destination that cannot be is said before PI is asked for anything.
-            self._lakehouse = lakehouse = await asyncio.to_thread(lakehouse_of, config)
+            self._lakehouse = lakehouse = await abandonable(partial(lakehouse_of, config))
             async with connect(config, shard) as source:
                 self._source = source
                 self._emit(Started(self._run_id, config.pipeline, str(shard), source.url, target_of(config)))

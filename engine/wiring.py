@@ -5,11 +5,11 @@ What a command needs without running (plan, tags, status, check) is here, too. R
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 
 from config import Config, properties_of, resolve_secrets, uses_simulator
@@ -19,6 +19,7 @@ from writers.checkpoint import decode, merge_stream
 from writers.tables import PI_WATERMARKS
 from writers.unity import open_unity
 
+from .abandon import abandonable
 from .clock import wall_micros
 from .datasets.recorded import Mode
 from .model import Micros, Tag, Window
@@ -69,7 +70,7 @@ async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Conne
     Secrets are looked up here, as late as possible. A shard takes its share of the rate.
     """
     async with AsyncExitStack() as stack:
-        config = await asyncio.to_thread(resolve_secrets, config)
+        config = await abandonable(partial(resolve_secrets, config))
         pi = config.pi_web_api
         url = pi.url or ""
         if uses_simulator(config):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -26,6 +27,7 @@ from config.errors import (
 from writers import DATASETS, CommitTable, Lakehouse
 from writers.probe import probe_writing
 
+from ..abandon import abandonable
 from ..datasets.recorded import choose_mode
 from ..datasets.tags import find_tags
 from ..ownership import DISTRIBUTION, HOME, claimed
@@ -105,7 +107,7 @@ async def _with_secrets(config: Config, tell: Tell) -> Config | None:
 
     async def secrets() -> str:
         nonlocal resolved
-        resolved = await asyncio.to_thread(resolve_secrets, config)
+        resolved = await abandonable(partial(resolve_secrets, config))
         return "none to look up" if resolved is config else "all found"
 
     return resolved if await _in_turn((("secrets", secrets),), tell) else None

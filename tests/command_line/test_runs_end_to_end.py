@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,20 @@ def test_a_signal_before_anything_is_read_ends_the_run_at_once(here: Path):
             out, err = run.communicate(timeout=20)
     assert run.returncode == 130
     assert '"status": "interrupted"' in out
+    assert "error: interrupted" in err
+
+
+def test_a_signal_while_the_workspace_is_silent_about_secrets_ends_the_run_at_once(here: Path):
+    written(here, "https://pi.invalid/piwebapi", pi_web_api={"auth_type": "bearer", "secrets_scope": "plant"})
+    with socket.create_server(("127.0.0.1", 0)) as workspace:
+        login = {"DATABRICKS_HOST": f"http://127.0.0.1:{workspace.getsockname()[1]}", "DATABRICKS_TOKEN": "x"}
+        with process("run", "-c", "plant.yaml", cwd=here, **login) as run:
+            workspace.settimeout(30)
+            asked, _ = workspace.accept()
+            with asked:
+                run.send_signal(signal.SIGTERM)
+                _, err = run.communicate(timeout=10)
+    assert run.returncode == 130
     assert "error: interrupted" in err
 
 
