@@ -227,7 +227,7 @@ class _Run:
             await asyncio.to_thread(lease.release)
 
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
-        inventory = (await find_tags(source.client, self._config.extraction)).share(self._shard)
+        inventory = (await find_tags(source.client, self._config.extraction)).insist().share(self._shard)
         self._inventory, self._found_at = inventory, monotonic()
         for note in notes(self._config.extraction, inventory.tags):
             LOG.info("%s", note)

@@ -170,11 +170,7 @@ async def _mode(source: Connection, config: Config) -> str:
 
 
 async def _tags(source: Connection, config: Config) -> str:
-    inventory = await find_tags(source.client, config.extraction)
-    if not inventory.tags and not inventory.unresolved:
-        raise ConfigurationError(
-            "the configuration selects no tag at all", hint="Look at extraction.tags and tag_name_filter."
-        )
+    inventory = (await find_tags(source.client, config.extraction)).insist()
     if inventory.unresolved:
         failures = "; ".join(f"{tag}: {reason}" for tag, reason in inventory.unresolved[:_TAGS_SHOWN])
         raise TagError(

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from config import Config, Instant
+from config.errors import ConfigurationError
 from writers import PI_TIMESERIES, Watermark
 from writers.counts import count_days
 
@@ -177,8 +178,13 @@ async def _in_scope(
     end_of: Callable[[Tag], Micros],
 ) -> tuple[int, tuple[Tag, ...], tuple[Window, ...]]:
     """How many tags there are in scope, and of those of which something is done there, that up to an end."""
-    inventory = await find_tags(source.client, config.extraction)
+    inventory = (await find_tags(source.client, config.extraction)).insist()
     chosen = [tag for tag in inventory.tags if scope.takes(tag)]
+    if scope.patterns and not chosen:
+        raise ConfigurationError(
+            "--tags: none of the tags that the configuration selects is so called",
+            hint="`tags` lists them; * and ? stand for other letters.",
+        )
     return len(chosen), *done_windows(chosen, marks, scope.window(inventory.server_now), end_of)
 
 

@@ -7,6 +7,7 @@ unresolved with the reason; a tag named twice comes back once.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ from .states import WantedSets, sets_wanted
 
 __all__ = ["Inventory", "ask_time", "find_tags"]
 
+_log = logging.getLogger("osipi.tags")
 # Pages of a long list that are asked for at a time, once it has shown to be long.
 _PAGES_AT_ONCE = 4
 
@@ -49,6 +51,17 @@ class Inventory:
     complete: bool
     server_now: Micros
     sets: tuple[WantedSets, ...] = ()
+
+    def insist(self) -> Inventory:
+        """The same. Raises `ConfigurationError` where it is nothing at all: an account that may not see the points
+        is shown none, and no error.
+        """
+        if self.tags or self.unresolved:
+            return self
+        raise ConfigurationError(
+            "the configuration selects no tag at all",
+            hint="Look at extraction.tags and tag_name_filter, and whether this account may see the points.",
+        )
 
     def share(self, shard: Shard) -> Inventory:
         """The tags of one shard."""
@@ -79,7 +92,10 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
     found += await _look_up(client, requests.points_by_web_id, web_ids)
     found += await _look_up(client, requests.points_by_path, paths)
     for pattern in extraction.tag_name_filter:
-        found += await _crawl(client, _needed(server, servers), pattern)
+        pages = await _crawl(client, _needed(server, servers), pattern)
+        if not any(page.tags for page in pages):
+            _log.warning("extraction.tag_name_filter: no point is called %s", pattern)
+        found += pages
     tags, rows = _merge(found)
     return Inventory(
         tags,

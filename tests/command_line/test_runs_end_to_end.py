@@ -111,6 +111,23 @@ def test_tags_that_fail_are_named_and_the_others_are_read(called: Called, here: 
     assert [failed["tag"] for failed in report["tags_failed"]] == ["\\\\SIMDA\\NO.SUCH.TAG"]
 
 
+def test_a_run_that_selects_no_tag_has_not_succeeded(called: Called, here: Path, site: str):
+    """An account that lost its rights is shown no points, and no error: that must not look like a quiet night."""
+    written(here, site, extraction={"tag_name_filter": "U1.*"})
+    done = called("run", "-c", "plant.yaml")
+    assert done.code == called("check", "-c", "plant.yaml").code == called("verify", "-c", "plant.yaml").code == 2
+    assert "extraction.tag_name_filter: no point is called U1.*" in done.err
+    assert "error: the configuration selects no tag at all\nhint: Look at extraction.tags" in done.err
+
+
+def test_a_pattern_that_matches_nothing_beside_others_is_a_warning(called: Called, here: Path, site: str):
+    written(here, site, extraction={"tag_name_filter": ["U1.*", "*Flow*"]})
+    done = called("run", "-c", "plant.yaml")
+    assert done.code == 0
+    assert "WARNING extraction.tag_name_filter: no point is called U1.*\n" in done.err
+    assert "Flow" not in done.err
+
+
 def test_status_names_the_tags_in_trouble(called: Called, here: Path):
     faults = here / "faults.yaml"
     faults.write_text('tags: [{tag: "*Level.000001", forbidden: 403}]')

@@ -112,6 +112,13 @@ def test_with_nothing_read_there_is_nothing_to_compare(called: Called, here: Pat
     assert not (here / "lakehouse").exists(), "looking changes nothing"
 
 
+def test_tags_that_nothing_is_called_are_not_found_to_agree(called: Called, here: Path, plant: str):
+    called("run", "-c", "plant.yaml")
+    done = called("verify", "-c", "plant.yaml", "--tags", "U1.*")
+    assert (done.code, done.out) == (2, "")
+    assert "error: --tags: none of the tags that the configuration selects is so called\n" in done.err
+
+
 def test_tags_that_are_not_counted_are_listed(called: Called, here: Path):
     faults = here / "faults.yaml"
     rule = {"match": {"route": "streams/*/summary", "tag": "*Flow*"}, "do": {"status": 409}}

@@ -135,12 +135,6 @@ async def test_tags_without_a_single_event_are_done_all_the_same(tmp_path: Path)
     plant.assert_exact(BEGIN, BEGIN + HOUR)
 
 
-async def test_a_plant_without_tags(tmp_path: Path) -> None:
-    plant = Plant.of(tmp_path, tags=0)
-    report = await plant.run(BEGIN + HOUR)
-    assert (report.tags_requested, report.records_written, report.exit_code) == (0, 0, 0)
-
-
 async def test_windows_over_midnights_and_years(tmp_path: Path) -> None:
     """Slices end on midnights, and partitions are dates: events right at both must not fall between."""
     options = SimulatorOptions(tags=4, begin="1999-12-30T00:00:00Z", interval_secs=600, shapes=EVERY_SHAPE)
