@@ -152,6 +152,10 @@ def _web_address(text: str) -> str:
 
 def _location(text: str) -> str:
     """A folder or an object store URL, without credentials."""
+    if text.lower().startswith("dbfs:"):  # as a folder it would lie on the driver's own disk, and end with the job
+        raise ExpectedError("a path without dbfs:, such as /Volumes/main/default/lake", public=False)
+    if re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/(?!/)", text, re.IGNORECASE):
+        raise ExpectedError("a folder, or a URL with two slashes such as s3://bucket/path", public=False)
     if "://" in text:
         try:
             parts = urlsplit(text)

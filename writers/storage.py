@@ -52,7 +52,11 @@ class Place:
                 f"Cannot store tables at {shown(text)}: {scheme}:// is not a kind of storage we know.",
                 hint=f"Use a folder or one of {', '.join(f'{s}://' for s in SCHEMES)}.",
             )
-        return cls(str(Path(text).expanduser().absolute()))
+        try:
+            return cls(str(Path(text).expanduser().absolute()))
+        except RuntimeError:  # ~ of nobody, or nobody at home
+            message = f"Cannot store tables at {shown(text)}: whose folder ~ is cannot be found out."
+        raise ConfigurationError(message, hint="Write the path in full.")
 
     @property
     def local(self) -> bool:

@@ -164,10 +164,28 @@ def test_a_location_with_credentials_is_refused_unseen(root):
 
 
 @pytest.mark.parametrize(
-    "root", ["./lakehouse", "C:\\data", "s3://bucket/x", "abfss://c@a.dfs.core.windows.net/x", "/Volumes/main/x"]
-)
+    "root",
+    [
+        "./lakehouse", "C:\\data", "C:/data", "file:/data", "file:///data", "s3://bucket/x",
+        "abfss://c@a.dfs.core.windows.net/x", "/Volumes/main/x",
+    ],
+)  # fmt: skip
 def test_a_location_may_be_a_folder_or_a_store(root):
     assert loaded({"storage": {"root": root}}).storage.root == root
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        ("dbfs:/Volumes/main/default/lake", "a path without dbfs:, such as /Volumes/main/default/lake"),
+        ("dbfs:///lake", "a path without dbfs:, such as /Volumes/main/default/lake"),
+        ("s3:/bucket/x", "a folder, or a URL with two slashes such as s3://bucket/path"),
+        ("abfss:/c@a/x", "a folder, or a URL with two slashes such as s3://bucket/path"),
+    ],
+)
+def test_what_would_become_a_folder_of_this_machine_by_mistake_is_refused(root, expected):
+    assert problems_of({"storage": {"root": root}}) == [f"$.storage.root: found text; expected {expected}"]
+    assert problems_of({"unity_catalog": {"table_type": "external", "location": root}})
 
 
 LEAVES = [

@@ -403,6 +403,8 @@ def test_refused_credentials_are_one_sentence(s3: dict[str, str], rows: Rows) ->
 def test_an_unknown_kind_of_storage_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="ftp:// is not a kind of storage"):
         open_lakehouse("ftp://host/lake")
+    with pytest.raises(ConfigurationError, match="whose folder ~ is cannot be found out"):
+        Place.parse("~nobody-by-this-name/lake")
     with pytest.raises(ConfigurationError, match="dbfs:// is not"):
         open_lakehouse("dbfs://lake")
     assert Place.parse(f"file://{tmp_path}/my%20lake").uri == f"{tmp_path}/my lake"
