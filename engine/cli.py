@@ -6,6 +6,7 @@ Invariant: `main` returns; only `__main__` and the console script end a process.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ from .commands.run import run
 from .commands.simulate import simulate
 from .commands.status import status
 from .commands.tags import tags
-from .commands.terminal import name, print_json, tell_error
+from .commands.terminal import name, print_json, stand_in_for_closed, tell_error
 from .commands.verdict import verdict_on
 from .commands.verify import verify
 from .ownership import DISTRIBUTION, shadowed
@@ -82,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     permission, 4 tables or another run, 70 a bug of ours, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    stand_in_for_closed()
     misfit = shadowed()
     if misfit is not None:
         tell_error(misfit.sentence, misfit.hint)
@@ -105,5 +107,6 @@ def _end(error: BaseException, arguments: Sequence[str]) -> int:
         tell_error(verdict.message, verdict.hint)
         if "--json" in arguments:
             said = {"message": verdict.message, "hint": verdict.hint}
-            print_json({"status": verdict.status, "exit_code": verdict.exit_code, "error": said})
+            with contextlib.suppress(OSError):  # nobody reads, or there is no room: that is what went wrong
+                print_json({"status": verdict.status, "exit_code": verdict.exit_code, "error": said})
     return verdict.exit_code

@@ -38,6 +38,7 @@ __all__ = [
     "results",
     "size",
     "stamp",
+    "stand_in_for_closed",
     "tell_error",
 ]
 
@@ -76,6 +77,15 @@ def tell_error(message: str, hint: str = "") -> None:
 def print_json(content: Mapping[str, Any]) -> None:
     """The one object that --json promises."""
     click.echo(json.dumps(content, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def stand_in_for_closed() -> None:
+    """Put something in the place of streams that were closed by who started us. Else the next file to be opened
+    took their number, and what libraries print would go into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - stays for good
 
 
 def marks(console: Console) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ _BUG_HINT = (
     "Please report it, with what the same command prints with --debug (look through it for secrets first). "
     "The tables are whole; running again continues where this run stopped."
 )
+_OUTPUT_HINT = "Only what there was to say is lost; what was done is done."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,20 @@ def verdict_on(error: BaseException) -> Verdict:
             return Verdict(error.code if isinstance(error.code, int) else 1)
         case BrokenPipeError():
             return Verdict(1)
+        case OSError() if _while_printing(error):
+            return Verdict(1, f"the output cannot be written: {error.strerror}", _OUTPUT_HINT)
         case ModuleNotFoundError() if (found := missing(error)) is not None:
             return Verdict(EXIT_USAGE, found.sentence, found.hint)
         case _:
             return _of_the_product(error)
+
+
+def _while_printing(error: OSError) -> bool:
+    """Whether it comes from what we print with: no room where the output goes, or a terminal that is gone."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and str(place.tb_frame.f_globals.get("__name__")).partition(".")[0] in {"click", "rich"}
 
 
 def _of_the_product(error: BaseException) -> Verdict:

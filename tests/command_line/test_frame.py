@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from deltalake import DeltaTable
 
 import engine.commands.options as options
 from config import load
@@ -148,6 +150,29 @@ def test_output_that_nobody_reads_is_no_bug(here: Path):
         run.stdout.close()
         assert run.wait(20) == 1
         assert run.stderr.read() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [("config", "show"), ("status",), ("status", "--json")])
+def test_output_that_finds_no_room_is_no_bug(here: Path, arguments: tuple[str, ...]):
+    command = [sys.executable, "-m", "engine", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=here, env=environment(), stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        "error: the output cannot be written: No space left on device\n"
+        "hint: Only what there was to say is lost; what was done is done.\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/bin/sh").exists(), reason="no shell that closes streams")
+def test_a_run_goes_well_whose_streams_are_closed(here: Path, site: str):
+    """And no file of the tables gets the number of one of them, to which libraries may print."""
+    written(here, site)
+    command = f"exec {shlex.quote(sys.executable)} -m engine run -c plant.yaml <&- >&- 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=here, env=environment(), check=False)
+    assert done.returncode == 0
+    assert DeltaTable(str(here / "lakehouse/main/bronze/pi_timeseries")).version() > 0
 
 
 def test_signs_are_ascii_where_the_encoding_knows_no_more(here: Path):
