@@ -40,8 +40,7 @@ def simulate(**given: str | int | None) -> int:
     """
     from ..simulator.__main__ import main
 
-    arguments = [part for name, value in given.items() if value is not None for part in (_option(name), str(value))]
-    return main(arguments)
+    return main([f"{_option(name)}={value}" for name, value in given.items() if value is not None])
 
 
 def _option(name: str) -> str:

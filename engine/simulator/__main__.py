@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 from . import control
 from .faults import FaultPlan, FaultPlanError
@@ -54,8 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in a line, without all there is before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "python -m engine.simulator",
         description="A simulated PI Web API.",
         epilog=control.__doc__,
@@ -99,7 +107,9 @@ def _options(given: argparse.Namespace) -> SimulatorOptions:
 
 def _auth(given: argparse.Namespace) -> Basic | Bearer | None:
     if given.basic:
-        user, _, name = given.basic.partition(":")
+        user, colon, name = given.basic.rpartition(":")
+        if not colon:
+            raise ValueError("--basic takes USER:ENV, where ENV names the variable that holds the password")
         return Basic(user, _secret(name))
     return Bearer(_secret(given.bearer)) if given.bearer else None
 

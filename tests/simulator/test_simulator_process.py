@@ -54,6 +54,8 @@ def test_faults_and_secrets_come_from_files_and_the_environment(tmp_path):
     [
         (["--faults", "/nowhere.yaml"], "cannot read the fault plan"),
         (["--interval", "soon"], "time span 'soon'"),
+        (["--interval=-5s"], "time span '-5s'"),
+        (["--basic", "pi"], "--basic takes USER:ENV"),
         (["--tags", "-1"], "must not be negative"),
         (["--bearer", "NOT_SET_ANYWHERE"], "'NOT_SET_ANYWHERE'"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
@@ -63,4 +65,6 @@ def test_arguments_that_cannot_be_used_are_one_clear_line(capsys, arguments, wor
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    assert words in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
