@@ -82,6 +82,7 @@ class DeltaCommitTable:
 
     def exists(self) -> bool:
         with storage_errors(self.uri):
+            self._place.look_into("_delta_log")
             return bool(DeltaTable.is_deltatable(self.uri, storage_options=self._options()))
 
     def open(self) -> Self:

@@ -7,6 +7,7 @@ whatever the storage. Errors are raised as they come; callers wrap them in `fail
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
-from config.errors import ConfigurationError, ExtractError
+from config.errors import ConfigurationError, ExtractError, StorageError
 
 from .create import create_object
 from .failures import FOREIGN_ERRORS, shown
@@ -79,6 +80,21 @@ class Place:
         """Create the folder itself; object stores have none."""
         if self.local:
             Path(self.uri).mkdir(parents=True, exist_ok=True)
+
+    def look_into(self, folder: str) -> None:
+        """Raise what keeps us from seeing what is in a folder of this machine, unless there is none.
+
+        delta-rs takes a table that it may not see for one that does not exist.
+        """
+        if not self.local:
+            return
+        try:
+            os.scandir(Path(self.uri, folder)).close()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except PermissionError:
+            hint = "Give this user read permission on the folder and those above it."
+            raise StorageError(f"We may not read {self.uri}.", hint=hint) from None
 
     def open_output(self, path: str) -> pafs.NativeFile:
         """Open a new file; the folders above it come into being."""

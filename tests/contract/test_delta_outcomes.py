@@ -297,6 +297,24 @@ def test_a_table_that_became_read_only_fails_before_and_after_staging(tmp_path: 
     assert count(table) == 0
 
 
+def test_a_table_that_we_may_not_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    table = open_lakehouse(tmp_path / "lake").table(PI_TIMESERIES)
+    assert not table.exists()
+    table.open()
+    assert table.exists()
+    was_root = os.geteuid() == 0
+    (tmp_path / "lake").chmod(0o000)
+    if was_root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StorageError, match="We may not read"):
+            table.exists()
+    finally:
+        if was_root:
+            os.seteuid(0)
+        (tmp_path / "lake").chmod(0o755)
+
+
 def test_a_file_in_the_way_of_the_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("")
     with pytest.raises(StorageError, match="file is in the way"):
