@@ -17,6 +17,8 @@ from .problems import shown_key
 
 __all__ = ["parse", "parse_scalar"]
 
+_TABS = "indent with spaces: YAML takes no tabs"
+_INDENTATION = "keys of one section begin in the same column"
 _QUOTES = "values that start with one of * & ! | > % @ ` or hold `: ` or ` #` need quotes around them"
 # PyYAML quotes names of its own ('<stream end>'), single characters, and pieces of the text; the last may be secret.
 _QUOTED = re.compile("""'[^']*'|"[^"]*"|`[^`]*`""")
@@ -103,8 +105,19 @@ def _sentence(error: yaml.MarkedYAMLError, source: str) -> tuple[str, str]:
     context, problem = (_without_values(part or "") for part in (error.context, error.problem))
     if context and error.context_mark and mark and error.context_mark.line != mark.line:
         context += f" that begins in line {error.context_mark.line + 1}"
-    hint = "" if "stands twice" in problem else _QUOTES
-    return f"{where}: {', '.join(filter(None, (context, problem)))}", hint
+    return f"{where}: {', '.join(filter(None, (context, problem)))}", _hint(error.problem or "")
+
+
+def _hint(problem: str) -> str:
+    """What to do about it, by PyYAML's own words."""
+    if "stands twice" in problem:
+        return ""
+    if r"'\t'" in problem:
+        return _TABS
+    if problem.startswith("expected <block end>"):
+        return _INDENTATION
+    # A line that is indented too far looks like a value with a colon in it.
+    return f"{_INDENTATION}; {_QUOTES}" if problem.startswith("mapping values") else _QUOTES
 
 
 def _without_values(sentence: str) -> str:

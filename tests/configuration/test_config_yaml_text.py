@@ -58,6 +58,22 @@ def test_a_mistake_never_repeats_a_value(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a:\n\tb: 1\n", "indent with spaces: YAML takes no tabs"),
+        ("a:\n  b: 1\n c: 2\n", "keys of one section begin in the same column"),
+        ("a:\n  b: x\n   c: 2\n", "keys of one section begin in the same column; values that start with one of"),
+        ("a: b: c", "hold `: ` or ` #` need quotes around them"),
+        ("a: *", "values that start with one of * "),
+    ],
+)
+def test_the_hint_is_for_the_mistake_that_was_made(text, hint):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, "f.yaml")
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("text", "fault"),
     [
         (b"a: \xff\xfe", "UTF-8"),
