@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -58,9 +58,22 @@ def headline(found: Status) -> tuple[bool, str]:
     if state.high is None:
         return False, f"{name}: nothing of {count(state.tags, 'tag')} has been read yet"
     upto = f"{stamp(state.high[0])}, {ago((found.now - state.high[0]) / 1e6)}"
+    if not found.holders and (went_wrong := _went_wrong(found.runs)):
+        return False, f"{name}: the last run {went_wrong}; read up to {upto}"
     if found.open_ended and state.freshness is not None and state.freshness.p50 > _STALE_SECS:
         return False, f"{name}: nothing newer than {upto}; do runs still take place?"
     return True, f"{name}: all of {count(state.tags, 'tag')} read up to {upto}"
+
+
+def _went_wrong(runs: Sequence[LastRun]) -> str:
+    """What there is to say against the newest run, or the newest of any shard beside it."""
+    newest: dict[str, LastRun] = {}
+    for run in runs:
+        if run.command == "run":
+            newest.setdefault(run.shard, run)
+    division = {shard.rpartition("-of-")[2] for shard in list(newest)[:1]}  # shards of another one are over
+    ended = {run.status for shard, run in newest.items() if shard.rpartition("-of-")[2] in division}
+    return "failed" if "failed" in ended else "was incomplete" if "incomplete" in ended else ""
 
 
 def _facts(state: Standing) -> Iterator[tuple[str, str]]:
@@ -107,14 +120,15 @@ def _print_tags(console: Console, title: str, tags: tuple[Watermark, ...], found
         console.print(Text(f"  {plain(name)} ({upto}){why}"), soft_wrap=True)
 
 
-def _went(run: LastRun) -> str:
+def _went(run: LastRun, pipeline: str) -> str:
+    why = plain(run.error or "").removeprefix(f"run {run.run_id} of pipeline {pipeline} is {run.status}: ")
     parts = [run.status] if run.status else []
     parts.append(f"{count(run.events, 'event')}{' or more' if run.or_more else ''}")
     if run.duration_seconds is not None:
         parts.append(lasting(run.duration_seconds))
-    if run.tags_failed:
+    if run.tags_failed and " failed: " not in why:
         parts.append(f"{count(run.tags_failed, 'tag')} failed")
-    return ", ".join(parts) + (f" ({plain(run.error)})" if run.error else "")
+    return ", ".join(parts) + (f" ({why})" if why else "")
 
 
 def _print_runs(console: Console, found: Status) -> None:
@@ -124,7 +138,9 @@ def _print_runs(console: Console, found: Status) -> None:
     for run in found.runs:
         shard = f", shard {run.shard}" if sharded else ""
         when = f"{stamp(run.ended_at)} ({ago((found.now - run.ended_at) / 1e6)})"
-        console.print(Text(f"  {when}  {run.command} {run.run_id}{shard}: {_went(run)}"), soft_wrap=True)
+        console.print(
+            Text(f"  {when}  {run.command} {run.run_id}{shard}: {_went(run, found.pipeline)}"), soft_wrap=True
+        )
     for shard, holder in found.holders.items():
         console.print(Text(f"At work on shard {shard}: {holder}", style="bold cyan"), soft_wrap=True)
     if found.standing.tags and not found.holders:

@@ -109,6 +109,10 @@ def test_tags_that_fail_are_named_and_the_others_are_read(called: Called, here: 
     report = called("run", "-c", "plant.yaml", "--json").json
     assert (report["status"], report["exit_code"], report["tags_extracted"]) == ("incomplete", 1, 2)
     assert [failed["tag"] for failed in report["tags_failed"]] == ["\\\\SIMDA\\NO.SUCH.TAG"]
+    shown = called("status", "-c", "plant.yaml").out
+    assert "pipeline plant: the last run was incomplete; read up to 2024-03-05 11:59:30Z" in shown.splitlines()[0]
+    assert f"run {report['run_id']}: incomplete, 0 events" in shown
+    assert " s (1 tag failed: \\\\SIMDA\\NO.SUCH.TAG: PI Point not found 'NO.SUCH.TAG'.)\n" in shown
 
 
 def test_a_run_that_selects_no_tag_has_not_succeeded(called: Called, here: Path, site: str):

@@ -31,8 +31,9 @@ def marks(*all_of_them: Watermark) -> dict[str, Watermark]:
     return {each.tag_webid: each for each in all_of_them}
 
 
-def said(*all_of_them: Watermark, **changes) -> tuple[bool, str]:
-    return headline(Status("plant", NOW, standing(marks(*all_of_them), NOW), (), {}, {}, **changes))
+def said(*all_of_them: Watermark, runs: tuple[LastRun, ...] = (), **changes) -> tuple[bool, str]:
+    holders = changes.pop("holders", {})
+    return headline(Status("plant", NOW, standing(marks(*all_of_them), NOW), runs, {}, holders, **changes))
 
 
 @given(st.lists(st.integers(-(10**13), 10**13), min_size=1, max_size=50))
@@ -86,6 +87,25 @@ def test_tags_behind_are_those_far_from_the_freshest_and_the_worst_comes_first()
 )
 def test_the_headline_says_what_matters_most(watermarks: tuple[Watermark, ...], well: bool, words: str):
     assert said(*watermarks) == (well, f"pipeline plant: {words}")
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        ([("0-of-1", "failed", "run"), ("0-of-1", "succeeded", "run")], "the last run failed; read up to"),
+        ([("0-of-1", "failed", "verify"), ("0-of-1", "succeeded", "run")], "all of 1 tag"),
+        ([("0-of-1", "succeeded", "run"), ("0-of-1", "failed", "run")], "all of 1 tag"),
+        ([("1-of-2", "succeeded", "run"), ("0-of-2", "incomplete", "run")], "the last run was incomplete; read up to"),
+        ([("0-of-1", "succeeded", "run"), ("0-of-2", "failed", "run")], "all of 1 tag"),
+        ([("0-of-1", "interrupted", "run")], "all of 1 tag"),
+        ([("0-of-1", "", "run")], "all of 1 tag"),  # at work, or killed: nothing is known of it
+    ],
+)
+def test_runs_that_fail_are_not_well_however_fresh_the_tags_are(runs: list[tuple[str, str, str]], words: str):
+    last = tuple(LastRun("r", shard, NOW, 0, status=status, command=command) for shard, status, command in runs)
+    well, text = said(mark("a", 1), runs=last)
+    assert (well, text.startswith(f"pipeline plant: {words}")) == (words == "all of 1 tag", True)
+    assert said(mark("a", 1), runs=last, holders={"0-of-1": "somebody"})[0], "a run at work is at it again"
 
 
 def test_a_pipeline_that_has_an_end_need_not_be_fresh():
