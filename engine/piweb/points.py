@@ -44,12 +44,16 @@ class Points:
 
 
 def decode_page(body: bytes) -> Points:
-    """Points of one page of `/dataservers/{webId}/points`. Raises `UnavailableError` for a broken body.
+    """Points of one page of `/dataservers/{webId}/points`. Raises `UnavailableError` for a body that is broken, or
+    that the server broke off by its own account.
 
     Servers that give links name the next page as long as there is one; of others, only an empty page
     is surely the last.
     """
     page = _decode(body, PointsPage)
+    if page.WebException:
+        said = sentence_of(page.WebException) or "it does not say why"
+        raise UnavailableError(f"the server's list of points broke off: {said}", hint="try again")
     more = bool(page.Items) and (page.Links is None or page.Links.Next is not None)
     return _points(page.Items, more=more)
 

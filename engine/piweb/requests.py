@@ -53,7 +53,7 @@ MAX_POINTS_PER_PAGE = 1_000
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII).fullmatch
 _EVENT_FIELDS = ("Timestamp", "Value", "Good", "Questionable", "Substituted", "Annotated", "Errors", "WebException")
 _STREAM_FIELDS = (*(f"Items.{name}" for name in _EVENT_FIELDS), "UnitsAbbreviation", "Errors", "WebException")
-_STREAMSET_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _STREAM_FIELDS))
+_STREAMSET_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _STREAM_FIELDS), "WebException")
 _POINT_FIELDS = (
     "WebId",
     "Name",
@@ -73,7 +73,7 @@ _COUNT, _COUNT_OF_ANYTHING = "Count", "AllForNonNumeric"
 _COUNT_FIELDS = ("Items.Type", "Items.Value.Timestamp", "Items.Value.Value", "Errors", "Message", "WebException")
 _COUNTS_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _COUNT_FIELDS))
 _DAY = 86_400_000_000
-_PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS))
+_PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS), "WebException")
 _MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
 
 

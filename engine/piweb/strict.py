@@ -21,7 +21,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from config.errors import UnavailableError
+
 from .chunks import Chunk, take_apart
+from .problems import sentence_of
 from .streams import cut_midway
 from .values import parse_json
 from .wire import Event, Shape
@@ -88,10 +91,12 @@ class _RawSubResponse(Struct, gc=False):
 
 class _StrictStreamset(Struct, Generic[S]):
     Items: list[S]
+    WebException: None = None
 
 
 class _RawStreamset(Struct):
     Items: list[Raw]
+    WebException: None = None
 
 
 _BEFORE_A_VALUE = re.compile(rb'"Value"\s*:\s*\Z')
@@ -115,7 +120,7 @@ _STREAMSET_OF_RAW = msgspec.json.Decoder(_RawStreamset)
 def open_answer(body: bytes, shape: Shape, *, most_events: int) -> Mapping[str, Any]:
     """Each tag's `SubResponse` (or what looks like one) by key. `most_events`: of one tag, as was asked for.
 
-    Raises `UnavailableError` for a body that is no complete JSON.
+    Raises `UnavailableError` for a body that is no complete JSON, or that a server broke off by its own account.
     """
     open_whole = partial(_open_whole, long=most_events >= _LONG)
     with suppress(*_NOT_STRICT):
@@ -172,6 +177,9 @@ def open_loosely(body: bytes, shape: Shape) -> dict[str, SubResponse]:
         return {"0": SubResponse(200, answer)}
     if not isinstance(answer, dict):
         return {}
+    if failure := answer.get("WebException"):
+        # Nobody knows which stream was being written. As with a 500, it may be that of one bad tag.
+        raise UnavailableError(f"the answer broke off: {sentence_of(failure) or 'it does not say why'}", status=500)
     if shape is Shape.STREAMSET:
         items = answer.get("Items")
         return _by_web_id([item for item in items if isinstance(item, dict)] if isinstance(items, list) else [])

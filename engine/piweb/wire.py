@@ -82,6 +82,7 @@ class PointsPage(Struct):
 
     Items: list[Point] = []
     Links: _Links | None = None
+    WebException: Any = None  # the server broke off: there are more
 
 
 class PointResult(Struct, gc=False):

@@ -111,10 +111,17 @@ def _rewritten(do: Do, tag: str | None, reply: Reply, names: Sequence[str], *, w
                 failed = events[min(do.value_error, len(events) - 1)]
                 failed |= {"Value": None, "Good": False, "Errors": [_FAILED_VALUE]}
     if web_exception:
-        if isinstance(body.get("Items"), list):
-            del body["Items"][-(-len(body["Items"]) // 2) :]
+        _break_off(body)
         body["WebException"] = {"Errors": ["Error occurred during writing of the output stream."], "StatusCode": 500}
     return Reply(reply.status, [json_bytes(body)], reply.content_type, reply.headers)
+
+
+def _break_off(body: dict[str, Any]) -> None:
+    """Drop the second half, and of the stream that a set then ends with, too."""
+    if isinstance(items := body.get("Items"), list):
+        del items[-(-len(items) // 2) :]
+        if items and isinstance(items[-1], dict):
+            _break_off(items[-1])
 
 
 def _streams(body: dict[str, Any], tag: str | None, names: Sequence[str]) -> list[dict[str, Any]]:

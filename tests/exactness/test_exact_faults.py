@@ -134,6 +134,25 @@ async def test_a_bad_tag_spoils_its_streamset_for_nobody(tmp_path: Path, status:
     await repaired(plant, extraction=limits)
 
 
+async def test_a_streamset_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
+    """A 200 that ends with a WebException: nobody knows which of its streams is not whole."""
+    plant = plant_of(tmp_path)
+    once = {"match": {"route": "streamsets/recorded", "first": 1}, "do": {"web_exception": True}}
+    report = await plant.run(END, faults=rules(once), extraction={"request_mode": "streamset"})
+    assert plant.requests[-1].stats["rules_applied"] == [1]
+    assert report.status == "succeeded"
+    plant.assert_exact(BEGIN, END)
+
+
+async def test_a_tag_that_breaks_every_set_it_is_in_holds_up_nobody(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path, tags=40)
+    limits = {"request_mode": "streamset", "max_count_per_tag": 50}
+    bad = rules(*(data_of(plant, index, web_exception=True) for index in (3, 4, 17, 30, 31)))
+    report = await plant.run(END, faults=bad, extraction=limits)
+    plant.assert_exact_but([3, 4, 17, 30, 31], BEGIN, END, report)
+    await repaired(plant, extraction=limits)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("place", [0, 1, 7])
 async def test_a_value_with_errors_stops_the_watermark_right_before_it(tmp_path: Path, mode: str, place: int) -> None:

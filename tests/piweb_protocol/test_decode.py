@@ -465,6 +465,16 @@ class TestStreamset:
         assert isinstance(answer.outcomes[0].error, TagGoneError)
         assert answer.outcomes[1].until == END
 
+    def test_a_set_that_broke_off_is_no_answer(self, decoder: Decoder) -> None:
+        """It does not say which stream was being written: any of them may lack events."""
+        body = json.loads(streamset(stream(event("10:00:00")), stream(event("10:00:00"))))
+        broken = body | {"WebException": {"Errors": ["writing failed"], "StatusCode": 500}}
+        with pytest.raises(UnavailableError, match="broke off: writing failed"):
+            decoder(json.dumps(broken).encode(), [ask(0), ask(1)], Shape.STREAMSET, ingested_at=INGESTED_AT)
+        whole = json.dumps(body | {"WebException": None}).encode()
+        answer = decoder(whole, [ask(0), ask(1)], Shape.STREAMSET, ingested_at=INGESTED_AT)
+        assert [outcome.until for outcome in answer.outcomes] == [END, END]
+
 
 def test_nothing_asked_gives_nothing(decoder: Decoder) -> None:
     answer = decoder(b"{}", [], Shape.BATCH, ingested_at=INGESTED_AT)

@@ -99,6 +99,13 @@ def test_a_list_that_cannot_be_read_is_no_empty_list(body: bytes) -> None:
         decode_page(body)
 
 
+def test_a_page_that_broke_off_is_no_page() -> None:
+    broken = {"WebException": {"Errors": ["writing failed"], "StatusCode": 500}}
+    with pytest.raises(UnavailableError, match="broke off: writing failed"):
+        decode_page(page(point(1), Links={}, **broken))
+    assert len(decode_page(page(point(1), Links={}, WebException=None)).tags) == 1
+
+
 def test_a_lookup_gives_points_and_reasons() -> None:
     found = decode_multiple(
         page(

@@ -62,7 +62,13 @@ class TestStreamset:
         assert query["webIdType"] == ["IDOnly"]
         assert query["maxCount"] == ["1000"]
         fields = query["selectedFields"][0].split(";")
-        assert {"Items.WebId", "Items.Items.Timestamp", "Items.Items.Errors", "Items.WebException"} <= set(fields)
+        assert {
+            "Items.WebId",
+            "Items.Items.Timestamp",
+            "Items.Items.Errors",
+            "Items.WebException",
+            "WebException",
+        } <= set(fields)
 
     def test_holds_what_fits_into_a_url(self) -> None:
         asks = [ask(n) for n in range(500)]
