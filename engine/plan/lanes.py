@@ -161,7 +161,8 @@ class Lane:
 
     def _slice_days(self, limits: Limits) -> int:
         per_day = sum(r.rate for r in self.readings) * DAY
-        return max(1, min(MAX_SLICE_DAYS, int(limits.values_per_answer / per_day))) if per_day > 0 else MAX_SLICE_DAYS
+        # A rate that was halved a thousand times makes the quotient infinite.
+        return max(1, int(min(MAX_SLICE_DAYS, limits.values_per_answer / per_day))) if per_day > 0 else MAX_SLICE_DAYS
 
 
 def _day_of_start(reading: Reading) -> int:

@@ -212,6 +212,16 @@ def test_a_dense_tag_does_not_hold_back_slow_ones_of_its_lane():
     assert table.done["slow"] == Window(0, 1000)
 
 
+def test_a_century_without_an_event_is_walked_to_its_end():
+    """The expected rate is halved by every slice, until a double hardly holds it."""
+    events = {"t": [100 * 365 * DAY]}
+    table = Table()
+    plan = make_plan(events, Window(0, 100 * 366 * DAY), table)
+    assert not drive(plan, events, table)
+    assert table.rows["t"] == events["t"]
+    assert table.done["t"] == Window(0, 100 * 366 * DAY)
+
+
 def test_a_forecast_walks_the_same_lanes_as_the_run():
     """With events at the expected rate, forecast and run agree on requests and values."""
     hour = 3_600_000_000
