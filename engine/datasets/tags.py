@@ -7,6 +7,7 @@ unresolved with the reason; a tag named twice comes back once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -237,9 +238,14 @@ def _names(servers: Iterable[DataServer]) -> str:
 
 
 def _now(server: DataServer | None, response: Response) -> Micros:
-    """The source's clock: the archive's own, else that of the PI Web API, by the Date of its answer."""
+    """The source's clock: the archive's own, else that of the PI Web API, by the Date of its answer.
+
+    A server that does not know its time may say so by the first instant there is: nothing would be due then.
+    """
     if server is not None and server.ServerTime:
-        return parse_micros(server.ServerTime)
+        with contextlib.suppress(ValueError):
+            if (told := parse_micros(server.ServerTime)) > 0:
+                return told
     if "date" not in response.headers:
         raise UnavailableError(
             "the server does not tell its time (no Date header)", hint="Check the proxy in front of the PI Web API."

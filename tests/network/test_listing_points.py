@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 
 from config import Extraction
-from engine.datasets.tags import find_tags
+from engine.datasets.tags import ask_time, find_tags
 from engine.net.client import ClientSettings, PIClient
+from engine.piweb.times import parse_micros
 
 
 class Server:
@@ -18,10 +19,12 @@ class Server:
 
     def __init__(self, total: int, *, cap: int = 1_000, links: bool = True, refuses_above: int = 1_000) -> None:
         self.total, self.cap, self.links, self.refuses_above = total, cap, links, refuses_above
+        self.time: str | None = None
         self.asked: list[tuple[int, int]] = []
 
     async def servers(self, _request: web.Request) -> web.Response:
-        return web.json_response({"Items": [{"WebId": "F1DS", "Name": "DA"}]})
+        clock = {"Date": "Tue, 05 Mar 2024 10:15:30 GMT"}
+        return web.json_response({"Items": [{"WebId": "F1DS", "Name": "DA", "ServerTime": self.time}]}, headers=clock)
 
     async def points(self, request: web.Request) -> web.Response:
         start, count = int(request.query["startIndex"]), int(request.query["maxCount"])
@@ -88,3 +91,23 @@ async def test_pages_come_side_by_side_once_the_list_has_shown_to_be_long() -> N
     assert starts[0] == 0
     assert sorted(starts[1:3]) == [1_000, 2_000]
     assert sorted(starts[3:7]) == [3_000, 4_000, 5_000, 6_000]
+
+
+@pytest.mark.parametrize(
+    ("told", "now"),
+    [
+        ("2024-03-05T10:20:00.1234567Z", "2024-03-05T10:20:00.123456Z"),
+        (None, "2024-03-05T10:15:30Z"),
+        ("", "2024-03-05T10:15:30Z"),
+        ("0001-01-01T00:00:00Z", "2024-03-05T10:15:30Z"),
+        ("1970-01-01T00:00:00Z", "2024-03-05T10:15:30Z"),
+        ("2024-03-05T10:20:00", "2024-03-05T10:15:30Z"),
+    ],
+)
+async def test_an_archive_that_does_not_tell_its_time_leaves_it_to_the_pi_web_api(told: str | None, now: str) -> None:
+    """Taken at its word, nothing would be due, and a run that read nothing would call that a success."""
+    server = Server(1)
+    server.time = told
+    async with client_of(server) as client:
+        found = await find_tags(client, Extraction(tag_name_filter="*"))
+        assert await ask_time(client, Extraction()) == found.server_now == parse_micros(now)
