@@ -176,7 +176,7 @@ async def _tags(source: Connection, config: Config) -> str:
         raise TagError(
             f"{count(len(inventory.unresolved))} of {count(len(inventory.tags) + len(inventory.unresolved), 'tag')} "
             f"cannot be found: {failures}",
-            hint="Correct or remove them in extraction.tags (`tags` lists all); a run reads the others, and ends with 1.",
+            hint="Correct or remove them in extraction (`tags` lists all); a run reads the others, and ends with 1.",
         )
     ahead = str(future_tags(config.extraction, inventory.tags))
     return f"{count(len(inventory.tags), 'tag')} found{f'; {ahead}' if ahead else ''}"

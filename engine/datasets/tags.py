@@ -33,6 +33,7 @@ from .states import WantedSets, sets_wanted
 __all__ = ["Inventory", "ask_time", "find_tags"]
 
 _log = logging.getLogger("osipi.tags")
+_WILD = frozenset("*?")
 # Pages of a long list that are asked for at a time, once it has shown to be long.
 _PAGES_AT_ONCE = 4
 
@@ -94,9 +95,13 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
     found += await _look_up(client, requests.points_by_path, paths)
     for pattern in extraction.tag_name_filter:
         pages = await _crawl(client, _needed(server, servers), pattern)
-        if not any(page.tags for page in pages):
-            _log.warning("extraction.tag_name_filter: no point is called %s", pattern)
         found += pages
+        if any(page.tags for page in pages):
+            continue
+        if _WILD.isdisjoint(pattern):
+            failures[pattern] = "no point that we may see has this name"
+        else:
+            _log.warning("extraction.tag_name_filter: no point that we may see matches %r", pattern)
     tags, rows = _merge(found)
     return Inventory(
         tags,

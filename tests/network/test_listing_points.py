@@ -29,6 +29,8 @@ class Server:
     async def points(self, request: web.Request) -> web.Response:
         start, count = int(request.query["startIndex"]), int(request.query["maxCount"])
         self.asked.append((start, count))
+        if request.query["nameFilter"] not in {"*", "t?"}:
+            return web.json_response({"Links": {}, "Items": []})
         if count > self.refuses_above:
             return web.json_response({"Errors": ["maxCount is greater than the maximum allowed."]}, status=400)
         end = min(start + min(count, self.cap), self.total)
@@ -111,3 +113,15 @@ async def test_an_archive_that_does_not_tell_its_time_leaves_it_to_the_pi_web_ap
     async with client_of(server) as client:
         found = await find_tags(client, Extraction(tag_name_filter="*"))
         assert await ask_time(client, Extraction()) == found.server_now == parse_micros(now)
+
+
+async def test_a_name_that_is_no_points_is_told_and_a_pattern_without_points_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with client_of(Server(3)) as client:
+        found = await find_tags(client, Extraction(tag_name_filter=["t?", "NO.SUCH", "U9.*"]))
+    assert [tag.name for tag in found.tags] == ["t0", "t1", "t2"]
+    assert found.unresolved == (("NO.SUCH", "no point that we may see has this name"),)
+    assert [record.getMessage() for record in caplog.records if record.name == "osipi.tags"] == [
+        "extraction.tag_name_filter: no point that we may see matches 'U9.*'"
+    ]
