@@ -187,7 +187,8 @@ def pack(readings: Iterable[Reading], limits: Limits) -> Iterator[list[Reading]]
     values = 0.0
     for reading in ordered:
         expected = min(reading.rate * min(reading.end - reading.start, DAY), limits.max_count_per_tag)
-        if pile and (len(pile) >= limits.tags_per_request or values + expected > limits.values_per_answer):
+        full = len(pile) >= limits.tags_per_request or values + expected > limits.values_per_answer
+        if pile and (full or reading.backward != pile[0].backward):
             yield pile
             pile, values = [], 0.0
         pile.append(reading)

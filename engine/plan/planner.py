@@ -210,8 +210,9 @@ class Plan:
         self.span_done += span
         if reading.backward:
             reading.end = reading.low = ask.start
-            if outcome.rows * 2 < ask.max_count:
-                reading.stride *= 4
+            # As long as half a page would last, as dense as it was here. Longer ones would be read in vain.
+            half_a_page = span * ask.max_count // (2 * max(1, outcome.rows))
+            reading.stride = max(reading.stride, min(4 * reading.stride, half_a_page))
         else:
             reading.start = until
         if reading.start >= reading.end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from itertools import chain
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,24 @@ def test_a_century_without_an_event_is_walked_to_its_end():
     assert table.done["t"] == Window(0, 100 * 366 * DAY)
 
 
+def test_history_is_hardly_read_in_vain():
+    """Backwards, what does not fit a page is read again; half pages are what it comes to."""
+    dice = Random(1)
+    events = {"t": sorted(dice.randrange(4 * DAY) for _ in range(20_000))}
+    table = Table({"t": Window(4 * DAY - 1, 4 * DAY)}, events)
+    wanted = Window(0, 4 * DAY)
+    plan = make_plan(events, wanted, table, Limits(values_per_answer=300, max_count_per_tag=100))
+    requests = 0
+
+    def count(*_):
+        nonlocal requests
+        requests += 1
+
+    drive(plan, events, table, fail=count)
+    assert_exact(events, wanted, table)
+    assert requests < 2 * 20_000 / 100
+
+
 def test_a_forecast_walks_the_same_lanes_as_the_run():
     """With events at the expected rate, forecast and run agree on requests and values."""
     hour = 3_600_000_000
@@ -262,3 +281,13 @@ def test_who_travels_together_shares_a_window_or_in_a_batch_a_day(starts, one_wi
     keys = [(r.start if one_window else r.start // DAY, r.rate, int(r.tag.web_id)) for r in ordered]
     assert keys == sorted(keys)
     assert len(keys) == len(readings)
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_nobody_travels_with_those_who_go_the_other_way(directions) -> None:
+    readings = [
+        Reading(Tag(str(n), str(n)), 0, DAY, backward=backward, rate=1e-9, low=DAY, high=DAY)
+        for n, backward in enumerate(directions)
+    ]
+    piles = list(pack(readings, Limits()))
+    assert [len({reading.backward for reading in pile}) for pile in piles] == [1] * len(set(directions))

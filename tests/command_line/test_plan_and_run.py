@@ -1,0 +1,46 @@
+"""What `plan` says a run would ask, and read, is what the run does then, to a tenth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.app import run
+from engine.commands.plan import _looked
+from engine.plan.shards import Shard
+from engine.telemetry.events import Answered, Event
+from tests.exactness.plant import BEGIN, HOUR, Plant
+
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    # what the plant is like; what was read before, up to three hours; what is planned, up to six
+    "never read": ({"interval_secs": 60}, {}, {}),
+    "dense": ({"interval_secs": 5}, {}, {"max_count_per_tag": 400}),
+    "mixed": ({"profile": "mixed"}, {}, {}),
+    "mixed, compared": ({"profile": "mixed"}, {}, {"lookback": "2h"}),
+    "mixed, backwards": (
+        {"profile": "mixed"},
+        {"start_date": "2024-03-05T02:30:00Z"},
+        {"mode": "full", "max_count_per_tag": 200},
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["batch", "streamset"])
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_plan_comes_true(tmp_path: Path, shape: str, mode: str) -> None:
+    options, before, planned = SHAPES[shape]
+    plant = Plant.of(tmp_path, tags=40, **options)
+    limits = {"request_mode": mode, "assumed_interval": f"{options.get('interval_secs', 60)}s"}
+    if shape != "never read":
+        await plant.run(BEGIN + 3 * HOUR, extraction={**limits, **before})
+    events: list[Event] = []
+    async with plant.simulator(BEGIN + 6 * HOUR).serve() as url:
+        config = plant.config(url, extraction={**limits, **planned})
+        plan = await _looked(config, Shard())
+        report = await run(config, emit=events.append)
+    asked = sum(1 for event in events if isinstance(event, Answered))
+    assert report.status == "succeeded"
+    assert plan.reading_requests == pytest.approx(asked, rel=0.1)
+    assert plan.values == pytest.approx(report.records_written, rel=0.1)
