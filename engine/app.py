@@ -190,8 +190,11 @@ class _Run:
             return front
         undone = self._undone
         back = await self._leased(lakehouse, Part.BACK, work)
-        # What was never read has nothing behind it: it waits for a front.
-        self._undone |= undone | {tag.web_id for tag in inventory.tags if tag.web_id not in self._marks}
+        self._undone |= undone
+        wanted = wanted_window(self._config, None, inventory.server_now)
+        if wanted.start < wanted.end:
+            # What was never read has nothing behind it: it waits for a front.
+            self._undone |= {tag.web_id for tag in inventory.tags if tag.web_id not in self._marks}
         return replace(back, until=front.until, undone=len(self._undone))
 
     async def _repair(

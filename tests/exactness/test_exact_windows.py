@@ -169,3 +169,11 @@ async def test_the_same_events_whatever_the_commit_size(tmp_path: Path) -> None:
     plant.assert_exact(BEGIN, BEGIN + 10 * MINUTE)
     assert plant.mark(0).high == BEGIN + 600 * SECOND
     assert web_id_of(0) in plant.marks()
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+async def test_a_window_that_has_not_begun_leaves_nothing_undone(tmp_path: Path, mode: str) -> None:
+    plant = Plant.of(tmp_path, tags=3)
+    report = await plant.run(BEGIN + HOUR, extraction={"mode": mode, "start_date": text_of(BEGIN + 2 * HOUR)})
+    assert (report.status, report.exit_code, report.tags_undone) == ("succeeded", 0, 0)
+    assert plant.count() == 0
