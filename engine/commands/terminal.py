@@ -58,8 +58,11 @@ def errors() -> Console:
 
 
 def _console(stream: TextIO) -> Console:
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-        stream.reconfigure(errors="replace")  # a tag's name must not end a run because the terminal lacks a letter
+    if isinstance(stream, io.TextIOWrapper) and (
+        stream.errors == "strict" or (stream.errors == "backslashreplace" and stream.isatty())
+    ):
+        # A tag's name must not end a run because the terminal lacks a letter, nor take more room than it seems to.
+        stream.reconfigure(errors="replace")
     from rich.console import Console
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else _UNWATCHED_WIDTH

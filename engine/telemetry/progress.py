@@ -25,7 +25,7 @@ from .events import (
     TagsFound,
 )
 
-__all__ = ["Display", "LiveProgress", "LogProgress", "display_for", "tell_of_states"]
+__all__ = ["Display", "LiveProgress", "LogProgress", "can_move", "display_for", "spinner", "tell_of_states"]
 
 LOG = logging.getLogger("osipi.run")
 LOG_EVERY_SECS = 5.0
@@ -40,8 +40,18 @@ class Display(Protocol):
 
 
 def display_for(console: Console) -> Display:
-    """Live where somebody can watch, lines elsewhere."""
-    return LiveProgress(console) if console.is_terminal else LogProgress()
+    """Live where somebody can watch, lines elsewhere, and on a terminal that cannot move its cursor."""
+    return LiveProgress(console) if can_move(console) else LogProgress()
+
+
+def can_move(console: Console) -> bool:
+    """Whether it is a terminal that can write over what it has shown."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def spinner(console: Console) -> str:
+    """One whose signs the encoding has: a sign that is spelt out is longer than it looks, and lines would pile up."""
+    return "line" if console.options.ascii_only else "dots"
 
 
 class _Rates:
@@ -73,7 +83,7 @@ class LiveProgress:
     def __init__(self, console: Console) -> None:
         self._rates = _Rates()
         self._progress = Progress(
-            SpinnerColumn(),
+            SpinnerColumn(spinner(console)),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             TaskProgressColumn(),

@@ -28,7 +28,7 @@ from .events import (
     TagsSynced,
 )
 from .freshness import Freshness
-from .progress import Display, LogProgress, tell_of_states
+from .progress import Display, LogProgress, can_move, spinner, tell_of_states
 
 __all__ = ["FollowedLive", "FollowedLog", "display_of_following", "in_words"]
 
@@ -37,7 +37,7 @@ LOG = logging.getLogger("osipi.run")
 
 def display_of_following(console: Console) -> Display:
     """Live where somebody can watch, lines elsewhere."""
-    return FollowedLive(console) if console.is_terminal else FollowedLog()
+    return FollowedLive(console) if can_move(console) else FollowedLog()
 
 
 class FollowedLog(LogProgress):
@@ -68,7 +68,7 @@ class FollowedLive:
     """One line on a terminal that tells of the last cycle and of the next; sums are logged and stay."""
 
     def __init__(self, console: Console) -> None:
-        self._status = Status("connecting", console=console, refresh_per_second=4)
+        self._status = Status("connecting", console=console, spinner=spinner(console), refresh_per_second=4)
         self._last = ""
         self._status.start()
 

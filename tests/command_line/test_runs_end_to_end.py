@@ -248,6 +248,21 @@ def test_a_terminal_gets_a_display_and_colour_unless_it_is_told_not_to(here: Pat
     assert ("\x1b[32m" in shown) is not plain
 
 
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(here: Path, site: str):
+    written(here, site)
+    shown = on_terminal("run", "-c", "plant.yaml", cwd=here, TERM="dumb", COLUMNS="100")
+    assert "50 tags to read, 0 up to date" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_terminal_without_unicode_gets_a_display_it_can_show(here: Path, site: str):
+    written(here, site)
+    ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    shown = on_terminal("run", "-c", "plant.yaml", cwd=here, TERM="xterm", COLUMNS="40", **ascii_only)
+    assert "connecting" in shown, "the display"
+    assert "\\u" not in shown, "letters that are spelt out make a line longer than the screen"
+
+
 def on_terminal(*arguments: str, cwd: Path, **changes: str) -> str:
     """What a command writes to a terminal."""
     ours, theirs = pty.openpty()
