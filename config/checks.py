@@ -255,6 +255,9 @@ def warnings(config: Config) -> Iterator[str]:
         yield "pi_web_api.verify_tls is false: anybody on the way can read and change what PI Web API sends"
     if pi.url and pi.auth_type not in {"anonymous", "kerberos"} and _is_in_clear(pi.url):
         yield "pi_web_api.url is http: credentials cross the network readable; use https"
+    for number, tag in enumerate(config.extraction.tags):
+        if "*" in tag or "?" in tag:  # the name of no tag has them
+            yield f"extraction.tags[{number}] is a pattern, which no tag is called: put it under extraction.tag_name_filter"
 
 
 def _is_in_clear(url: str) -> bool:

@@ -135,6 +135,13 @@ def test_credentials_in_clear_are_warned_of(url, warned):
     assert len(warnings_of({"pi_web_api": {"url": url, "auth_type": "basic"}})) == warned
 
 
+@pytest.mark.parametrize("tag", ["U1.*", r"\\PIDA\U?.FLOW"])
+def test_a_pattern_among_names_is_warned_of(tag):
+    (warning,) = warnings_of({"extraction": {"tags": ["SINUSOID", tag]}})
+    assert warning.startswith("extraction.tags[1] is a pattern")
+    assert warnings_of({"extraction": {"tag_name_filter": [tag], "classes": [{"name": "a", "tags": [tag]}]}}) == ()
+
+
 def test_an_unchecked_certificate_is_warned_of():
     (warning,) = warnings_of({"pi_web_api": {"verify_tls": False}})
     assert "pi_web_api.verify_tls is false" in warning
