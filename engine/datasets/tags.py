@@ -150,8 +150,10 @@ async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Poi
     """All pages of the points that match a pattern, in smaller ones where the server gives no more.
 
     A point created or deleted meanwhile shifts the pages; the next run sees what this one missed.
+    Raises `UnavailableError` for a server that begins anew instead of going on: the list would have no end.
     """
     pages: list[Points] = []
+    seen: set[str] = set()
     start, size, width = 0, requests.MAX_POINTS_PER_PAGE, 1
     while True:
         try:
@@ -163,6 +165,12 @@ async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Poi
             continue
         width = min(2 * width, _PAGES_AT_ONCE)
         for page in found:
+            if page.tags and seen.issuperset(tag.web_id for tag in page.tags):
+                raise UnavailableError(
+                    f"listing the points {pattern!r}: from {start:,} on the server shows those again that it has shown",
+                    hint="Something between us and the PI Web API drops startIndex, or answers from a cache.",
+                )
+            seen.update(tag.web_id for tag in page.tags)
             pages.append(page)
             start += len(page.tags)
             if not page.more:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from config import Extraction
+from config.errors import UnavailableError
 from engine.datasets.tags import ask_time, find_tags
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.times import parse_micros
@@ -20,6 +21,7 @@ class Server:
     def __init__(self, total: int, *, cap: int = 1_000, links: bool = True, refuses_above: int = 1_000) -> None:
         self.total, self.cap, self.links, self.refuses_above = total, cap, links, refuses_above
         self.time: str | None = None
+        self.deaf = False
         self.asked: list[tuple[int, int]] = []
 
     async def servers(self, _request: web.Request) -> web.Response:
@@ -29,6 +31,8 @@ class Server:
     async def points(self, request: web.Request) -> web.Response:
         start, count = int(request.query["startIndex"]), int(request.query["maxCount"])
         self.asked.append((start, count))
+        if self.deaf:
+            start = 0
         if request.query["nameFilter"] not in {"*", "t?"}:
             return web.json_response({"Links": {}, "Items": []})
         if count > self.refuses_above:
@@ -83,6 +87,16 @@ async def test_a_server_that_refuses_large_pages_is_asked_for_smaller_ones() -> 
         found = await find_tags(client, Extraction(tag_name_filter="*"))
     assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(1_234)]
     assert server.asked[0] == (0, 1_000)
+
+
+@pytest.mark.parametrize("links", [True, False])
+async def test_a_server_that_shows_the_same_page_again_is_not_asked_for_ever(links: bool) -> None:
+    server = Server(2_500, links=links)
+    server.deaf = True
+    async with client_of(server) as client:
+        with pytest.raises(UnavailableError, match=r"'\*': from 1,000 on the server shows those again") as refused:
+            await find_tags(client, Extraction(tag_name_filter="*"))
+    assert "startIndex" in refused.value.hint
 
 
 async def test_pages_come_side_by_side_once_the_list_has_shown_to_be_long() -> None:
