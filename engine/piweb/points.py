@@ -88,9 +88,9 @@ def _decode(body: bytes, kind: type[_T]) -> _T:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError):
         pass
-    # Once more in patience: NaN in a span, half a character in a description.
+    # Once more in patience: NaN in a span, bare or as a string, half a character in a description.
     try:
-        return msgspec.convert(parse_json(body), kind)
+        return msgspec.convert(parse_json(body), kind, strict=False)
     except ValueError as error:
         raise UnavailableError(
             f"the server's list of points cannot be read ({error}): {excerpt_of(body)}",

@@ -86,8 +86,9 @@ def test_what_may_be_missing_may_be_missing() -> None:
     assert [row["data_server"] for row in found.rows.to_pylist()] == [None, None]
 
 
-def test_a_list_that_is_not_quite_json_is_read_all_the_same() -> None:
-    body = page(point(1, Span="HERE", Descriptor="\ud800x")).replace(b'"HERE"', b"NaN")
+@pytest.mark.parametrize("nan", [b"NaN", b'"NaN"'])
+def test_a_list_that_is_not_quite_json_is_read_all_the_same(nan: bytes) -> None:
+    body = page(point(1, Span="HERE", Descriptor="\ud800x")).replace(b'"HERE"', nan)
     [row] = decode_page(body).rows.to_pylist()
     assert row["span"] != row["span"]
     assert row["descriptor"] == "\ufffdx"
