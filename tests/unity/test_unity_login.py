@@ -34,6 +34,23 @@ def test_a_profile_is_a_way_in(catalog: StandIn, bare: pytest.MonkeyPatch, tmp_p
     assert open_unity().table(PI_TIMESERIES).open().exists()
 
 
+def test_a_proxy_of_the_environment_is_gone_through(catalog: StandIn, bare: pytest.MonkeyPatch) -> None:
+    """As the Databricks SDK itself does, and delta-rs: behind a company's proxy nothing else leads to a workspace."""
+    bare.setenv("HTTP_PROXY", catalog.host)
+    bare.setenv("DATABRICKS_HOST", "http://workspace.invalid")
+    bare.setenv("DATABRICKS_TOKEN", TOKEN)
+    assert open_unity().table(PI_TIMESERIES).open().exists()
+
+
+def test_a_login_of_netrc_does_not_take_the_place_of_ours(
+    catalog: StandIn, bare: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    bare.setenv("DATABRICKS_HOST", catalog.host)
+    bare.setenv("DATABRICKS_TOKEN", TOKEN)
+    assert open_unity().table(PI_TIMESERIES).open().exists()
+
+
 def test_without_credentials_it_is_said_what_to_set(bare: pytest.MonkeyPatch) -> None:
     with pytest.raises(AuthenticationError, match="no credentials") as refused:
         open_unity()

@@ -106,7 +106,7 @@ class Transport:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            session.trust_env = False  # or it would put a login of ~/.netrc in place of ours
+            session.auth = _as_it_is  # or it would put a login of ~/.netrc in place of ours
         return session
 
 
@@ -128,6 +128,10 @@ def connect(host: str | None = None, token: str | None = None) -> Transport:
             hint="Inside a job nothing is needed; elsewhere set DATABRICKS_HOST and DATABRICKS_TOKEN, or a profile.",
         ) from None
     return Transport(found, config.authenticate)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _pause(attempt: int, asked: float | None) -> float:
