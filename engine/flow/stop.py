@@ -55,13 +55,15 @@ class Stop:
 
 @contextlib.contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `stop.ask` for the duration; a no-op outside the main thread."""
+    """Turn SIGINT, SIGTERM and the end of the terminal (unless nohup has it ignored) into `stop.ask` for the duration; a
+    no-op outside the main thread.
+    """
     loop = asyncio.get_running_loop()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signals = [number for number, handler in before.items() if handler is not signal.SIG_IGN or number != signal.SIGHUP]
     for number in signals:
         loop.add_signal_handler(number, stop.ask, signal.Signals(number).name)
     try:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: what is complete is committed, the end comes soon, and a rerun completes it."""
+"""SIGTERM, SIGINT, SIGHUP: what is complete is committed, the end comes soon, and a rerun completes it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def ended_within(process: Process, secs: float) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_interrupted_midway(tmp_path: Path, number: signal.Signals) -> None:
     plant = plant_of(tmp_path)
     async with served(plant, END, SLOW) as document:
