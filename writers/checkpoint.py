@@ -29,7 +29,7 @@ def encode(
     """Give the rows of the checkpoint table for these watermarks."""
     given = marks if isinstance(marks, MarkColumns) else MarkColumns.of(marks)
     rows = len(given)
-    low, high, last_event, rows_total, digest, known, ahead_from = np.ascontiguousarray(given.whole.T)
+    low, high, last_event, rows_total, digest, ahead_from, rows_behind = np.ascontiguousarray(given.whole.T)
     statuses, errors = given.troubles_of_each()
     columns = {
         "pipeline": pa.repeat(pipeline, rows),
@@ -43,8 +43,9 @@ def encode(
         "status": pa.array(statuses, pa.string()) if given.troubles else pa.repeat("ok", rows),
         "last_error": pa.array(errors, pa.string()),
         "updated_at": pa.repeat(pa.scalar(updated_at, TIMESTAMP), rows),
-        "last_event_digest": pa.array(digest, mask=known == 0),
+        "last_event_digest": pa.array(digest, mask=digest == NEVER),
         "ahead_from": _times(ahead_from),
+        "rows_behind": pa.array(rows_behind),
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
@@ -57,6 +58,7 @@ def merge(rows: pa.Table) -> pa.Table:
     """One row a (pipeline, dataset, tag): lowest low, highest high and present, the status that was written last, the last
     event of the row that reaches highest (of several: the one written last).
 
+    Rows are the most that live runs have counted, and the most that those who read history have.
     A row whose window is empty says nothing about what is done, unless the tag has no other.
     """
     return _merged(_to_merge(rows)).select(_SCHEMA.names)
@@ -80,7 +82,9 @@ def merge_stream(batches: Iterable[pa.RecordBatch]) -> pa.Table:
 _KNOWN = ("known_high", "known_at", "known_sequence")
 _WRITTEN = ("written_at", "written_sequence", "written_high")
 _TAG = ("pipeline", "dataset", "tag_webid")
-_HIGHEST = ("commit_sequence", "rows_total", "ahead_from")
+_HIGHEST = ("commit_sequence", "ahead_from")
+# Who reads history and who reads what is new count each by himself; of what the other has, each knows an old state.
+_COUNTED = ("rows_ahead", "rows_behind")
 
 
 def _to_merge(rows: pa.Table) -> pa.Table:
@@ -105,6 +109,8 @@ def _merged(rows: pa.Table) -> pa.Table:
     keyed = pa.table(
         {
             **{name: rows[name] for name in (*_TAG, *_HIGHEST)},
+            "rows_ahead": pc.subtract(rows["rows_total"], rows["rows_behind"].fill_null(0)),
+            "rows_behind": rows["rows_behind"].fill_null(0),
             "done_low": pc.if_else(done, rows["low"], nothing),
             "done_high": pc.if_else(done, rows["high"], nothing),
             "written": written,
@@ -112,7 +118,7 @@ def _merged(rows: pa.Table) -> pa.Table:
         }
     )
     grouped = keyed.group_by(_TAG).aggregate(
-        [("done_low", "min"), *((name, "max") for name in ("done_high", *_HIGHEST, "written", "known"))]
+        [("done_low", "min"), *((name, "max") for name in ("done_high", *_HIGHEST, *_COUNTED, "written", "known"))]
     )
     newest = rows.take(pc.take(by_write, grouped["written_max"]))
     last = rows.take(pc.take(by_height, grouped["known_max"]))
@@ -120,7 +126,8 @@ def _merged(rows: pa.Table) -> pa.Table:
         **{name: newest[name] for name in (*_TAG, "status", "last_error", "updated_at", *_WRITTEN)},
         "low": pc.coalesce(grouped["done_low_min"], newest["low"]),
         "high": pc.coalesce(grouped["done_high_max"], newest["high"]),
-        **{name: grouped[f"{name}_max"] for name in _HIGHEST},
+        **{name: grouped[f"{name}_max"] for name in (*_HIGHEST, "rows_behind")},
+        "rows_total": pc.add(grouped["rows_ahead_max"], grouped["rows_behind_max"]),
         **{name: last[name] for name in ("last_event_timestamp", "last_event_digest", *_KNOWN)},
     }
     return pa.table([columns[name] for name in rows.schema.names], schema=rows.schema)
@@ -147,15 +154,14 @@ def columns_of(merged: pa.Table, dataset: str) -> MarkColumns:
         values: Ints = rows[name].cast(pa.int64()).fill_null(none).to_numpy()
         return values
 
-    digest_known = rows["last_event_digest"].is_valid().to_numpy()
     columns = (
         whole("low", 0),
         whole("high", 0),
         whole("last_event_timestamp", NEVER),
         whole("rows_total", 0),
-        whole("last_event_digest", 0),
-        digest_known.astype(np.int64),
+        whole("last_event_digest", NEVER),
         whole("ahead_from", NEVER),
+        whole("rows_behind", 0),
     )
     return MarkColumns(rows["tag_webid"].to_pylist(), np.stack(columns, axis=1), _troubles(rows))
 

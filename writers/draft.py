@@ -11,17 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .marks import FIELDS, ROWS_TOTAL, MarkColumns, Marks, Places, mark_of, row_of, trouble_of
+from .marks import FIELDS, ROWS_BEHIND, ROWS_TOTAL, MarkColumns, Marks, Places, mark_of, row_of, trouble_of
 from .watermark import NEVER, Ints, Move, Moves, Watermark, widen
 
 __all__ = ["Draft"]
 
 
 class Draft:
-    """A copy of the marks in which tags are moved. Finish it before the next one is begun."""
+    """A copy of the marks in which tags are moved, `behind` by one who reads history. Finish it before the next one
+    is begun.
+    """
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: Marks, *, behind: bool = False) -> None:
         self._marks = marks
+        self._behind = behind
         self._base = marks.columns
         self._known = len(marks.columns)
         self._more: dict[str, int] = {}  # the places of tags that the marks do not have
@@ -53,7 +56,7 @@ class Draft:
         """Apply a move. Raises ValueError for a window that leaves a gap."""
         web_id = move.tag_webid
         known = self._mark(web_id) if web_id in self else None
-        mark = widen(known, move)
+        mark = widen(known, move, behind=self._behind)
         places = self._placed([web_id])
         if mark != known:  # one that was only looked at again, or fails as before, has nothing new to say
             self._put(int(places[0]), mark)
@@ -73,7 +76,7 @@ class Draft:
         news = places >= known
         self._whole[places[news]] = _begun(moves.low[news])
         before = self._whole[places]
-        after, refused = _widened(before, moves)
+        after, refused = _widened(before, moves, behind=self._behind)
         if refused.any():
             for move in moves:
                 self.move(move)  # says which, and why
@@ -94,17 +97,22 @@ class Draft:
         known, more = self._base.web_ids, list(self._more)
         web_ids = [known[p] if p < self._known else more[p - self._known] for p in places.tolist()]
         found = MarkColumns((), self._whole, self._troubles).taken(places, web_ids)
-        found.whole[np.searchsorted(places, grown), ROWS_TOTAL] += counts
+        self._count(found.whole, np.searchsorted(places, grown), counts)
         return found
 
     def settle(self, inserted: Mapping[str, int]) -> None:
         """It has landed: have the marks be as was said."""
         grown, counts = self._counted(inserted)
-        self._whole[grown, ROWS_TOTAL] += counts
+        self._count(self._whole, grown, counts)
         self._marks.grow(self._more, self._whole[: self._size], self._troubles)
 
     def _counted(self, inserted: Mapping[str, int]) -> tuple[Places, Ints]:
         return self._placed(list(inserted)), np.fromiter(inserted.values(), np.int64, len(inserted))
+
+    def _count(self, whole: Ints, places: Places, rows: Ints) -> None:
+        whole[places, ROWS_TOTAL] += rows
+        if self._behind:
+            whole[places, ROWS_BEHIND] += rows
 
     def _mark(self, web_id: str) -> Watermark:
         place = int(self._placed([web_id])[0])
@@ -142,12 +150,12 @@ class Draft:
 def _begun(low: Ints) -> Ints:
     """Rows of tags of which nothing is done yet: as if an empty window had been read where theirs begin."""
     nothing, never = np.zeros_like(low), np.full_like(low, NEVER)
-    return np.stack((low, low, never, nothing, nothing, nothing, never), axis=1)
+    return np.stack((low, low, never, nothing, never, never, nothing), axis=1)
 
 
-def _widened(before: Ints, moves: Moves) -> tuple[Ints, npt.NDArray[np.bool_]]:
+def _widened(before: Ints, moves: Moves, *, behind: bool) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """Apply to each row of `FIELDS` its move as `widen` does; give also which moves it refuses."""
-    low, high, last_event, rows_total, digest, known, ahead_from = before.T
+    low, high, last_event, rows_total, digest, ahead_from, rows_behind = before.T
     done, empty = low < high, moves.low == moves.high
     gap = np.where(done, (moves.low > high) | (moves.high < low), moves.low > moves.high)
     below = done & (moves.last_event < low)
@@ -159,7 +167,7 @@ def _widened(before: Ints, moves: Moves) -> tuple[Ints, npt.NDArray[np.bool_]]:
         np.where(newer, moves.last_event, last_event),
         rows_total + moves.rows,
         np.where(newer, moves.last_digest.view(np.int64), digest),
-        known | newer,
         ahead_from if moves.ahead_from is None else np.maximum(ahead_from, moves.ahead_from),
+        rows_behind + moves.rows if behind else rows_behind,
     )
     return np.stack(after, axis=1), gap & ~empty

@@ -32,8 +32,8 @@ from .tables import PI_WATERMARKS, TableSpec
 
 __all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
 
-# How the names of shards begin under which repairs go on beside us; see writers.repairing.
-REPAIR = "repair."
+# How the names of shards begin under which history is read, and repairs go on, beside us; see writers.repairing.
+BACKFILL, REPAIR = "backfill.", "repair."
 # Metadata of a data commit: the staged watermark file, to the last detail.
 WATERMARK_FILE = "watermark_file"
 _MANY_FILES = 64
@@ -165,7 +165,8 @@ class Landing:
             raise RuntimeError("open the landing before a commit, and again after one whose outcome is open")
         self.on_step("before_staging")
         wanted = Replacements(self._data.spec)
-        return LandingBatch(self._data.stage(), wanted, Draft(self._marks), self._land, self._data.allow_removing)
+        draft = Draft(self._marks, behind=self._shard.startswith(BACKFILL))
+        return LandingBatch(self._data.stage(), wanted, draft, self._land, self._data.allow_removing)
 
     def _refresh(self) -> None:
         """Take fresh snapshots. Watermarks first: if a run is alive, we may then find data ahead of them,

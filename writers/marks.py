@@ -18,6 +18,7 @@ from .watermark import NEVER, Ints, Watermark
 
 __all__ = [
     "FIELDS",
+    "ROWS_BEHIND",
     "ROWS_TOTAL",
     "WELL",
     "MarkColumns",
@@ -33,10 +34,11 @@ Places = npt.NDArray[np.intp]
 Trouble = tuple[str, str | None]  # status and last error
 D = TypeVar("D")
 
-# The whole numbers of a tag lie together, as they are looked up and moved. A digest may be any number, so whether it
-# is known is said beside it.
-FIELDS = ("low", "high", "last_event", "rows_total", "last_event_digest", "digest_known", "ahead_from")
-_LOW, _HIGH, ROWS_TOTAL, _AHEAD_FROM = map(FIELDS.index, ("low", "high", "rows_total", "ahead_from"))
+# The whole numbers of a tag lie together, as they are looked up and moved.
+FIELDS = ("low", "high", "last_event", "rows_total", "last_event_digest", "ahead_from", "rows_behind")
+_LOW, _HIGH, ROWS_TOTAL, _AHEAD_FROM, ROWS_BEHIND = map(
+    FIELDS.index, ("low", "high", "rows_total", "ahead_from", "rows_behind")
+)
 WELL: Trouble = ("ok", None)
 _MANY = 4096
 
@@ -64,19 +66,20 @@ class MarkColumns:
         return len(self.whole)
 
     def __iter__(self) -> Iterator[Watermark]:
-        low, high, last, rows, digest, known, ahead = self.whole.T
+        low, high, last, rows, digest, ahead, behind = self.whole.T
         statuses, errors = self.troubles_of_each()
         return map(
             Watermark,
             self.web_ids,
             low.tolist(),
             high.tolist(),
-            _or_none(last, last != NEVER),
+            _or_none(last),
             rows.tolist(),
             statuses,
             errors,
-            _or_none(digest, known != 0),
-            _or_none(ahead, ahead != NEVER),
+            _or_none(digest),
+            _or_none(ahead),
+            behind.tolist(),
         )
 
     def troubles_of_each(self) -> tuple[Sequence[str], Sequence[str | None]]:
@@ -112,7 +115,8 @@ class MarkColumns:
         return mark_of(self.web_ids[place], self.whole[place].tolist(), self.troubles.get(place))
 
 
-def _or_none(values: Ints, known: npt.NDArray[np.bool_]) -> Iterable[int | None]:
+def _or_none(values: Ints) -> Iterable[int | None]:
+    known = values != NEVER
     if not known.any():
         return repeat(None)
     given: list[int | None] = values.tolist()
@@ -123,7 +127,7 @@ def _or_none(values: Ints, known: npt.NDArray[np.bool_]) -> Iterable[int | None]
 
 def mark_of(web_id: str, row: Sequence[int], trouble: Trouble | None = None) -> Watermark:
     """Give the watermark that a row of `FIELDS` is."""
-    low, high, last, rows, digest, known, ahead = row
+    low, high, last, rows, digest, ahead, behind = row
     status, error = trouble or WELL
     return Watermark(
         web_id,
@@ -133,8 +137,9 @@ def mark_of(web_id: str, row: Sequence[int], trouble: Trouble | None = None) -> 
         rows,
         status,
         error,
-        digest if known else None,
+        None if digest == NEVER else digest,
         None if ahead == NEVER else ahead,
+        behind,
     )
 
 
@@ -146,9 +151,9 @@ def row_of(mark: Watermark) -> tuple[int, ...]:
         mark.high,
         NEVER if last is None else last,
         mark.rows_total,
-        0 if digest is None else digest,
-        digest is not None,
+        NEVER if digest is None else digest,
         NEVER if ahead is None else ahead,
+        mark.rows_behind,
     )
 
 

@@ -166,7 +166,7 @@ PI_WATERMARKS = TableSpec(
     partition_by=("pipeline",),
     stats_columns=("tag_webid",),
     dictionary_columns=("dataset", "status", "last_error"),
-    later_columns=("last_event_digest", "ahead_from"),
+    later_columns=("last_event_digest", "ahead_from", "rows_behind"),
     schema=pa.schema(
         [
             _field("pipeline", pa.string(), "Pipeline that owns the row"),
@@ -190,6 +190,9 @@ PI_WATERMARKS = TableSpec(
                 TIMESTAMP,
                 "Of a point that stores future data: from here on what is done lay ahead when it was read, and may be "
                 "forecast anew; null for others",
+            ),
+            _field(
+                "rows_behind", pa.int64(), "Of rows_total, those landed by runs that read history behind what was done"
             ),
         ]
     ),

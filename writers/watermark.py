@@ -26,6 +26,8 @@ NEVER: Final = int(np.iinfo(np.int64).min)
 class Watermark(msgspec.Struct, frozen=True, gc=False):
     """Events of a tag in `[low, high)` are in the data table. Times are microseconds since 1970, UTC.
 
+    `rows_behind`: of `rows_total`, what was landed by those who read history behind what was done. They and live runs
+    are at work at once, and neither sees what the other counts until it begins anew.
     `last_event_digest`: of the rows at `last_event`, as `Digest.signed` gives it; None if it is not known.
     `ahead_from`: of a tag that stores future data, where its present was when it was read last.
     """
@@ -39,6 +41,7 @@ class Watermark(msgspec.Struct, frozen=True, gc=False):
     last_error: str | None = None
     last_event_digest: int | None = None
     ahead_from: int | None = None
+    rows_behind: int = 0
 
     @property
     def present(self) -> int:
@@ -146,9 +149,12 @@ class Moves:
             )
 
 
-def widen(before: Watermark | None, move: Move) -> Watermark:
-    """Apply a move. Raises ValueError for a window that leaves a gap: it would count as done unread."""
+def widen(before: Watermark | None, move: Move, *, behind: bool = False) -> Watermark:
+    """Apply a move; `behind`: of one who reads history. Raises ValueError for a window that leaves a gap: it would
+    count as done unread.
+    """
     low, high, rows_total = move.low, move.high, move.rows
+    rows_behind = move.rows if behind else 0
     if before is not None:
         if move.low == move.high:
             low, high = before.low, before.high
@@ -160,6 +166,7 @@ def widen(before: Watermark | None, move: Move) -> Watermark:
         elif before.low < before.high:
             low, high = min(low, before.low), max(high, before.high)
         rows_total += before.rows_total
+        rows_behind += before.rows_behind
     if low > high:
         raise ValueError(f"the window [{move.low}, {move.high}) of {move.tag_webid} ends before it starts")
     last_event, digest = _last(before, move)
@@ -167,13 +174,26 @@ def widen(before: Watermark | None, move: Move) -> Watermark:
     if before is not None and before.ahead_from is not None:
         ahead_from = before.ahead_from if ahead_from is None else max(before.ahead_from, ahead_from)
     return Watermark(
-        move.tag_webid, low, high, last_event, rows_total, move.status, move.last_error, digest, ahead_from
+        *(
+            move.tag_webid,
+            low,
+            high,
+            last_event,
+            rows_total,
+            move.status,
+            move.last_error,
+            digest,
+            ahead_from,
+            rows_behind,
+        )
     )
 
 
 def _last(before: Watermark | None, move: Move) -> tuple[int | None, int | None]:
     """Choose between the last event that is known and the one that a move reports."""
     digest = None if move.last_event_digest is None else signed(move.last_event_digest)
+    if digest == NEVER:  # one in 2^64 has no place in a column; it counts as not known, and rows are summed up instead
+        digest = None
     if before is None or before.last_event is None:
         return move.last_event, digest if move.last_event is not None else None
     known = before.last_event, before.last_event_digest

@@ -27,6 +27,7 @@ class Mark:
     rows_total: int
     status: str
     last_error: str | None
+    rows_behind: int = 0
 
 
 def is_table(path: str | Path) -> bool:
@@ -63,7 +64,9 @@ def as_rows(table: pa.Table) -> list[Row]:
 
 
 def marks_in(path: str | Path, pipeline: str = "default") -> Mapping[str, Mark]:
-    """Watermarks of a pipeline by WebID: of all rows of a tag the widest window, the newest status."""
+    """Watermarks of a pipeline by WebID: of all rows of a tag the widest window, the newest status, and of both that
+    count rows, those who read history and the others, the most.
+    """
     found: dict[str, Mark] = {}
     table = read_table(path)
     for name in ("low", "high", "last_event_timestamp", "updated_at"):
@@ -72,12 +75,14 @@ def marks_in(path: str | Path, pipeline: str = "default") -> Mapping[str, Mark]:
         if row["pipeline"] != pipeline:
             continue
         low, high, last_event, rows = row["low"], row["high"], row["last_event_timestamp"], row["rows_total"]
+        behind = row["rows_behind"]
         if before := found.get(row["tag_webid"]):
             if low < high and before.low < before.high:
                 low, high = min(low, before.low), max(high, before.high)
             elif low == high:
                 low, high = before.low, before.high
-            rows = max(rows, before.rows_total)
+            rows = max(rows - behind, before.rows_total - before.rows_behind) + max(behind, before.rows_behind)
+            behind = max(behind, before.rows_behind)
             last_event = max((e for e in (last_event, before.last_event) if e is not None), default=None)
-        found[row["tag_webid"]] = Mark(low, high, last_event, rows, row["status"], row["last_error"])
+        found[row["tag_webid"]] = Mark(low, high, last_event, rows, row["status"], row["last_error"], behind)
     return found

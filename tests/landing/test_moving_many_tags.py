@@ -21,7 +21,7 @@ from .lake import Killed, Lake, event_rows, kill_at, land
 
 TAGS = "abc"
 MICROS = st.integers(0, 7)
-DIGESTS = st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1])
+DIGESTS = st.sampled_from([0, 1, 2**63 - 1, 2**63 + 1, 2**64 - 1])
 TROUBLES = st.sampled_from([("ok", None), ("ok", None), ("failed", "why"), ("failed", None), ("stuck", "long")])
 MOVES = st.builds(
     lambda tag, low, length, last, rows, digest, ahead: Move(
@@ -60,14 +60,15 @@ COMMITS = st.lists(st.lists(FAILURES | st.lists(MOVES, max_size=6), max_size=5),
 class OneByOne:
     """What moves come to by the definition alone."""
 
-    def __init__(self, before: dict[str, Watermark]) -> None:
+    def __init__(self, before: dict[str, Watermark], *, behind: bool = False) -> None:
         self.before = before
+        self.behind = behind
         self.after: dict[str, Watermark] = {}
         self.moved: set[str] = set()
 
     def move(self, move: Move) -> None:
         known = self.after.get(move.tag_webid) or self.before.get(move.tag_webid)
-        mark = widen(known, move)
+        mark = widen(known, move, behind=self.behind)
         if mark != known:
             self.after[move.tag_webid] = mark
         if move.low < move.high:
@@ -83,11 +84,13 @@ def refusal_of(apply: Callable[[Any], None], given: Any) -> str | None:
 
 
 @settings(deadline=None, max_examples=1000)
-@given(_watermarks(), COMMITS)
-def test_moving_many_at_once_is_moving_them_one_by_one(before: dict[str, Watermark], commits: list) -> None:
+@given(_watermarks(), COMMITS, st.booleans())
+def test_moving_many_at_once_is_moving_them_one_by_one(
+    before: dict[str, Watermark], commits: list, behind: bool
+) -> None:
     marks = Marks.of(before.values())
     for steps in commits:
-        draft, expected = Draft(marks), OneByOne(before)
+        draft, expected = Draft(marks, behind=behind), OneByOne(before, behind=behind)
         for step in steps:
             moves = [step] if isinstance(step, Move) else step
             # A refusal ends a commit, so of several that a block holds any may be named.
@@ -115,10 +118,14 @@ def test_a_block_is_its_moves(moves: list[Move]) -> None:
 
 
 @settings(deadline=None)
-@given(_watermarks(), st.dictionaries(st.sampled_from(TAGS), st.integers(0, 3)), st.lists(MOVES, max_size=3))
-def test_rows_that_a_correction_inserts_are_counted_once(before, inserted: dict[str, int], moves: list[Move]) -> None:
-    marks, expected = Marks.of(before.values()), OneByOne(before)
-    draft = Draft(marks)
+@given(
+    _watermarks(), st.dictionaries(st.sampled_from(TAGS), st.integers(0, 3)), st.lists(MOVES, max_size=3), st.booleans()
+)
+def test_rows_that_a_correction_inserts_are_counted_once(
+    before: dict[str, Watermark], inserted: dict[str, int], moves: list[Move], behind: bool
+) -> None:
+    marks, expected = Marks.of(before.values()), OneByOne(before, behind=behind)
+    draft = Draft(marks, behind=behind)
     for move in moves:
         if refusal_of(expected.move, move) is None:
             draft.move(move)
@@ -131,6 +138,8 @@ def test_rows_that_a_correction_inserts_are_counted_once(before, inserted: dict[
     assert marks == before
     draft.settle(inserted)
     assert {tag: mark.rows_total for tag, mark in marks.items()} == rows_of
+    more = {tag: rows - (before[tag].rows_total if tag in before else 0) for tag, rows in rows_of.items()}
+    assert {tag: mark.rows_behind for tag, mark in marks.items()} == {tag: behind * more[tag] for tag in rows_of}
     assert len(marks) == len(after)
 
 

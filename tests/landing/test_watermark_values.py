@@ -108,6 +108,30 @@ def test_the_newest_event_may_vanish_and_its_digest_belongs_to_it() -> None:
     assert widen(None, Move("a", 0, 10, 8, last_event_digest=2**64 - 1)).last_event_digest == -1
 
 
+def test_the_one_digest_that_has_no_place_in_a_column_counts_as_not_known() -> None:
+    """Then the rows themselves are summed up before they are compared."""
+    mark = widen(None, Move("a", 0, 10, 8, last_event_digest=2**63))
+    assert (mark.last_event, mark.last_event_digest) == (8, None)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5))), st.randoms())
+def test_live_runs_and_those_who_read_history_count_rows_once_each(commits, rng: random.Random) -> None:
+    """Both move the same tags at once. Neither sees what the other does until it begins anew."""
+    knows = {False: Watermark("a", 500, 500), True: Watermark("a", 500, 500)}
+    rows: list[pa.RecordBatch] = []
+    total = 0
+    for number, (behind, begins_anew, landed) in enumerate(commits, 1):
+        if begins_anew and rows:
+            knows[behind] = decode(merge_stream(rng.sample(rows, len(rows))), "d")["a"]
+        known = knows[behind]
+        low, high = (known.low - 1, known.low) if behind else (known.high, known.high + 1)
+        knows[behind] = widen(known, Move("a", low, high, rows=landed), behind=behind)
+        rows.append(encode([knows[behind]], pipeline="p", dataset="d", sequence=number, updated_at=number))
+        total += landed
+        assert decode(merge_stream(rows), "d")["a"].rows_total == total
+
+
 def test_an_event_below_what_was_done_is_not_the_last_even_if_the_move_reaches_up_too() -> None:
     """A backfill, and a reading ahead that found nothing new, in one commit."""
     done = Watermark("a", 100, 200, 150, 1, last_event_digest=0)
