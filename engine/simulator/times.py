@@ -38,8 +38,8 @@ _ISO = re.compile(
     r"(\d{4})-(\d\d?)-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?\s*(Z|[+-]\d\d(?::?\d\d)?)?",
     re.IGNORECASE,
 )
-_STEP = re.compile(r"\s*([+-])\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
-_SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_STEP = re.compile(r"\s*([+-])\s*(\d{1,15}(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
+_SPAN = re.compile(r"\s*(\d{1,15}(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 _ABSTIME = re.compile(r"'([^']*)'(.*)", re.DOTALL)
 _WORD = re.compile(r"(\*|[a-z]+)?(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -54,13 +54,18 @@ class TimeText:
     zone: str
 
     def at(self, now: int) -> int:
+        """The instant it means at `now`. Raises a 400 for one that no calendar holds."""
         if self.fixed is not None and not self.steps:
             return self.fixed
         instant = now if self.fixed is None else self.fixed
-        if self.word:
-            instant = _midnight(self.word, now, self.zone)
-        for months, ticks in self.steps:
-            instant = (_shift_months(instant, months) if months else instant) + ticks
+        try:
+            if self.word:
+                instant = _midnight(self.word, now, self.zone)
+            for months, ticks in self.steps:
+                instant = (_shift_months(instant, months) if months else instant) + ticks
+            iso(instant)
+        except (ValueError, OverflowError) as error:
+            raise refused(400, "The time string is outside of the range of times.") from error
         return instant
 
 
@@ -72,7 +77,7 @@ def iso(ticks: int) -> str:
     hour, minute = divmod(minutes, 60)
     day = date.fromordinal(_EPOCH_ORDINAL + days)
     tail = f".{fraction:07d}".rstrip("0") if fraction else ""
-    return f"{day:%Y-%m-%d}T{hour:02d}:{minute:02d}:{second:02d}{tail}Z"
+    return f"{day.isoformat()}T{hour:02d}:{minute:02d}:{second:02d}{tail}Z"
 
 
 def ticks_of(moment: datetime | str | float) -> int:
@@ -104,9 +109,10 @@ def parse_span(text: str) -> int:
     """Length of an AF time span such as `1h` or `10m`, in ticks. Raises a 400."""
     match = _SPAN.fullmatch(text)
     unit = _UNITS.get(match[2].lower()) if match else None
-    if match is None or unit is None or float(match[1]) <= 0:
+    ticks = round(float(match[1]) * unit) if match and unit else 0
+    if ticks < 1:
         raise refused(400, f"The time span '{text}' is not valid.")
-    return round(float(match[1]) * unit)
+    return ticks
 
 
 def _bad_time(text: str) -> Refusal:
