@@ -96,22 +96,21 @@ def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
 
     settings = config.development.simulator
     assert settings is not None  # noqa: S101 - uses_simulator has said so
+    midnight = datetime.fromtimestamp(wall_micros() / 1e6, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    begin = midnight - timedelta(days=1 + settings.history.days)
     try:
-        faults = FaultPlan.load(settings.faults) if settings.faults else FaultPlan()
+        options = SimulatorOptions(
+            tags=settings.tags,
+            seed=settings.seed,
+            begin=begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            future_tags=settings.future_tags,
+            faults=FaultPlan.load(settings.faults) if settings.faults else FaultPlan(),
+        )
+        return Simulator(options).serve()
     except FaultPlanError as error:
         raise ConfigurationError(
             f"$.development.simulator.faults: {error}", hint="Correct the plan, or leave it out."
         ) from error
-    midnight = datetime.fromtimestamp(wall_micros() / 1e6, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    begin = midnight - timedelta(days=1 + settings.history.days)
-    options = SimulatorOptions(
-        tags=settings.tags,
-        seed=settings.seed,
-        begin=begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        future_tags=settings.future_tags,
-        faults=faults,
-    )
-    return Simulator(options).serve()
 
 
 def lakehouse_of(config: Config) -> Lakehouse:

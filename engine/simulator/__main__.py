@@ -7,12 +7,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
 
 from . import control
-from .faults import FaultPlan, FaultPlanError
+from .faults import FaultPlan
 from .options import PROFILES, Basic, Bearer, SimulatorOptions
 from .replies import Refusal
 from .server import Simulator
@@ -34,36 +33,31 @@ async def serve_until_stopped(simulator: Simulator, host: str, port: int) -> Non
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is 2 for arguments or a plan that cannot be used."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    """Run the command; the exit code is 2 for arguments or a plan that cannot be used, and one line says why."""
+    given = _parser().parse_args(arguments)
     if given.measure:
         from .measure import measure
 
         measure()
         return 0
     try:
-        options = _options(given)
-    except (FaultPlanError, ValueError) as error:
-        parser.error(str(error))
-    except Refusal as refusal:
-        parser.error(" ".join(refusal.payload["Errors"]))
+        simulator = Simulator(_options(given))
+    except ValueError as error:
+        return _refused(str(error))
     try:
-        asyncio.run(serve_until_stopped(Simulator(options), given.host, given.port))
+        asyncio.run(serve_until_stopped(simulator, given.host, given.port))
     except OSError as error:
-        parser.error(f"cannot listen on {given.host}:{given.port}: {error.strerror}")
+        return _refused(f"cannot listen on {given.host}:{given.port}: {error.strerror}")
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in a line, without all there is before it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
+def _refused(problem: str) -> int:
+    print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - what this command could not do
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = argparse.ArgumentParser(
         "python -m engine.simulator",
         description="A simulated PI Web API.",
         epilog=control.__doc__,
@@ -90,16 +84,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(given: argparse.Namespace) -> SimulatorOptions:
+    def ticks(option: str, read: Callable[[str], int]) -> int:
+        try:
+            return read(getattr(given, option))
+        except Refusal as refusal:
+            raise ValueError(f"--{option.replace('_', '-')}: {' '.join(refusal.payload['Errors'])}") from refusal
+
+    ticks("begin", ticks_of)
     return SimulatorOptions(
         tags=given.tags,
         seed=given.seed,
         begin=given.begin,
-        now=ticks_of(given.now) / SECOND if given.now else None,
-        interval_secs=parse_span(given.interval) / SECOND,
+        now=ticks("now", ticks_of) / SECOND if given.now else None,
+        interval_secs=ticks("interval", parse_span) / SECOND,
         profile=given.profile,
         future_tags=given.future_tags,
-        future_renewed_secs=parse_span(given.future_renewed) / SECOND,
-        future_reach_secs=parse_span(given.future_reach) / SECOND,
+        future_renewed_secs=ticks("future_renewed", parse_span) / SECOND,
+        future_reach_secs=ticks("future_reach", parse_span) / SECOND,
         auth=_auth(given),
         faults=FaultPlan.load(given.faults) if given.faults else FaultPlan(),
     )
@@ -107,9 +108,9 @@ def _options(given: argparse.Namespace) -> SimulatorOptions:
 
 def _auth(given: argparse.Namespace) -> Basic | Bearer | None:
     if given.basic:
-        user, colon, name = given.basic.rpartition(":")
-        if not colon:
-            raise ValueError("--basic takes USER:ENV, where ENV names the variable that holds the password")
+        user, _, name = given.basic.rpartition(":")
+        if not user or not name:
+            raise ValueError("--basic takes USER:ENV, where the variable ENV holds the password")
         return Basic(user, _secret(name))
     return Bearer(_secret(given.bearer)) if given.bearer else None
 

@@ -12,6 +12,7 @@ from itertools import count
 
 from .call import Call
 from .edits import Edit
+from .faults import FaultPlanError
 from .history import NEVER, Change, History, change_of
 from .options import SimulatorOptions
 from .points import FIRST_ID, Point
@@ -44,7 +45,7 @@ class RequestLog:
 
 
 class Site:
-    """One PI System."""
+    """One PI System. Raises `FaultPlanError` where an edit of the plan is of no point there is."""
 
     def __init__(self, options: SimulatorOptions) -> None:
         self.options = options
@@ -61,8 +62,11 @@ class Site:
         self.failed: deque[str] = deque(maxlen=100)
         self._clock = options.now if callable(options.now) else None
         self._fixed = None if options.now is None or callable(options.now) else ticks_of(options.now)
-        for edit in options.faults.edits:
-            self.change(edit)
+        for number, edit in enumerate(options.faults.edits):
+            try:
+                self.change(edit)
+            except (ChangeRefusedError, KeyError) as error:
+                raise FaultPlanError(f"fault plan: {error.args[0]} - at `$.edits[{number}]`") from error
 
     # --- the clock -----------------------------------------------------------
 
