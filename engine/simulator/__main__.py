@@ -28,7 +28,9 @@ async def serve_until_stopped(simulator: Simulator, host: str, port: int) -> Non
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
     async with simulator.serve(host, port) as url:
-        print(f"listening on {url}", flush=True)  # noqa: T201 - the one line this command prints
+        print(f"listening on {url}", flush=True)  # noqa: T201 - the line that programs wait for
+        if sys.stdout.isatty():
+            print(_how_to_use(url), flush=True)  # noqa: T201 - for a person
         await stopped.wait()
 
 
@@ -49,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refused(f"cannot listen on {given.host}:{given.port}: {error.strerror}")
     return 0
+
+
+def _how_to_use(url: str) -> str:
+    return (
+        f"  look at it:            curl {url}/dataservers\n"
+        f"  bring it into tables:  python -m engine run --set pi_web_api.url={url}\n"
+        "Ctrl-C ends it."
+    )
 
 
 def _refused(problem: str) -> int:

@@ -39,6 +39,26 @@ def test_it_says_where_it_listens_and_stops_cleanly_on_a_signal(number):
         assert process.stdout.read() == ""
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_on_a_terminal_it_says_how_to_use_it():
+    ours, its = os.openpty()
+    with (
+        os.fdopen(ours, "rb", buffering=0) as screen,
+        subprocess.Popen(
+            [sys.executable, "-m", "engine", "simulate", "--tags", "5"], stdout=its, env=ENVIRONMENT
+        ) as process,
+    ):
+        os.close(its)
+        said = b""
+        while b"Ctrl-C" not in said:
+            said += screen.read(1000)
+        url = said.split()[2].decode()
+        assert f"curl {url}/dataservers" in said.decode()
+        assert f"run --set pi_web_api.url={url}" in said.decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
 def test_faults_and_secrets_come_from_files_and_the_environment(tmp_path):
     plan = tmp_path / "plan.yaml"
     plan.write_text("switches: {unauthorized_body: message}")
