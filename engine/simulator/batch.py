@@ -137,6 +137,10 @@ class _Run:
         columns = []
         for path in part.Parameters or ():
             tokens = select(self._parents(part), path)
+            if tokens is None:
+                # Nothing found would be a lie: a server reads more of JSONPath than we do.
+                self._dispatch.site.requests.unknown.append(f"JSONPath {path}")
+                return message(501, f"The simulator does not know the JSONPath '{path}'.").reply()
             if not tokens:
                 return _text(400, f"Some JSON paths did not select any tokens: {path}.")
             columns.append(tokens)

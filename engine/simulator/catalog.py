@@ -170,19 +170,23 @@ def _search(site: Site, call: Call) -> Reply:
         raise message(404, "No HTTP resource was found that matches the request URI.")
     if (server := call.query.one("dataserverwebid")) and decode(server).marker != "DS":
         raise refused(404, "PI Data Archive not found.")
-    pattern, types = "*", []
-    for field, word in re.findall(r"(?:(\w+):=)?(\"[^\"]*\"|\S+)", call.query.one("query")):
-        text = word.strip('"')
+    pattern, types, sources = "*", [], []
+    for field, word in re.findall(r"(?:(\w+):=)?(\"[^\"]*\"|'[^']*'|\S+)", call.query.one("query")):
+        text = word.strip(word[0]) if word[0] in "\"'" else word
         if field.lower() in {"tag", "name"}:
             pattern = text
         elif field.lower() == "pointtype":
             types.append(text.lower())
+        elif field.lower() == "pointsource":
+            sources.append(text)
         elif field:
             raise refused(400, f"The query term '{field}' is not supported.")
         else:
             option = call.query.whole("searchoption", 1, least=1, most=4)
             pattern = ("*{}*", "{}", "{}*", "*{}")[option - 1].format(text)
     found: Sequence[int] = site.roster.matching(pattern)
+    if not all(wildcard(source)(_SOURCE) for source in sources):
+        found = ()
     if types:
         found = [index for index in found if site.point(index).type.lower() in types]
     return _page(site, call, f"{call.base}/points/search", found, 1000)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .call import Call
 from .fields import pick
-from .options import Basic
-from .replies import Reply, json_reply
+from .options import Basic, Bearer
+from .replies import Reply, json_reply, message
 from .site import Site
 from .times import MINUTE, iso
 
@@ -88,12 +89,23 @@ def _cacheinstances(_site: Site, call: Call) -> Reply:
     return _answer(call, {"Links": {}, "Items": [instance]})
 
 
+def _for_administrators(page: Callable[[Site, Call], Reply]) -> Callable[[Site, Call], Reply]:
+    """A page that no bearer token opens. Raises a 403."""
+
+    def route(site: Site, call: Call) -> Reply:
+        if isinstance(site.options.auth, Bearer):
+            raise message(403, "Authorization has been denied for this request.")
+        return page(site, call)
+
+    return route
+
+
 ROUTES = {
     "": _home,
     "system": _system,
     "system/userinfo": _userinfo,
-    "system/status": _status,
-    "system/versions": _versions,
-    "system/configuration": _configuration,
-    "system/cacheinstances": _cacheinstances,
+    "system/status": _for_administrators(_status),
+    "system/versions": _for_administrators(_versions),
+    "system/configuration": _for_administrators(_configuration),
+    "system/cacheinstances": _for_administrators(_cacheinstances),
 }

@@ -13,15 +13,15 @@ __all__ = ["select"]
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?:'(?P<quoted>[^']*)'|(?P<place>-?\d+)|(?P<star>\*))\]")
 
 
-def select(document: Any, path: str) -> list[Any]:
-    """What a path selects, in document order; nothing for a path that cannot be read."""
+def select(document: Any, path: str) -> list[Any] | None:
+    """What a path selects, in document order; `None` for a path that cannot be read here."""
     if not path.startswith("$"):
-        return []
+        return None
     found, at = [document], 1
     while at < len(path):
         step = _STEP.match(path, at)
         if step is None:
-            return []
+            return None
         at = step.end()
         name = step["quoted"] if step["quoted"] is not None else step["name"]
         if step["star"] or name == "*":

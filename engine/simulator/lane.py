@@ -40,7 +40,7 @@ class _Ask:
 
 def _read(query_text: str, in_set: bool, max_items: int, nan: str, zone: str) -> _Ask:
     query = Query(query_text)
-    no_filter(query)
+    no_filter(query, in_set=in_set)
     zone = query.one("timezone") or zone
     tree = query.fields()
     if in_set:
@@ -62,12 +62,12 @@ def _read(query_text: str, in_set: bool, max_items: int, nan: str, zone: str) ->
 _read_cached = lru_cache(maxsize=1024)(_read)
 
 
-def no_filter(query: Query) -> None:
-    """Refuse what takes a filter engine. Raises a 409."""
+def no_filter(query: Query, *, in_set: bool) -> None:
+    """Refuse what takes a filter engine, or another unit, for which sets have no parameter. Raises a 409."""
     expression = query.one("filterexpression").strip()
     if expression.lower() not in _TRIVIAL_FILTERS:
         raise refused(409, f"The filter expression '{expression}' is not supported for this stream.")
-    if units := query.one("desiredunits"):
+    if (units := query.one("desiredunits")) and not in_set:
         raise refused(409, f"The unit '{units}' is not compatible with this stream.")
 
 

@@ -18,6 +18,9 @@ from .wildcards import wildcard
 
 __all__ = ["ChangeRefusedError", "Roster", "Standing"]
 
+# Filters whose points are remembered; of many tags each is a long list.
+_MOST_FOUND = 16
+
 
 class ChangeRefusedError(ValueError):
     """A change of a point that cannot be made, in one sentence."""
@@ -103,6 +106,8 @@ class Roster:
             test = wildcard(pattern)
             changed = (index for index, found in self._standings.items() if not found.gone and test(found.point.name))
             known = sorted([*(index for index in first if index not in self._standings), *changed])
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
             self._found[pattern] = known
         return known
 

@@ -82,7 +82,7 @@ def _recorded_at_times(site: Site, call: Call, index: int) -> Any:
 
 
 def _interpolated(site: Site, call: Call, index: int) -> Any:
-    no_filter(call.query)
+    no_filter(call.query, in_set=call.parts[0].lower() == "streamsets")
     start, end = _range(site, call)
     step = parse_span(call.query.one("interval") or "1h")
     limit(site.switches, abs(end - start) // step + 1)
@@ -96,14 +96,20 @@ def limit(switches: Switches, count: int) -> None:
         raise refused(400, f"Parameter (maxCount) is greater than the maximum allowed ({switches.max_items}).")
 
 
+def _body(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Many values of one stream: summaries, or events and their unit."""
+    return {"Items": found} | ({} if found and "Type" in found[0] else {"UnitsAbbreviation": ""})
+
+
 def alone(one: One) -> Callable[[Site, Call], Reply]:
     """The route of one stream."""
 
     def route(site: Site, call: Call) -> Reply:
         found = one(site, call, site.tag(call, call.parts[1]))
         if isinstance(found, list):
-            units = {} if found and "Type" in found[0] else {"UnitsAbbreviation": ""}
-            found = ({"Links": {}} if not units else {}) | {"Items": found} | units
+            found = _body(found)
+            if "UnitsAbbreviation" not in found:
+                found = {"Links": {}} | found
         return json_reply(pick(found, call.query.fields()))
 
     return route
@@ -123,7 +129,7 @@ def in_set(one: One) -> Callable[[Site, Call], Reply]:
             web_id = site.web_id(kind, tag)
             item: dict[str, Any] = {"WebId": web_id, "Name": tag.name, "Path": site.path(tag)}
             found = one(site, call, index)
-            item["Items" if isinstance(found, list) else "Value"] = found
+            item |= _body(found) if isinstance(found, list) else {"Value": found}
             items.append(item | {"Links": {"Source": f"{call.base}/points/{web_id}"}})
         return json_reply(pick({"Links": {}, "Items": items}, call.query.fields()))
 

@@ -44,7 +44,7 @@ class _Form(NamedTuple):
 
 
 def _ask(query: Query, now: int, zone: str, switches: Switches) -> _Ask:
-    no_filter(query)
+    no_filter(query, in_set=True)  # there is no unit to ask for here, either
     known = {name.lower(): name for name in (*SUMMARY_TYPES, "All", "AllForNonNumeric")}
     kinds: list[str] = []
     for asked in query.many("summarytype") or ["Total"]:

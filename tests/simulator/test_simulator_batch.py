@@ -87,6 +87,20 @@ async def test_failed_parents_and_empty_paths_answer_with_bare_strings(serve):
         assert answer["stranger"]["Status"] == 400
 
 
+async def test_a_json_path_beyond_us_is_a_501_and_is_remembered_instead_of_selecting_nothing(serve):
+    async with serve() as client:
+        path = "$.servers.Content.Items[?(@.Name=='SIMDA')].WebId"
+        answer = await client.batch(
+            {
+                "servers": get("dataservers"),
+                "points": get("dataservers/{0}/points", Parameters=[path], ParentIds=["servers"]),
+            }
+        )
+        assert answer["points"]["Status"] == 501
+        assert path in answer["points"]["Content"]["Message"]
+        assert list(client.simulator.requests.unknown) == [f"JSONPath {path}"]
+
+
 async def test_other_methods_and_unknown_routes_fail_alone(serve):
     async with serve() as client:
         path = f"streams/{client.simulator.web_id(0)}/value"

@@ -119,6 +119,10 @@ async def test_search_where_the_server_has_it(serve):
         assert {item["PointType"] for item in found["Items"]} == {"Digital"}
         assert all(item["Name"].startswith("Unit0001.") for item in found["Items"])
         assert len((await client.get("points/search", query="000123"))["Items"]) == 1
+        names = {item["Name"] for item in found["Items"]}
+        for query in ("name:='Unit0001*' PointType:=Digital PointSource:=R", 'Tag:="Unit0001*" pointtype:="digital"'):
+            assert {item["Name"] for item in (await client.get("points/search", query=query))["Items"]} == names
+        assert not (await client.get("points/search", query="Tag:=* PointSource:=Other"))["Items"]
         assert "Errors" in await client.get("points/search", query="Colour:=red", expect=400)
         assert "Errors" in await client.get("points/search", query="x", maxCount=1001, expect=400)
 

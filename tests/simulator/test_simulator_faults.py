@@ -354,7 +354,7 @@ async def test_a_plan_may_edit_history(serve, make_plant):
         found = await agrees(client, 3)
         assert any(event.value == State("Open", 2, is_system=False) for event in found)
         assert found[-1].ticks < ticks_of("2024-03-05T11:40:00Z")
-    with pytest.raises(KeyError, match=r"no tag 'Nobody'"):
+    with pytest.raises(FaultPlanError, match=r"no tag 'Nobody' .* at `\$.edits\[0\]`"):
         async with serve(faults=plan(edits=[{"tag": "Nobody", "action": "delete", "at": "2024-03-05T11:40:00Z"}])):
             pass
 

@@ -49,6 +49,18 @@ async def test_bearer_authentication_and_the_bodies_a_401_may_have(serve):
         assert b"<HTML>" in (await status(client))[1]
 
 
+async def test_a_bearer_token_opens_no_page_for_administrators(serve):
+    pages = ("status", "versions", "configuration", "cacheinstances")
+    async with serve(auth=Bearer("t0ken")) as client:
+        for page, expected in [("userinfo", 200), *((page, 403) for page in pages)]:
+            found, body, _ = await status(client, f"system/{page}", Authorization="Bearer t0ken")
+            assert found == expected, page
+            assert (b"Message" in body) == (expected == 403)
+    async with serve() as client:
+        for page in pages:
+            assert await client.get(f"system/{page}")
+
+
 @pytest.mark.parametrize("code", [403, 400])
 async def test_a_post_without_the_header_against_forgery_is_refused(serve, code):
     async with serve(faults=switches(csrf_status=code)) as client, aiohttp.ClientSession() as bare:

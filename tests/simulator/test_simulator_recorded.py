@@ -235,6 +235,17 @@ async def test_sets_sort_by_name_when_told(serve):
         assert names == sorted(names, reverse=True)
 
 
+async def test_sets_of_events_name_a_unit_and_take_none(serve):
+    async with serve() as client:
+        ids = [client.simulator.web_id(index) for index in range(2)]
+        times = {"startTime": "*-1h", "time": ["*-1h", "*-2h"], "interval": "10m", "desiredUnits": "bar"}
+        for kind in ("recorded", "interpolated", "recordedattimes"):
+            for item in (await client.get(f"streamsets/{kind}", webId=ids, **times))["Items"]:
+                assert set(item) == {"WebId", "Name", "Path", "Items", "UnitsAbbreviation", "Links"}, kind
+        for kind in ("recorded", "interpolated"):
+            await client.get(f"streams/{ids[0]}/{kind}", **times, expect=409)
+
+
 async def test_single_values(serve):
     async with serve() as client:
         simulator = client.simulator
