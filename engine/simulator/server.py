@@ -18,7 +18,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from isal.isal_zlib import compressobj
 
 from . import batch, control
@@ -28,7 +28,7 @@ from .history import NEVER, Change
 from .limits import RateLimit, refuse_forgery, refuse_stranger, refuse_url, too_many
 from .options import SimulatorOptions
 from .points import Point
-from .replies import Accident, Reply, html, json_reply
+from .replies import JSON, Accident, Reply, html, json_reply
 from .site import RequestLog, Site
 from .times import SECOND
 from .values import Event, Value
@@ -224,10 +224,18 @@ class Simulator:
             size = sum(map(len, chunks))
             headers["Content-Encoding"] = "gzip"
         self._sent_bytes += size
+        # The application writes as it goes, so nobody is told the length before; layers below know theirs.
+        chunked = reply.content_type == JSON and size > 0 and request.version >= HttpVersion11
         if accident.cut_at is None and size <= _WRITE_BYTES:
-            return web.Response(status=reply.status, body=b"".join(chunks), headers=headers)
+            whole = web.Response(status=reply.status, body=b"".join(chunks), headers=headers)
+            if chunked:
+                whole.enable_chunked_encoding()
+            return whole
         response = web.StreamResponse(status=reply.status, headers=headers)
-        response.content_length = size
+        if chunked:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = size
         await response.prepare(request)
         left = size if accident.cut_at is None else min(size - 1, accident.cut_at)
         for block in _blocks(chunks):

@@ -105,6 +105,22 @@ async def test_gzip_when_asked_and_when_allowed(serve):
         assert "Content-Encoding" not in headers
 
 
+async def test_json_comes_in_chunks_without_a_length_told_before(serve):
+    async with serve() as client:
+        for headers in ({"Accept-Encoding": "gzip"}, {"Accept-Encoding": "identity"}):
+            for path, length in (("dataservers", None), ("nope", None), ("points/" + "x" * 261, "Content-Length")):
+                _, body, told = await status(client, path, **headers)
+                assert body
+                assert ("Transfer-Encoding" in told, "Content-Length" in told) == (length is None, length is not None)
+        host, port = client.url.split("/")[2].split(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /piwebapi/system HTTP/1.0\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        assert b"chunked" not in answer
+        assert answer.endswith(b"}")
+
+
 def test_the_rate_limit_counts_within_stretches():
     limit = RateLimit(Switches(rate_limit=3, rate_limit_secs=2.0))
     assert [limit.take(1, 10.0 + number / 10) for number in range(4)] == [1, 1, 1, 0]
