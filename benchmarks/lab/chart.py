@@ -33,13 +33,13 @@ def draw(outcome: Outcome, path: Path, *, subtitle: str) -> None:
             gridspec_kw={"hspace": 0.16, "wspace": 0.09, "height_ratios": [1.35, 1, 1]},
         )  # fmt: skip
         for column, name in enumerate(names):
-            settings = outcome.sweeps[name]
+            settings, trials = outcome.sweeps[name], _of_sweep(outcome, name)
             best = next(s for s in settings if getattr(s, name) == getattr(outcome.recommended, name))
             at = settings.index(best)
             top, middle, bottom = (grid[row][column] for row in range(3))
-            _dots(top, settings, outcome.trials, "values_per_second", at, scale=1e-3, unit="k")
-            _latency(middle, settings, outcome.trials, at, named=column == 0)
-            _dots(bottom, settings, outcome.trials, "peak_mib", at, scale=1.0, unit="")
+            _dots(top, settings, trials, "values_per_second", at, scale=1e-3, unit="k")
+            _latency(middle, settings, trials, at, named=column == 0)
+            _dots(bottom, settings, trials, "peak_mib", at, scale=1.0, unit="")
             knob = KNOBS[name]
             top.set_title(knob.title, fontsize=12.5, fontweight="bold", color=_INK, pad=24)
             top.text(0.5, 1.035, knob.says, transform=top.transAxes, ha="center", fontsize=9, color=_FAINT)
@@ -59,6 +59,11 @@ def draw(outcome: Outcome, path: Path, *, subtitle: str) -> None:
         plt.close(figure)
 
 
+def _of_sweep(outcome: Outcome, name: str) -> list[Trial]:
+    """The trials of one column: they stood next to each other in time, too."""
+    return [trial for trial in outcome.trials if trial.knob == name]
+
+
 def short(number: int) -> str:
     """1500 as 1.5k, 1000000 as 1M."""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
@@ -76,7 +81,8 @@ def _headline(figure: Any, outcome: Outcome, subtitle: str) -> None:
     chosen = "   ".join(f"{name} {getattr(setting, name):,}" for name in outcome.sweeps)
     last = list(outcome.sweeps)[-1]
     assert setting in outcome.sweeps[last]
-    speed, p95, memory = (typical(outcome.trials, setting, f) for f in ("values_per_second", "p95_ms", "peak_mib"))
+    trials = _of_sweep(outcome, last)
+    speed, p95, memory = (typical(trials, setting, f) for f in ("values_per_second", "p95_ms", "peak_mib"))
     figure.text(0.125, 1.035, f"{_spoken(speed)} values per second", fontsize=19, fontweight="bold")
     figure.text(0.125, 1.003, f"with {chosen}", fontsize=11.5, color=_BEST, fontweight="bold")
     figure.text(
@@ -88,7 +94,7 @@ def _headline(figure: Any, outcome: Outcome, subtitle: str) -> None:
     )
     figure.text(
         0.125, 0.025,
-        "Each column varies one setting, the others at their best so far; columns were measured from left to right. "
+        "Each column varies one setting, the others at their best so far; columns were measured from left to right, each whole. "
         "Dots are trials, lines go through their medians.\nMarked: recommended, the gentlest setting within 5 % of the fastest.",
         fontsize=8.5, color=_FAINT, va="top",
     )  # fmt: skip
@@ -127,7 +133,7 @@ def _latency(axes: Axes, settings: Sequence[Setting], trials: Sequence[Trial], b
         if named:
             axes.annotate(
                 name, (end, line[end]), xytext=(0, 5 if name == "p95" else -13), textcoords="offset points",
-                ha="center", fontsize=9, color=_FAINT,
+                ha="center", fontsize=9, color=_FAINT, zorder=4, path_effects=_HALO,
             )  # fmt: skip
     axes.annotate(
         f"{low[best]:,.0f} / {high[best]:,.0f}", (best, high[best]), xytext=(0, 9), textcoords="offset points",

@@ -61,7 +61,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one run with a setting showed."""
+    """What one run with a setting showed, and which knob was varied then."""
 
     setting: Setting
     values_per_second: float
@@ -71,6 +71,7 @@ class Trial:
     values: int
     requests: int
     throttled: int = 0
+    knob: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

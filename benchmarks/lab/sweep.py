@@ -109,8 +109,7 @@ class Sweep:
 
     def run(self) -> Outcome:
         """Vary one knob after the other. Raises `ConfigurationError` for too small a budget."""
-        # Where a sweep begins has been measured already, but for the very first.
-        self._total = self.repeats * (1 + sum(len({*self.values[n]} - {getattr(self.base, n)}) for n in self.values))
+        self._total = self.repeats * sum(len(candidates(self.base, KNOBS[n], self.values[n])) for n in self.values)
         most = max([self.base.max_in_flight, *self.values.get("max_in_flight", ())])
         self.requests_used = self.source.requests_used
         self._share = shares(self.budget, self.requests_used, self._total, most)
@@ -125,17 +124,19 @@ class Sweep:
                 sweeps[name] = tuple(candidates(setting, knob, tried))
                 self.say(f"{knob.title} ({knob.says})")
                 self._measure(sweeps[name], name, tags_file.name)
-                setting = recommend(sweeps[name], knob, self.trials)
+                setting = recommend(sweeps[name], knob, [trial for trial in self.trials if trial.knob == name])
                 self.say(f"  best: {name} {getattr(setting, name):,}")
         return Outcome(setting, tuple(self.trials), sweeps, self.requests_used)
 
     def _measure(self, settings: Sequence[Setting], name: str, tags_file: str) -> None:
-        """All settings in turns, in another order each turn, so that a slow minute meets no one alone."""
+        """All settings in turns, in another order each turn, so that a slow minute meets no one alone.
+
+        Also the one the sweep begins with: it won the last sweep, maybe by a lucky minute.
+        """
         rand = random.Random(f"{self.seed}/{name}")
         for _ in range(self.repeats):
             for setting in rand.sample(settings, len(settings)):
-                if sum(trial.setting == setting for trial in self.trials) < self.repeats:
-                    self._try(setting, name, tags_file)
+                self._try(setting, name, tags_file)
 
     def _try(self, setting: Setting, name: str, tags_file: str) -> None:
         job = {
@@ -151,14 +152,15 @@ class Sweep:
         }
         found = json_of(run_child(["-m", "benchmarks.lab.trial", json.dumps(job)]))
         self.requests_used += found["requests"]
-        trial = _trial(setting, found)
+        trial = _trial(setting, name, found)
         self.trials.append(trial)
         done = len(self.trials)
         left = (time.monotonic() - self._began) / done * (self._total - done)
+        refused = f", refused {trial.throttled} times" if trial.throttled else ""
         budget = f", {self.requests_used} of {self.budget} requests" if self.budget is not None else ""
         self.say(
             f"  [{done:>3}/{self._total}] {name} {getattr(setting, name):>9,}: {trial.values_per_second:>9,.0f} values/s,"
-            f" p50 {trial.p50_ms:>5,.0f} ms, p95 {trial.p95_ms:>5,.0f} ms, {trial.peak_mib:>5,.0f} MiB"
+            f" p50 {trial.p50_ms:>5,.0f} ms, p95 {trial.p95_ms:>5,.0f} ms, {trial.peak_mib:>5,.0f} MiB{refused}"
             f"  (about {left:,.0f} s left{budget})"
         )
         if not trial.values:
@@ -177,7 +179,7 @@ def discover(config: Config, path: str, given: Sequence[str], budget: int | None
     return asyncio.run(found_at(config, path, given, budget))
 
 
-def _trial(setting: Setting, found: Mapping[str, Any]) -> Trial:
+def _trial(setting: Setting, knob: str, found: Mapping[str, Any]) -> Trial:
     return Trial(
         setting=setting,
         values_per_second=found["values"] / found["seconds"],
@@ -187,4 +189,5 @@ def _trial(setting: Setting, found: Mapping[str, Any]) -> Trial:
         values=found["values"],
         requests=found["requests"],
         throttled=found["throttled"],
+        knob=knob,
     )
