@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
+from .outcome import LogEntry
 from .tables import TableSpec
 
 __all__ = [
@@ -139,6 +140,13 @@ class CommitTable(Protocol):
 
         Raises `LostStateError` if the log no longer holds it.
         """
+
+    @property
+    def version(self) -> int:
+        """Version of the current snapshot."""
+
+    def entries(self) -> Iterator[LogEntry]:
+        """Read the log from the snapshot's newest entry back, as far as it has not been cleaned up."""
 
     @property
     def properties(self) -> Mapping[str, str | None]:

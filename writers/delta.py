@@ -22,7 +22,6 @@ from deltalake.transaction import AddAction
 
 from config.errors import (
     ExtractError,
-    LostStateError,
     RetryError,
     SchemaDriftError,
     UnknownCommitError,
@@ -37,9 +36,10 @@ from .delta_shape import add_later_columns, arrow_schema, create_table, schema_o
 from .delta_upkeep import HOOKS, look_after_delta
 from .drift import absent_columns, check_shape
 from .failures import FOREIGN_ERRORS, explain, recognise, storage_errors
+from .foreign import find_commit
 from .live import from_columns
 from .maintenance import Upkeep, UpkeepReport
-from .outcome import APP_ID, CORRECTS, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
+from .outcome import APP_ID, CORRECTS, SEEN, SEQUENCE, TOKEN, LogEntry, Outcome, judge, labelled, parse_entry
 from .parquet import ParquetStage
 from .reading import live_schema, read_live
 from .refusals import conflict, fenced, unknown
@@ -104,20 +104,20 @@ class DeltaCommitTable:
         return sequence
 
     def last_commit(self, app_id: str) -> LastCommit | None:
-        sequence = self.last_sequence(app_id)
-        if sequence is None:
-            return None
-        for version in range(self._snapshot().version(), -1, -1):
+        return find_commit(self, app_id)
+
+    @property
+    def version(self) -> int:
+        version: int = self._snapshot().version()
+        return version
+
+    def entries(self) -> Iterator[LogEntry]:
+        for version in range(self.version, -1, -1):
             with storage_errors(self.uri):
                 entry = self._entry(version)
             if entry is None:
-                break
-            if entry.sequences.get(app_id) == sequence:
-                return LastCommit(CommitKey(app_id, sequence), version, entry.metadata)
-        raise LostStateError(
-            f"The log of {self.uri} no longer holds commit {sequence} of {app_id}.",
-            hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
-        )
+                return
+            yield entry
 
     @property
     def properties(self) -> Mapping[str, str | None]:
@@ -168,7 +168,7 @@ class DeltaCommitTable:
             )
         token = uuid4().hex
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: token}
-        labels |= {} if beside is None else {CORRECTS: "true"}
+        labels |= {SEEN: str(self.version)} if beside is None else {SEEN: str(self.version), CORRECTS: "true"}
         if remove or beside is not None:
             version = self._land_correction(key, files, remove, changes, labels=labels, beside=beside)
         else:

@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum, auto
+from functools import partial
 
 import pyarrow as pa
 
@@ -25,45 +25,21 @@ from .checkpoint import columns_of, encode, merge_stream
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
 from .draft import Draft
+from .foreign import Others
 from .landing_batch import LandingBatch, LandingReceipt
 from .marks import MarkColumns, Marks
+from .owners import BACKFILL, REPAIR, State, app_id, is_landing, settle
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
 
-__all__ = ["Landing", "LandingBatch", "LandingReceipt", "State", "app_id", "settle"]
+__all__ = ["Landing", "LandingBatch", "LandingReceipt"]
 
-# How the names of shards begin under which history is read, and repairs go on, beside us; see writers.repairing.
-BACKFILL, REPAIR = "backfill.", "repair."
 # Metadata of a data commit: the staged watermark file, to the last detail.
 WATERMARK_FILE = "watermark_file"
 _MANY_FILES = 64
 # A correction that other writers disturb (compaction, repairs) is computed again on what they left. Each time
 # somebody has got on; a run that goes on for months does not give way at the first crowd.
 _ATTEMPTS = 16
-
-
-class State(Enum):
-    """How data and watermarks of one shard stand to each other."""
-
-    SETTLED = auto()
-    ROLL_FORWARD = auto()
-    LOST = auto()
-
-
-def settle(data: int | None, watermarks: int | None) -> State:
-    """Decide by the last sequences of the two tables (None: never committed).
-
-    Equal: all is done. Data one ahead: a run died between its two commits. Data further ahead: the
-    checkpoint table was dropped or restored. Data behind: the data table was.
-    """
-    ahead = (data or 0) - (watermarks or 0)
-    if ahead == 0:
-        return State.SETTLED
-    return State.ROLL_FORWARD if ahead == 1 else State.LOST
-
-
-def app_id(pipeline: str, dataset: str, shard: str) -> str:
-    return f"osipi/{pipeline}/{dataset}/{shard}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +99,7 @@ class Landing:
         self._run_id = run_id
         self._app_id = app_id(pipeline, dataset, shard)
         self._repairs = app_id(pipeline, dataset, REPAIR)
+        self._others = Others(self._data, self._checkpoint, pipeline, partial(is_landing, pipeline, dataset))
         self._sequence = 0
         self._commits = 0
         self._marks = Marks()
@@ -146,6 +123,7 @@ class Landing:
         if not self._checkpoint.exists() and self._data.exists() and self._data.open().last_sequence(self._app_id):
             raise self._lost("the checkpoint table is missing")
         self._refresh()
+        self._others.begin()
         for shard in self._lakehouse.shards_seen(self._pipeline):
             if shard != self._shard and "." not in shard:  # parts see to themselves
                 self._look_at(shard)
@@ -207,12 +185,18 @@ class Landing:
             seen = now
             self._refresh()
 
+    def _refuse_others(self) -> None:
+        found = self._others.look()
+        if found is not None:
+            raise self._lost(found)
+
     def _recover(self, owner: str) -> None:
         """Finish the commit that `owner` left half done, if it did."""
         data, watermarks = self._stand(owner)
         state = settle(data, watermarks)
         if state is State.LOST:
             raise self._lost(f"the data is at commit {data or 0}, the watermarks are at {watermarks or 0}")
+        self._refuse_others()
         last = self._data.last_commit(owner) if state is State.ROLL_FORWARD else None
         if last is None:
             return
@@ -231,6 +215,7 @@ class Landing:
         watermarks = self._commit_watermarks(prepared.key, prepared.mark_files, landed=data is not None)
         self._ready = True
         self.on_step("after_watermark_commit")
+        self._others.committed(data, watermarks)
         self._settle(prepared, draft)
         partitions = frozenset(v for file in prepared.files for v in file.partition_values.values() if v is not None)
         return LandingReceipt(stage.rows, data, watermarks, partitions, prepared.correction.counts)
@@ -280,6 +265,7 @@ class Landing:
         if wanted:
             self.on_step("before_correction")
         try:
+            self._refuse_others()
             if wanted:
                 correction = correct(self._data, wanted, appended.files)
             lands_data = bool(appended.rows or correction.files or correction.remove)

@@ -19,7 +19,7 @@ from config.errors import CommitConflictError, FencedError
 
 from .commit import ROW, CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from .live import may_hold
-from .outcome import APP_ID, CORRECTS, SEQUENCE, TOKEN
+from .outcome import APP_ID, CORRECTS, SEEN, SEQUENCE, TOKEN, LogEntry
 from .parquet import split_by_partition
 from .tables import TableSpec
 
@@ -179,6 +179,16 @@ class MemoryCommitTable:
         return None
 
     @property
+    def version(self) -> int:
+        return self._snapshot
+
+    def entries(self) -> Iterator[LogEntry]:
+        for version in range(self._snapshot, 0, -1):
+            entry = self._store.log[version]
+            assert entry.key is not None  # noqa: S101  only the first, which creates the table, has none
+            yield LogEntry(version, {entry.key.app_id: entry.key.sequence}, entry.metadata, frozenset(entry.removed))
+
+    @property
     def properties(self) -> Mapping[str, str | None]:
         return {}
 
@@ -223,6 +233,7 @@ class MemoryCommitTable:
             if rewritten or any(_corrects(entry, beside) for entry in newer):
                 raise CommitConflictError(f"Another writer has changed {self.uri} in the meantime.")
             labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: uuid4().hex}
+            labels[SEEN] = str(self._snapshot)
             if beside is not None:
                 labels[CORRECTS] = "true"
             self._store.log.append(_Entry(key, labels, tuple(files), removed))

@@ -10,8 +10,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-__all__ = ["APP_ID", "CORRECTS", "SEQUENCE", "TOKEN", "LogEntry", "Outcome", "judge", "labelled", "parse_entry"]
+__all__ = [
+    "APP_ID",
+    "CORRECTS",
+    "SEEN",
+    "SEQUENCE",
+    "TOKEN",
+    "LogEntry",
+    "Outcome",
+    "judge",
+    "labelled",
+    "parse_entry",
+]
+
+# Values of the partition columns; None where the log does not say.
+Partition: TypeAlias = Mapping[str, Any] | None
 
 _READ = (b'"txn"', b'"commitInfo"', b'"remove"', b'"metaData"', b'"protocol"')
 
@@ -22,6 +37,10 @@ SEQUENCE = "sequence"
 TOKEN = "token"  # noqa: S105  a name, no secret
 # Of a commit whose rows were worked out from what the table held. One that only inserts looks like any addition.
 CORRECTS = "corrects"
+# The version up to which the writer knew the log when it committed.
+SEEN = "seen"
+# Operations after which a table is what it was once, or another one.
+_REPLACED = ("RESTORE", "REPLACE", "CLONE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,27 @@ class LogEntry:
     metadata: Mapping[str, str]
     removed: frozenset[str] = frozenset()  # paths of files, as the log spells them
     reshaped: bool = False  # whether it says anew what the table is: schema, properties, protocol
+    operation: str = ""
+    lost: tuple[Partition, ...] = ()  # where rows have gone, which is more than files put together
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is no commit of ours, of whatever pipeline."""
+        return TOKEN not in self.metadata
+
+    @property
+    def seen(self) -> int:
+        """Up to where its writer knew the log; where it does not say, up to itself."""
+        return int(self.metadata.get(SEEN, self.version - 1))
+
+    @property
+    def replaces(self) -> bool:
+        """Whether somebody has put another table, or an older state, in the place of the table."""
+        return self.is_foreign and any(word in self.operation.upper() for word in _REPLACED)
+
+    def takes_from(self, where: Mapping[str, str]) -> bool:
+        """Whether somebody has taken rows out of this partition, or changed them there."""
+        return self.is_foreign and any(values is None or where.items() <= values.items() for values in self.lost)
 
     @property
     def correctors(self) -> frozenset[str]:
@@ -66,7 +106,8 @@ def parse_entry(version: int, content: bytes) -> LogEntry:
     sequences: dict[str, int] = {}
     metadata: dict[str, str] = {}
     removed: list[str] = []
-    reshaped = False
+    reshaped, operation = False, ""
+    lost: list[Partition] = []
     for line in content.splitlines():
         # Of the many lines few kinds matter; the others (new files, perhaps thousands) stay unread.
         if not any(kind in line for kind in _READ):
@@ -74,12 +115,15 @@ def parse_entry(version: int, content: bytes) -> LogEntry:
         action = json.loads(line)
         if "remove" in action:
             removed.append(action["remove"]["path"])
+            if action["remove"].get("dataChange", True):
+                lost.append(action["remove"].get("partitionValues"))
         reshaped = reshaped or "metaData" in action or "protocol" in action
         if "txn" in action:
             sequences[action["txn"]["appId"]] = int(action["txn"]["version"])
         info = action.get("commitInfo", {})
+        operation = info.get("operation") or operation
         metadata.update({k.removeprefix(_PREFIX): str(v) for k, v in info.items() if k.startswith(_PREFIX)})
-    return LogEntry(version, sequences, metadata, frozenset(removed), reshaped)
+    return LogEntry(version, sequences, metadata, frozenset(removed), reshaped, operation, tuple(lost))
 
 
 def judge(entries: Iterable[LogEntry], token: str) -> Outcome:

@@ -17,15 +17,13 @@ from config.errors import ExtractError, FencedError, UnknownCommitError
 
 from .checkpoint import encode
 from .commit import CommitKey, CommitTable, Lakehouse
-from .landing import app_id
+from .owners import app_id, owners
 from .tables import PI_WATERMARKS, TableSpec
 from .watermark import Watermark
 
 __all__ = ["RebuildReport", "rebuild_watermarks"]
 
 _CHUNK = 100_000
-# A table does not tell who has committed to it, only whether somebody has: those are asked for.
-_PARTS, _MOST_SHARDS = ("", "backfill."), 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +67,10 @@ def rebuild_watermarks(
                 hint="Stop its runs first.",
             )
     checkpoint, data = lakehouse.table(PI_WATERMARKS).open(), lakehouse.table(spec).open()
-    owners = sorted(_owners(data, app_id(pipeline, dataset, "")) | {app_id(pipeline, dataset, s) for s in seen})
+    names = sorted(owners(data, pipeline, dataset) | {app_id(pipeline, dataset, s) for s in seen})
     # One number above both. Watermarks take it first: a rebuild that dies here leaves them ahead of the
     # data, which no run mistakes for a settled state.
-    keys = [CommitKey(o, max(data.last_sequence(o) or 0, checkpoint.last_sequence(o) or 0) + 1) for o in owners]
+    keys = [CommitKey(o, max(data.last_sequence(o) or 0, checkpoint.last_sequence(o) or 0) + 1) for o in names]
     found, strangers = _ours(data.scan_tags(), checkpoint, pipeline, selected)
     first, *others = sorted(keys, key=lambda key: key.app_id != app_id(pipeline, dataset, shard))
     for key in others:
@@ -122,13 +120,6 @@ def _replace(
     except ExtractError:
         checkpoint.discard(files)
         raise
-
-
-def _owners(data: CommitTable, prefix: str) -> set[str]:
-    """Shards of the pipeline that have committed to the table, and parts of them; their leases may be lost, too."""
-    shards = (f"{index}-of-{count}" for count in range(1, _MOST_SHARDS + 1) for index in range(count))
-    owners = (f"{prefix}{part}{shard}" for shard in shards for part in _PARTS)
-    return {owner for owner in owners if data.last_sequence(owner) is not None}
 
 
 def _ours(

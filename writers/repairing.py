@@ -17,9 +17,9 @@ from .checkpoint import decode, merge_stream
 from .commit import CommitKey, CommitReceipt, Lakehouse, LiveFile, Stage
 from .correction import Correction, Replacements, correct
 from .draft import Draft
-from .landing import REPAIR, app_id
 from .landing_batch import LandingBatch, LandingReceipt
 from .marks import Marks
+from .owners import REPAIR, app_id
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
 from .watermark import Watermark

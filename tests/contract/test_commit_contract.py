@@ -85,6 +85,21 @@ def test_a_commit_is_read_back_with_its_number_version_and_metadata(new_table, r
         assert (last.key, last.version, last.metadata["note"]) == (CommitKey(ME, 1), first.version, "one")
 
 
+def test_the_log_says_who_has_committed_and_what_each_knew(new_table, rows: Rows) -> None:
+    table, late = new_table().open(), new_table().open()
+    begun = late.version
+    first = table.commit(CommitKey(ME, 1), staged(table, rows("a", [1])))
+    last = late.commit(CommitKey(OTHER, 1), staged(late, rows("b", [1])))
+    for reader in (late, new_table().open()):
+        assert reader.version == last.version
+        newest = [entry for entry in reader.entries() if entry.version > begun]
+        assert [(e.version, *e.sequences, e.seen) for e in newest] == [
+            (last.version, OTHER, begun),
+            (first.version, ME, begun),
+        ]
+        assert not any(entry.is_foreign for entry in newest)
+
+
 def test_a_handle_commits_again_and_again(new_table, rows: Rows) -> None:
     table = new_table().open()
     versions = [table.commit(CommitKey(ME, n), staged(table, rows("a", [n]))).version for n in range(1, 6)]

@@ -52,11 +52,53 @@ def restore_watermarks(plant: Plant) -> None:
         (plant.watermarks / "_delta_log" / f"{version:020}.json").unlink()
 
 
+def restore_watermarks_in_place(plant: Plant) -> None:
+    """By RESTORE: an entry at the end of the log, which goes on counting as before."""
+    DeltaTable(str(plant.watermarks)).restore(version_of(plant.watermarks) - 1)
+
+
+def delete_watermarks(plant: Plant) -> None:
+    DeltaTable(str(plant.watermarks)).delete()
+
+
+def delete_a_watermark(plant: Plant) -> None:
+    DeltaTable(str(plant.watermarks)).delete(f"tag_webid = '{web_id_of(0)}'")
+
+
+def edit_watermarks(plant: Plant) -> None:
+    DeltaTable(str(plant.watermarks)).update(updates={"high": "low"})
+
+
+def create_watermarks_anew(plant: Plant) -> None:
+    create_anew(plant.watermarks)
+
+
+def restore_data_in_place(plant: Plant) -> None:
+    DeltaTable(str(plant.timeseries)).restore(version_of(plant.timeseries) - 1)
+
+
+def create_data_anew(plant: Plant) -> None:
+    create_anew(plant.timeseries)
+
+
+def create_anew(path: Path) -> None:
+    table = DeltaTable(str(path))
+    partitions = table.metadata().partition_columns
+    DeltaTable.create(str(path), table.schema(), mode="overwrite", partition_by=partitions)
+
+
 def drop_data(plant: Plant) -> None:
     shutil.rmtree(plant.timeseries)
 
 
-@pytest.mark.parametrize("lose", [drop_watermarks, empty_watermarks, restore_watermarks])
+@pytest.mark.parametrize(
+    "lose",
+    [
+        *(drop_watermarks, empty_watermarks, restore_watermarks),
+        *(restore_watermarks_in_place, delete_watermarks, delete_a_watermark, edit_watermarks, create_watermarks_anew),
+        *(restore_data_in_place, create_data_anew),
+    ],
+)
 async def test_lost_watermarks_end_the_run_and_are_read_back_from_the_data(
     tmp_path: Path, lose: Callable[[Plant], None]
 ) -> None:
@@ -73,6 +115,43 @@ async def test_lost_watermarks_end_the_run_and_are_read_back_from_the_data(
     await rebuilt(tmp_path, plant)
     assert (await plant.run(BEGIN + 2 * HOUR)).status == "succeeded"
     assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
+async def test_watermarks_that_are_deleted_while_a_run_is_at_work(tmp_path: Path) -> None:
+    """It knows them still, and those who come next would not: so it ends, and they are told as well."""
+    plant = plant_of(tmp_path)
+    small = {"commit_rows": 100, "values_per_answer": 100}
+    steps: list[str] = []
+
+    def on_step(step: str) -> None:
+        steps.append(step)
+        if steps.count("after_data_commit") == 2 and step == "after_data_commit":
+            delete_watermarks(plant)
+
+    for hours in (1, 2):
+        with pytest.raises(LostStateError, match="changed the watermarks by DELETE"):
+            await plant.run(BEGIN + hours * HOUR, performance=small, on_step=on_step)
+    assert steps.count("after_watermark_commit") == 2
+    await rebuilt(tmp_path, plant)
+    assert (await plant.run(BEGIN + 2 * HOUR)).status == "succeeded"
+    assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
+async def test_what_others_may_do_to_the_tables_is_no_loss(tmp_path: Path) -> None:
+    """Take rows out of the data, put files together, change properties; take watermarks from other pipelines."""
+    plant = plant_of(tmp_path)
+    await plant.run(BEGIN + HOUR, performance={"commit_rows": 500, "values_per_answer": 300})
+    await plant.run(BEGIN + HOUR, pipeline="other", extraction={"start_date": "2024-03-05T00:59:00Z"})
+    DeltaTable(str(plant.timeseries)).delete(f"tag_webid = '{web_id_of(0)}'")
+    for path in (plant.timeseries, plant.watermarks):
+        DeltaTable(str(path)).optimize.compact()
+        DeltaTable(str(path)).alter.set_table_properties({"delta.logRetentionDuration": "interval 60 days"})
+    DeltaTable(str(plant.watermarks)).delete("pipeline = 'other'")
+    before = plant.marks()
+    assert (await plant.run(BEGIN + 2 * HOUR)).status == "succeeded"
+    assert {web_id: (mark.low, mark.high) for web_id, mark in plant.marks().items()} == {
+        web_id: (mark.low, BEGIN + 2 * HOUR) for web_id, mark in before.items()
+    }
 
 
 async def test_lost_data_ends_the_run_too(tmp_path: Path) -> None:

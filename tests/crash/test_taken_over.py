@@ -6,6 +6,9 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
+from engine.plan.shards import Shard
 from tests.crash.process import run_of, served, until
 from tests.exactness.plant import BEGIN, HOUR, Plant
 
@@ -17,6 +20,31 @@ async def test_stopped_taken_over_and_awake_again(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group:
         for step in STEPS:
             group.create_task(_taken_over(tmp_path / step, step), name=step)
+
+
+@pytest.mark.parametrize(("first", "later"), [((0, 1), [(0, 2), (1, 2)]), ((1, 2), [(0, 1)])])
+async def test_stopped_and_succeeded_by_another_division_of_the_tags(
+    tmp_path: Path, first: tuple[int, int], later: list[tuple[int, int]]
+) -> None:
+    """Its successors commit under other names: that it has been succeeded it would not see by its own."""
+    plant = Plant.of(tmp_path / "lake", tags=6, interval_secs=30)
+    small = {"values_per_answer": 100, "commit_rows": 100}
+    async with served(plant, BEGIN + HOUR) as document:
+        sleeper = run_of(
+            tmp_path / "first", document(performance=small), shard=first, at=("after_staging", 2), send=signal.SIGSTOP
+        )
+        await until(sleeper.is_stopped)
+        for shard in later:
+            ended = await run_of(tmp_path / f"later-{shard[0]}", document(performance=small), shard=shard).end()
+            assert ended.code == 0, ended
+        plant.assert_exact(BEGIN, BEGIN + HOUR)
+        sleeper.send(signal.SIGCONT)
+        ended = await sleeper.end()
+    assert ended.code == 4, ended
+    assert ended.error.startswith("FencedError"), ended
+    plant.assert_exact(BEGIN, BEGIN + HOUR)
+    assert (await plant.run(BEGIN + 2 * HOUR, shard=Shard(0, 1))).status == "succeeded"
+    plant.assert_exact(BEGIN, BEGIN + 2 * HOUR)
 
 
 async def _taken_over(folder: Path, step: str) -> None:

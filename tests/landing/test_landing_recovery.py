@@ -18,7 +18,7 @@ from writers import (
     rebuild_watermarks,
 )
 from writers.checkpoint import encode
-from writers.landing import State, settle
+from writers.owners import State, settle
 
 from .lake import Killed, Lake, event_rows, kill_at, land
 

@@ -10,6 +10,7 @@ import pytest
 from config.errors import FencedError
 from engine.app import run
 from engine.flow.leased import under
+from engine.plan.shards import Shard
 from engine.telemetry.events import Event, Planned
 from engine.telemetry.report import RunReport
 from engine.wiring import lakehouse_of
@@ -83,4 +84,18 @@ async def test_two_that_read_history_at_once_are_one_too_many(plant: Plant) -> N
             await under(lease, run(config))
         lease.release()
         assert (await run(config)).status == "succeeded"
+    plant.assert_exact(BEGIN, TOP)
+
+
+async def test_history_is_not_read_by_two_divisions_of_the_tags_at_once(plant: Plant) -> None:
+    await plant.run(TOP, extraction={"start_date": text_of(TOP - HOUR)})
+    async with plant.simulator(TOP).serve() as url:
+        config = plant.config(url, **FULL)
+        lease = lakehouse_of(config).lease("default", "backfill.0-of-1", "tonight")
+        lease.acquire()
+        with pytest.raises(FencedError, match="tonight"):
+            await under(lease, run(config, shard=Shard(0, 2)))
+        lease.release()
+        for index in range(2):
+            assert (await run(config, shard=Shard(index, 2))).status == "succeeded"
     plant.assert_exact(BEGIN, TOP)

@@ -18,14 +18,15 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from config.errors import CommitConflictError, ExtractError, LostStateError
+from config.errors import CommitConflictError, ExtractError
 
 from ..actions import Action, add_action, change_action, commit_info, encode, remove_action, transaction_action
 from ..changes import FOLDER, change_spec, keeps_feed
 from ..commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from ..failures import storage_errors
+from ..foreign import find_commit
 from ..live import as_add, holding
-from ..outcome import APP_ID, CORRECTS, SEQUENCE, TOKEN, LogEntry, judge, labelled, parse_entry
+from ..outcome import APP_ID, CORRECTS, SEEN, SEQUENCE, TOKEN, LogEntry, judge, labelled, parse_entry
 from ..parquet import ParquetStage
 from ..reading import live_schema, read_files, read_live, scan_tags
 from ..refusals import conflict, fenced
@@ -111,20 +112,20 @@ class ManagedTable:
         return self._snapshot.last_sequence(app_id)
 
     def last_commit(self, app_id: str) -> LastCommit | None:
-        sequence = self.last_sequence(app_id)
-        if sequence is None:
-            return None
+        return find_commit(self, app_id)
+
+    @property
+    def version(self) -> int:
+        return self._snapshot.version
+
+    def entries(self) -> Iterator[LogEntry]:
         table = self._api.load(self._name)
         for version in range(self._snapshot.version, -1, -1):
-            entry = self._entry(version, table)
-            if entry is None:
-                break
-            if entry.sequences.get(app_id) == sequence:
-                return LastCommit(CommitKey(app_id, sequence), version, entry.metadata)
-        raise LostStateError(
-            f"The log of {self._name} no longer holds commit {sequence} of {app_id}.",
-            hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
-        )
+            with storage_errors(self.place.uri):
+                content = self.place.read_small(entry_path(version, table))
+            if content is None:
+                return
+            yield parse_entry(version, content)
 
     @property
     def properties(self) -> Mapping[str, str | None]:
@@ -168,6 +169,7 @@ class ManagedTable:
         if replace_where is not None:
             replaced = list(self._snapshot.files(replace_where))
         labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: uuid4().hex}
+        labels[SEEN] = str(self.version)
         if beside is not None:
             labels[CORRECTS] = "true"
         for _ in range(_ATTEMPTS):
@@ -298,11 +300,6 @@ class ManagedTable:
         if key.app_id not in self._rivals and (last is None or key.sequence >= last):
             return
         raise fenced(self.uri, key, self._rivals.get(key.app_id, {}))
-
-    def _entry(self, version: int, table: LoadedTable) -> LogEntry | None:
-        with storage_errors(self.place.uri):
-            content = self.place.read_small(entry_path(version, table))
-        return None if content is None else parse_entry(version, content)
 
 
 def _disturbs(action: Action, where: Mapping[str, str] | None, gone: Collection[str]) -> bool:

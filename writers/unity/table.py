@@ -16,6 +16,7 @@ from config.errors import ConfigurationError, LostStateError, SchemaDriftError
 
 from ..commit import CommitKey, CommitReceipt, CommitTable, LastCommit, LiveFile, Stage, StagedFile
 from ..delta import DeltaCommitTable
+from ..outcome import LogEntry
 from ..storage import Place
 from ..tables import TableSpec
 from .client import CatalogClient, TableEntry
@@ -82,6 +83,13 @@ class CatalogTable:
 
     def last_commit(self, app_id: str) -> LastCommit | None:
         return self._opened().last_commit(app_id)
+
+    @property
+    def version(self) -> int:
+        return self._opened().version
+
+    def entries(self) -> Iterator[LogEntry]:
+        return self._opened().entries()
 
     @property
     def properties(self) -> Mapping[str, str | None]:

@@ -1,0 +1,55 @@
+"""Under which names shards commit, and how far a shard is in the two tables. Pure, but for asking a snapshot.
+
+Imports ports only. Invariant: the number of a name counts the commits of data, in both tables.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from .commit import CommitTable
+
+__all__ = ["BACKFILL", "REPAIR", "State", "app_id", "is_landing", "owners", "settle"]
+
+# How the names of shards begin under which history is read, and repairs go on, beside the others; see writers.repairing.
+BACKFILL, REPAIR = "backfill.", "repair."
+# A table does not tell who has committed to it, only whether somebody has: those are asked for.
+_PARTS, _MOST_SHARDS = ("", BACKFILL), 32
+
+
+class State(Enum):
+    """How data and watermarks of one shard stand to each other."""
+
+    SETTLED = auto()
+    ROLL_FORWARD = auto()
+    LOST = auto()
+
+
+def settle(data: int | None, watermarks: int | None) -> State:
+    """Decide by the last sequences of the two tables (None: never committed).
+
+    Equal: all is done. Data one ahead: a run died between its two commits. Data further ahead: the
+    checkpoint table was dropped or restored. Data behind: the data table was.
+    """
+    ahead = (data or 0) - (watermarks or 0)
+    if ahead == 0:
+        return State.SETTLED
+    return State.ROLL_FORWARD if ahead == 1 else State.LOST
+
+
+def app_id(pipeline: str, dataset: str, shard: str) -> str:
+    return f"osipi/{pipeline}/{dataset}/{shard}"
+
+
+def is_landing(pipeline: str, dataset: str, owner: str) -> bool:
+    """Whether this is the name of a shard, or of a part of one that moves watermarks."""
+    return owner.startswith(app_id(pipeline, dataset, "")) and not owner.startswith(app_id(pipeline, dataset, REPAIR))
+
+
+def owners(data: CommitTable, pipeline: str, dataset: str) -> set[str]:
+    """Shards of the pipeline that have committed to the table, and parts of them; their leases may be lost."""
+    if not data.version:  # created, and nothing else
+        return set()
+    shards = (f"{index}-of-{count}" for count in range(1, _MOST_SHARDS + 1) for index in range(count))
+    names = (app_id(pipeline, dataset, f"{part}{shard}") for shard in shards for part in _PARTS)
+    return {name for name in names if data.last_sequence(name) is not None}
