@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -28,7 +28,7 @@ from .draft import Draft
 from .foreign import Others
 from .landing_batch import LandingBatch, LandingReceipt
 from .marks import MarkColumns, Marks
-from .owners import BACKFILL, REPAIR, State, app_id, is_landing, settle
+from .owners import BACKFILL, REPAIR, State, app_id, concerns, is_alike, is_landing, owners, settle
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
 
@@ -36,6 +36,8 @@ __all__ = ["Landing", "LandingBatch", "LandingReceipt"]
 
 # Metadata of a data commit: the staged watermark file, to the last detail.
 WATERMARK_FILE = "watermark_file"
+# Of one that says nothing but that whoever was at work under this name is not to commit any more.
+FENCE = "fence"
 _MANY_FILES = 64
 # A correction that other writers disturb (compaction, repairs) is computed again on what they left. Each time
 # somebody has got on; a run that goes on for months does not give way at the first crowd.
@@ -120,13 +122,15 @@ class Landing:
         another division of the tags are at work), `SchemaDriftError`, `StorageError`.
         """
         self._ready = False
-        if not self._checkpoint.exists() and self._data.exists() and self._data.open().last_sequence(self._app_id):
-            raise self._lost("the checkpoint table is missing")
+        self._refuse_missing()
         self._refresh()
         self._others.begin()
-        for shard in self._lakehouse.shards_seen(self._pipeline):
-            if shard != self._shard and "." not in shard:  # parts see to themselves
+        shards = self._lakehouse.shards_seen(self._pipeline)
+        for shard in shards:
+            if concerns(self._shard, shard):
                 self._look_at(shard)
+        if not self._checkpoint.file_count(where=self._partition):
+            self._refuse_empty_start({app_id(self._pipeline, self._dataset, s) for s in (self._shard, *shards)})
         # Last, for seeing to other shards takes fresh snapshots, and ours is what we commit through.
         self._recover(self._app_id)
         self._sequence = self._data.last_sequence(self._app_id) or 0
@@ -155,11 +159,12 @@ class Landing:
 
     def _look_at(self, shard: str) -> None:
         """See to another shard: one that died midway is finished; one of another division must not be alive."""
-        alike = shard.partition("-of-")[2] == self._shard.partition("-of-")[2]
+        alike = is_alike(shard, self._shard)
         other = app_id(self._pipeline, self._dataset, shard)
         lease = self._lakehouse.lease(self._pipeline, shard, self._run_id)
         settled = settle(self._data.last_sequence(other), self._checkpoint.last_sequence(other)) is State.SETTLED
-        if settled and (alike or lease.holder() is None):
+        silent = not alike and lease.holder() is not None
+        if settled and not silent:
             return
         try:
             lease.acquire()
@@ -170,8 +175,31 @@ class Landing:
         try:
             self._refresh()
             self._recover(other)
+            if silent:
+                self._fence(other)
         finally:
             lease.release()
+
+    def _fence(self, owner: str) -> None:
+        """See to it that a run which only seemed to be dead fails when it wakes: it has tags that are ours now."""
+        key = CommitKey(owner, (self._data.last_sequence(owner) or 0) + 1)
+        self._data.commit(key, (), metadata={"run_id": self._run_id, FENCE: "true"})
+        self._recover(owner)
+
+    def _refuse_missing(self) -> None:
+        """Whoever has committed data had a checkpoint table before. Looking leaves no empty table behind."""
+        if self._checkpoint.exists() or not self._data.exists():
+            return
+        if owners(self._data.open(), self._pipeline, self._dataset) and not self._checkpoint.exists():
+            raise self._lost("the checkpoint table is missing")
+
+    def _refuse_empty_start(self, seen: Collection[str]) -> None:
+        """No tag has a watermark: then no shard, by whatever division of the tags, may have landed any. The leases,
+        which name the shards, are lost with the table; one that is seen may just be between its two commits.
+        """
+        for owner in sorted(owners(self._data, self._pipeline, self._dataset)):
+            if owner not in seen or settle(*self._stand(owner)) is State.LOST:
+                self._recover(owner)
 
     def _stand(self, owner: str) -> tuple[int | None, int | None]:
         """Give the last sequences of both tables. Two snapshots are not taken at one moment: while a rival
@@ -201,9 +229,9 @@ class Landing:
         if last is None:
             return
         file = _decode_file(last.metadata.get(WATERMARK_FILE))
-        if file is None or not self._checkpoint.has_file(file):
+        if FENCE not in last.metadata and (file is None or not self._checkpoint.has_file(file)):
             raise self._lost(f"the watermarks of commit {data} are gone")
-        self._checkpoint.commit(last.key, [file], metadata={"run_id": self._run_id})
+        self._checkpoint.commit(last.key, [file] if file else (), metadata={"run_id": self._run_id})
 
     def _land(self, stage: Stage, draft: Draft, wanted: Replacements) -> LandingReceipt:
         """Stage all files, commit the data, commit the watermarks."""

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 from .commit import CommitTable
 
-__all__ = ["BACKFILL", "REPAIR", "State", "app_id", "is_landing", "owners", "settle"]
+__all__ = ["BACKFILL", "REPAIR", "State", "app_id", "concerns", "is_alike", "is_landing", "owners", "settle"]
 
 # How the names of shards begin under which history is read, and repairs go on, beside the others; see writers.repairing.
 BACKFILL, REPAIR = "backfill.", "repair."
@@ -53,3 +53,17 @@ def owners(data: CommitTable, pipeline: str, dataset: str) -> set[str]:
     shards = (f"{index}-of-{count}" for count in range(1, _MOST_SHARDS + 1) for index in range(count))
     names = (app_id(pipeline, dataset, f"{part}{shard}") for shard in shards for part in _PARTS)
     return {name for name in names if data.last_sequence(name) is not None}
+
+
+def is_alike(shard: str, other: str) -> bool:
+    """Whether two shards are of one division, and thus share no tag."""
+    return shard.partition("-of-")[2] == other.partition("-of-")[2]
+
+
+def concerns(shard: str, other: str) -> bool:
+    """Whether a shard has to see to another: parts leave to themselves those that are not such parts."""
+    return other != shard and _part(other) in {"", _part(shard)}
+
+
+def _part(shard: str) -> str:
+    return shard.rpartition(".")[0]

@@ -117,6 +117,23 @@ async def test_lost_watermarks_end_the_run_and_are_read_back_from_the_data(
     assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
 
 
+@pytest.mark.parametrize("by_another", [False, True], ids=["missing", "created anew by another pipeline"])
+async def test_lost_watermarks_are_noticed_by_another_division_of_the_tags(tmp_path: Path, by_another: bool) -> None:
+    """Its shards have committed nothing themselves, and the leases that name those who have are lost, too."""
+    plant = plant_of(tmp_path)
+    await plant.run(BEGIN + HOUR)
+    drop_watermarks(plant)
+    if by_another:
+        await plant.run(BEGIN + HOUR, pipeline="other", extraction={"tag_name_filter": "none of them"})
+    for index in range(2):
+        with pytest.raises(LostStateError, match="do not belong together"):
+            await plant.run(BEGIN + 2 * HOUR, shard=Shard(index, 2))
+    await rebuilt(tmp_path, plant)
+    for index in range(2):
+        assert (await plant.run(BEGIN + 2 * HOUR, shard=Shard(index, 2))).status == "succeeded"
+    assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
+
+
 async def test_watermarks_that_are_deleted_while_a_run_is_at_work(tmp_path: Path) -> None:
     """It knows them still, and those who come next would not: so it ends, and they are told as well."""
     plant = plant_of(tmp_path)
