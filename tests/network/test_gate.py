@@ -138,14 +138,24 @@ async def test_whoever_is_cancelled_in_the_queue_takes_nothing_along() -> None:
         assert gate.statistics().in_flight == 1
 
 
+async def test_who_waits_for_room_uses_up_no_starts() -> None:
+    gate = Gate(max_requests_per_second=1000.0, max_in_flight=1)
+    async with gate.passage():
+        head = asyncio.create_task(gate.passage().__aenter__())
+        await asyncio.sleep(0.05)  # five periods of the throttler
+        gate._throttler.flush()
+        assert not gate._throttler._task_logs
+    await head
+
+
 async def test_a_refusal_while_the_head_waits_still_holds_it_back() -> None:
     """The head was granted a start; then PI asked for silence. The start is forgone."""
-    gate = Gate(max_requests_per_second=20.0, max_in_flight=2)
+    gate = Gate(max_requests_per_second=4.0, max_in_flight=2)
     async with gate.passage() as started_at:
         head = asyncio.create_task(gate.passage().__aenter__())
-        await asyncio.sleep(0.01)  # it polls the throttler now, for another 40 ms
-        gate.overloaded(started_at=started_at, retry_after_secs=0.2)
-        silence_ends = time.monotonic() + 0.2
+        await asyncio.sleep(0.01)  # it polls the throttler now, for another quarter of a second
+        silence_ends = time.monotonic() + 0.4
+        gate.overloaded(started_at=started_at, retry_after_secs=0.4)
     assert await head >= silence_ends
 
 
