@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import config
 from config.errors import ConfigurationError
@@ -225,6 +226,16 @@ SECRET_LEAVES = [
 
 
 @pytest.mark.parametrize("leaf", SECRET_LEAVES, ids=dotted)
+def test_a_configuration_made_in_code_does_not_repeat_a_secret_it_refuses(leaf):
+    document = [SECRET]
+    for key in reversed(leaf):
+        document = {key: document}
+    with pytest.raises(ValidationError) as caught:
+        config.Config.model_validate(document)
+    assert SECRET not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize("leaf", SECRET_LEAVES, ids=dotted)
 @pytest.mark.parametrize("shape", [SECRET, [SECRET], {"x": SECRET}, 98765432101234, {SECRET + " ": None}])
 def test_a_secret_written_in_the_file_is_shown_nowhere(leaf, shape):
     document = {leaf[-1]: shape}
@@ -400,6 +411,12 @@ def test_what_is_shown_can_be_loaded_again():
     assert loaded(config.masked(first)) == first
     assert config.masked(first)["pi_web_api"]["password"] == "${secret:pi/pw}"
     assert config.masked(first)["extraction"]["lag"] == "90m"
+
+
+@pytest.mark.parametrize("text", ["${secret:pi/pw}" + SECRET, SECRET + "${secret:pi/pw}"])
+def test_a_secret_that_is_only_in_part_a_reference_is_masked(text):
+    shown = config.masked(loaded({"pi_web_api": {"password": text}}))
+    assert shown["pi_web_api"]["password"] == "***"
 
 
 def test_storage_options_are_text_however_yaml_reads_them_and_masked_when_shown():
