@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from engine.flow.stop import Stop
+from engine.telemetry.events import Answered, Event
 from tests.crash.process import Ended, Process, command, served, until
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant
 from tests.exactness.reading import is_table
@@ -98,3 +100,18 @@ async def test_interrupted_before_anything_is_planned(tmp_path: Path) -> None:
         ended = await ended_within(process, 3)
     assert ended.code == 130, ended
     assert not is_table(plant.timeseries)
+
+
+async def test_asked_to_stop_it_asks_nothing_more_about_the_tags_that_it_has_taken_up(tmp_path: Path) -> None:
+    """One by one, the tags of a pack are many requests: those on their way are the last, one of each fetcher."""
+    plant, stop = plant_of(tmp_path), Stop()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Answered) and not stop.asked:
+            stop.ask("enough")
+
+    report = await plant.run(END, emit=emit, stop=stop, extraction={"request_mode": "single"})
+    assert report.status == "interrupted"
+    assert report.tags_undone >= 40 - 4
+    assert (await plant.run(END)).status == "succeeded"
+    plant.assert_exact(BEGIN, END)

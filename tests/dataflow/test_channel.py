@@ -68,6 +68,18 @@ async def test_a_cancelled_wait_leaves_the_channel_as_it_was():
     assert channel.statistics().used_bytes == 50
 
 
+async def test_a_cancelled_wait_lets_those_pass_whom_it_held_up():
+    channel: Channel[str] = Channel(100)
+    await channel.reserve(60)
+    large = asyncio.create_task(channel.reserve(90))
+    small = asyncio.create_task(channel.reserve(10))
+    await settle()
+    assert not small.done()
+    large.cancel()
+    await settle()
+    assert small.done()
+
+
 async def test_a_wait_cancelled_as_it_is_granted_gives_its_room_back():
     channel: Channel[str] = Channel(100)
     held = await channel.reserve(100)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from config.errors import TagGoneError
 from engine.flow.channel import Channel
 from engine.flow.committer import Committer, Delivery
 from engine.model import Tag
 from engine.plan.settled import Failure, Settled
-from writers import PI_TIMESERIES, Landing, Move, Moves, Watermark
+from writers import PI_TIMESERIES, Landing, Move, Moves, Watermark, open_lakehouse
 from writers.memory import MemoryLakehouse
 from writers.tables import TIMESTAMP
 
@@ -34,6 +38,10 @@ def advanced(move: Move, *micros: int) -> Delivery:
 
 def failed(tag: Tag, high: int) -> Delivery:
     return Delivery(rows(tag.web_id), Settled(failures=(Failure(tag, TagGoneError("gone"), 0, high),)))
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.parquet"))
 
 
 async def committed(*deliveries: Delivery) -> tuple[dict[str, Watermark], list]:
@@ -87,3 +95,51 @@ async def test_a_failure_alone_moves_nothing():
 async def test_a_tag_that_failed_in_one_gap_stays_failed_when_another_advances():
     marks, _ = await committed(failed(A, 60), advanced(Move("a", 50, 70, 65, 1, last_event_digest=7), 65))
     assert marks == {"a": Watermark("a", 50, 70, 65, 1, "failed", "gone", last_event_digest=7)}
+
+
+async def test_a_commit_that_has_begun_is_seen_through_when_the_run_is_cancelled():
+    half_way, go_on = threading.Event(), threading.Event()
+    steps: list[str] = []
+
+    def on_step(step: str) -> None:
+        steps.append(step)
+        if step == "after_data_commit":
+            half_way.set()
+            go_on.wait(10)
+
+    ours = Landing(MemoryLakehouse(), PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="r", on_step=on_step)
+    ours.open()
+    channel: Channel[Delivery] = Channel(1 << 20)
+    channel.put(advanced(Move("a", 0, 10, 9, 1, last_event_digest=7), 9), await channel.reserve(1))
+    channel.close()
+    with ThreadPoolExecutor(1) as writer:
+        committer = Committer(ours, channel, commit_rows=1_000, commit_secs=60, writer=writer, emit=lambda _: None)
+        running = asyncio.create_task(committer.run())
+        assert await asyncio.to_thread(half_way.wait, 10)
+        running.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        over_too_soon = running.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert not over_too_soon
+        assert steps[-1] == "after_watermark_commit"
+
+
+async def test_what_was_staged_for_a_commit_that_never_comes_is_removed(tmp_path: Path):
+    ours = Landing(open_lakehouse(tmp_path), PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="r")
+    ours.open()
+    channel: Channel[Delivery] = Channel(1 << 30)
+    many = 1 << 19  # so many rows are written out before the commit
+    room = await channel.reserve(1)
+    channel.put(advanced(Move("a", 0, many, many - 1, many, last_event_digest=7), *range(many)), room)
+    with ThreadPoolExecutor(1) as writer:
+        committer = Committer(ours, channel, commit_rows=2 * many, commit_secs=60, writer=writer, emit=lambda _: None)
+        running = asyncio.create_task(committer.run())
+        await channel.reserve(channel.max_bytes)  # all of it: the rows are staged
+        assert parquet_files(tmp_path)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert not parquet_files(tmp_path)
