@@ -307,3 +307,34 @@ def _service_account(tmp_path: Path) -> Path:
         json.dumps({"private_key": key.decode(), "private_key_id": "1", "client_email": "a@b", "gcs_base_url": None})
     )
     return file
+
+
+def test_a_correction_computed_again_is_fenced_where_another_run_has_committed_meanwhile(
+    tmp_path: Path, monkeypatch
+) -> None:
+    lake = Lake(open_lakehouse(tmp_path))
+    for n in range(2):
+        batch = lake.opened().begin()
+        batch.write(batch_of([Event("a", 10 * n)]))
+        batch.commit([Move("a", 10 * n, 10 * n + 10, None, 1)])
+
+    def compact(step: str) -> None:
+        if step == "after_staging":
+            lake.lakehouse.table(PI_TIMESERIES).look_after(Upkeep())
+
+    landing = lake.opened(on_step=compact)
+    look = landing._data.open
+
+    def look_too_late() -> object:
+        rival = lake.opened(run_id="rival").begin()
+        rival.write(batch_of([Event("a", 20)]))
+        rival.commit([Move("a", 20, 30, 20, 1)])
+        return look()
+
+    monkeypatch.setattr(landing._data, "open", look_too_late)
+    batch = landing.begin()
+    batch.write(batch_of([Event("a", 20)]))
+    batch.replace([Replacement("a", 0, 10)], batch_of([Event("a", 5)]))
+    with pytest.raises(FencedError):
+        batch.commit([Move("a", 20, 30, 20, 1)])
+    assert [e.at for e in stored(lake.lakehouse.table(PI_TIMESERIES))] == [0, 10, 20]
