@@ -141,6 +141,9 @@ class CommitTable(Protocol):
         Raises `LostStateError` if the log no longer holds it.
         """
 
+    def last_sequences(self) -> Mapping[str, int]:
+        """Read the last sequence of everybody who has committed; asking about one after the other costs much more."""
+
     @property
     def version(self) -> int:
         """Version of the current snapshot."""

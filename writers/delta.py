@@ -31,6 +31,7 @@ from .actions import Action, encode
 from .changes import FOLDER, change_spec, keeps_feed
 from .commit import CommitKey, CommitReceipt, LastCommit, LiveFile, StagedFile
 from .delta_entry import correcting_actions, entry_path, is_checkpoint_due, refuse_entries, refuse_vectors
+from .delta_log import last_sequences
 from .delta_reading import files_with_vector, read_rows, read_tags
 from .delta_shape import add_later_columns, arrow_schema, create_table, schema_of, shape_of, shape_wanted
 from .delta_upkeep import HOOKS, look_after_delta
@@ -105,6 +106,9 @@ class DeltaCommitTable:
 
     def last_commit(self, app_id: str) -> LastCommit | None:
         return find_commit(self, app_id)
+
+    def last_sequences(self) -> Mapping[str, int]:
+        return last_sequences(self._place, self.entries(), self.version)
 
     @property
     def version(self) -> int:

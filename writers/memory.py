@@ -171,6 +171,10 @@ class MemoryCommitTable:
         last = self.last_commit(app_id)
         return None if last is None else last.key.sequence
 
+    def last_sequences(self) -> Mapping[str, int]:
+        keys = [entry.key for entry in self._store.log[: self._snapshot + 1] if entry.key is not None]
+        return {key.app_id: key.sequence for key in keys}
+
     def last_commit(self, app_id: str) -> LastCommit | None:
         for version in range(self._snapshot, -1, -1):
             entry = self._store.log[version]

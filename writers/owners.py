@@ -13,8 +13,6 @@ __all__ = ["BACKFILL", "REPAIR", "State", "app_id", "concerns", "is_alike", "is_
 
 # How the names of shards begin under which history is read, and repairs go on, beside the others; see writers.repairing.
 BACKFILL, REPAIR = "backfill.", "repair."
-# A table does not tell who has committed to it, only whether somebody has: those are asked for.
-_PARTS, _MOST_SHARDS = ("", BACKFILL), 32
 
 
 class State(Enum):
@@ -48,11 +46,7 @@ def is_landing(pipeline: str, dataset: str, owner: str) -> bool:
 
 def owners(data: CommitTable, pipeline: str, dataset: str) -> set[str]:
     """Shards of the pipeline that have committed to the table, and parts of them; their leases may be lost."""
-    if not data.version:  # created, and nothing else
-        return set()
-    shards = (f"{index}-of-{count}" for count in range(1, _MOST_SHARDS + 1) for index in range(count))
-    names = (app_id(pipeline, dataset, f"{part}{shard}") for shard in shards for part in _PARTS)
-    return {name for name in names if data.last_sequence(name) is not None}
+    return {name for name in data.last_sequences() if is_landing(pipeline, dataset, name)}
 
 
 def is_alike(shard: str, other: str) -> bool:

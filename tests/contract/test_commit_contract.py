@@ -100,6 +100,15 @@ def test_the_log_says_who_has_committed_and_what_each_knew(new_table, rows: Rows
         assert not any(entry.is_foreign for entry in newest)
 
 
+def test_everybody_who_has_committed_is_told_at_once(new_table, rows: Rows) -> None:
+    table, before = new_table().open(), new_table().open()
+    for name, sequence in ((ME, 1), (OTHER, 7), (ME, 2)):
+        table.commit(CommitKey(name, sequence), staged(table, rows("a", [sequence])))
+    assert before.last_sequences() == {}
+    for reader in (table, new_table().open()):
+        assert reader.last_sequences() == {ME: 2, OTHER: 7}
+
+
 def test_a_handle_commits_again_and_again(new_table, rows: Rows) -> None:
     table = new_table().open()
     versions = [table.commit(CommitKey(ME, n), staged(table, rows("a", [n]))).version for n in range(1, 6)]

@@ -433,3 +433,16 @@ def test_a_deltalake_that_loses_app_transactions_is_refused(tmp_path: Path, monk
     monkeypatch.setattr("deltalake.__version__", "1.5.1")
     with pytest.raises(ConfigurationError, match=r"deltalake 1\.5\.1 is too old"):
         open_lakehouse(tmp_path)
+
+
+def test_who_has_committed_is_known_though_only_a_checkpoint_tells(table, rows: Rows) -> None:
+    for name, sequence in (("early", 1), ("both", 2)):
+        table.commit(CommitKey(name, sequence), staged(table, rows("a", [sequence])))
+    DeltaTable(table.uri).create_checkpoint()
+    for entry in sorted(Path(table.uri, "_delta_log").glob("*.json"))[:-1]:  # as cleaning up leaves it
+        entry.unlink()
+    table.open()
+    for name, sequence in (("both", 3), ("late", 4)):
+        table.commit(CommitKey(name, sequence), staged(table, rows("a", [sequence])))
+    assert table.open().last_sequences() == {"early": 1, "both": 3, "late": 4}
+    assert {name: table.last_sequence(name) for name in ("early", "both", "late")} == table.last_sequences()

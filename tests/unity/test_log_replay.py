@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from config.errors import SchemaDriftError
 from writers import PI_TAGS, PI_TIMESERIES, CommitKey, StagedFile
 from writers.actions import add_action, encode, remove_action, transaction_action
+from writers.delta_log import find_checkpoint, parse
 from writers.reading import read_files
 from writers.storage import Place
 from writers.unity.actions import next_timestamp, struct_of, wire_type
 from writers.unity.creation import catalog_columns
 from writers.unity.delta_api import LoadedTable
-from writers.unity.history import find_checkpoint, parse
 from writers.unity.names import TableName
 from writers.unity.snapshot import Snapshot, file_key, retention_ms
 from writers.unity.verdict import Verdict, verdict

@@ -114,6 +114,9 @@ class ManagedTable:
     def last_commit(self, app_id: str) -> LastCommit | None:
         return find_commit(self, app_id)
 
+    def last_sequences(self) -> Mapping[str, int]:
+        return {app_id: int(txn["version"]) for app_id, txn in self._snapshot.transactions.items()}
+
     @property
     def version(self) -> int:
         return self._snapshot.version

@@ -84,6 +84,9 @@ class CatalogTable:
     def last_commit(self, app_id: str) -> LastCommit | None:
         return self._opened().last_commit(app_id)
 
+    def last_sequences(self) -> Mapping[str, int]:
+        return self._opened().last_sequences()
+
     @property
     def version(self) -> int:
         return self._opened().version
