@@ -96,6 +96,7 @@ async def _rebuilt(config: Config, selected: set[str] | None) -> RebuildReport:
     from writers import PI_TIMESERIES
     from writers import rebuild_watermarks as rebuild
 
+    from ..flow.leased import under
     from ..plan.shards import Shard
     from ..wiring import DATASET, lakehouse_of
 
@@ -103,20 +104,16 @@ async def _rebuilt(config: Config, selected: set[str] | None) -> RebuildReport:
     lease = lakehouse.lease(config.pipeline, shard, run_id)
     await asyncio.to_thread(lease.acquire)
     try:
-        work = asyncio.ensure_future(
-            asyncio.to_thread(
-                rebuild,
-                lakehouse,
-                PI_TIMESERIES,
-                pipeline=config.pipeline,
-                dataset=DATASET,
-                shard=shard,
-                run_id=run_id,
-                selected=selected,
-            )
+        work = asyncio.to_thread(
+            rebuild,
+            lakehouse,
+            PI_TIMESERIES,
+            pipeline=config.pipeline,
+            dataset=DATASET,
+            shard=shard,
+            run_id=run_id,
+            selected=selected,
         )
-        while not (await asyncio.wait((work,), timeout=lease.renew_secs))[0]:
-            await asyncio.to_thread(lease.renew)
-        return work.result()
+        return await under(lease, work)
     finally:
         await asyncio.to_thread(lease.release)

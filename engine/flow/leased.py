@@ -10,7 +10,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from config.errors import ExtractError, StorageError
+from config.errors import ExpiredError, ExtractError, RetryError, StorageError
 from writers import Lease
 
 __all__ = ["under"]
@@ -43,7 +43,7 @@ async def _keep(lease: Lease) -> None:
         await asyncio.sleep(lease.renew_secs)
         try:
             await asyncio.to_thread(lease.renew)
-        except StorageError as error:
+        except (StorageError, RetryError, ExpiredError) as error:
             LOG.warning("the lease was not renewed: %s", error)
 
 
