@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from .failures import storage_errors
+from .failures import explain, storage_errors
 from .live import base_name
 from .tables import TIMESTAMP, TableSpec
 
@@ -62,9 +62,12 @@ def _query(table: DeltaTable, uri: str, sql: str, schema: pa.Schema) -> pa.Recor
 
 
 def _cast_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, uri: str) -> Iterable[pa.RecordBatch]:
-    with storage_errors(uri):
-        for batch in batches:
-            yield batch.cast(schema)
+    try:
+        with storage_errors(uri):
+            for batch in batches:
+                yield batch.cast(schema)
+    except pa.ArrowInvalid as error:  # how a file arrives here that is missing, or damaged
+        raise explain(error, uri) from None
 
 
 def _quoted(name: str) -> str:

@@ -126,6 +126,12 @@ _SIGNS: tuple[tuple[re.Pattern[str], type[ExtractError], str, str], ...] = tuple
             "The storage at {place} cannot be reached.",
             "Check the network and the endpoint, then run again.",
         ),
+        (  # last: a file may fail to be read for any of the reasons above
+            r"object at location .* not found|failed to open local file.*no such file|parquet error",
+            StorageError,
+            "A file of the table at {place} is missing or damaged: {detail}.",
+            "Restore it. Of the watermarks: remove their table, and run rebuild-watermarks.",
+        ),
     )
 )
 

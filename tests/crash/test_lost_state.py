@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from config.errors import LostStateError
+from config.errors import LostStateError, StorageError
 from engine.plan.shards import Shard
 from tests.crash.process import command, run_of, served
 from tests.exactness.expected import assert_same_rows, web_id_of
@@ -169,6 +169,21 @@ async def test_what_others_may_do_to_the_tables_is_no_loss(tmp_path: Path) -> No
     assert {web_id: (mark.low, mark.high) for web_id, mark in plant.marks().items()} == {
         web_id: (mark.low, BEGIN + 2 * HOUR) for web_id, mark in before.items()
     }
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged"])
+async def test_a_file_of_watermarks_that_cannot_be_read_is_one_sentence(tmp_path: Path, harm: str) -> None:
+    plant = plant_of(tmp_path)
+    await plant.run(BEGIN + HOUR)
+    file = next(plant.watermarks.rglob("part-*.parquet"))
+    file.unlink() if harm == "missing" else file.write_bytes(b"?" * file.stat().st_size)
+    with pytest.raises(StorageError, match=r"A file of the table at .*pi_watermarks is missing or damaged") as caught:
+        await plant.run(BEGIN + 2 * HOUR)
+    assert "rebuild-watermarks" in caught.value.hint
+    drop_watermarks(plant)
+    await rebuilt(tmp_path, plant)
+    assert (await plant.run(BEGIN + 2 * HOUR)).status == "succeeded"
+    assert_rows_exact(plant, BEGIN, BEGIN + 2 * HOUR)
 
 
 async def test_lost_data_ends_the_run_too(tmp_path: Path) -> None:
