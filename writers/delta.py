@@ -101,7 +101,8 @@ class DeltaCommitTable:
         return self
 
     def last_sequence(self, app_id: str) -> int | None:
-        sequence: int | None = self._snapshot().transaction_version(app_id)
+        with storage_errors(self.uri):  # read from the log when asked for, which may have been cleaned up
+            sequence: int | None = self._snapshot().transaction_version(app_id)
         return sequence
 
     def last_commit(self, app_id: str) -> LastCommit | None:

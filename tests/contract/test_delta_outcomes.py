@@ -132,6 +132,24 @@ def test_a_handle_is_renewed_in_time_and_stays_fenced(table, rows: Rows, monkeyp
     assert count(table) == 8
 
 
+def test_a_handle_that_has_rested_until_its_log_was_cleaned_up_is_told(table, rows: Rows) -> None:
+    """Where its entry would go there is room again, below a checkpoint, and nobody would see it."""
+    table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
+    other = DeltaCommitTable(Place(table.uri), PI_TIMESERIES).open()
+    for n in range(4):
+        other.commit(CommitKey("other", n), staged(other, rows("b", [n])))
+    newest = DeltaTable(table.uri)
+    newest.create_checkpoint()
+    for version in range(newest.version()):
+        Path(table.uri, "_delta_log", f"{version:020}.json").unlink()
+    files = staged(table, rows("a", [2]))
+    with pytest.raises(StorageError):
+        table.commit(CommitKey("me", 2), files)
+    assert count(table) == 5
+    assert table.commit(CommitKey("me", 2), files).version == newest.version() + 1  # `count` has opened it anew
+    assert count(table) == 6
+
+
 def test_a_new_table_carries_comments_partitions_and_description(table) -> None:
     found = DeltaTable(table.uri)
     fields = {f["name"]: f for f in json.loads(found.schema().to_json())["fields"]}
