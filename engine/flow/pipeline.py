@@ -123,9 +123,6 @@ class Pipeline:
             room.free()
             self._fault(chunk, error)
             return
-        except BaseException:
-            room.free()
-            raise
         self._silent_in_a_row = self._broken_in_a_row = 0
         answer = reply.answer
         settled = self._plan.settle(chunk, answer.outcomes)
