@@ -14,8 +14,8 @@ from config.errors import TagGoneError
 from engine.flow.channel import Channel
 from engine.flow.committer import Committer, Delivery
 from engine.model import Tag
-from engine.plan.settled import Failure, Settled
-from writers import PI_TIMESERIES, Landing, Move, Moves, Watermark, open_lakehouse
+from engine.plan.settled import Failure, Settled, Swap
+from writers import PI_TIMESERIES, CorrectionCounts, Landing, Move, Moves, Watermark, open_lakehouse
 from writers.memory import MemoryLakehouse
 from writers.tables import TIMESTAMP
 
@@ -27,6 +27,7 @@ def rows(web_id: str, *micros: int) -> pa.RecordBatch:
     known = {
         "tag_webid": pa.array([web_id] * n, pa.string()),
         "timestamp": pa.array(micros, pa.int64()).cast(TIMESTAMP),
+        "sequence": pa.array([0] * n, pa.int32()),
         "partition_date": pa.array([0] * n, pa.int32()).cast(pa.date32()),
     }
     return pa.RecordBatch.from_arrays([known.get(f.name, pa.nulls(n, f.type)) for f in schema], names=schema.names)
@@ -95,6 +96,16 @@ async def test_a_failure_alone_moves_nothing():
 async def test_a_tag_that_failed_in_one_gap_stays_failed_when_another_advances():
     marks, _ = await committed(failed(A, 60), advanced(Move("a", 50, 70, 65, 1, last_event_digest=7), 65))
     assert marks == {"a": Watermark("a", 50, 70, 65, 1, "failed", "gone", last_event_digest=7)}
+
+
+async def test_rows_that_replace_others_are_told_as_corrections_and_not_as_written():
+    swap = Settled(swaps=(Swap(A, 5, 10),))
+    marks, [told] = await committed(
+        advanced(Move("a", 0, 10, 9, 1, last_event_digest=7), 9),
+        Delivery(rows("a"), swap, replacing=rows("a", 6, 7)),
+    )
+    assert (told.rows, told.corrections) == (1, CorrectionCounts(inserted=2))
+    assert marks["a"].rows_total == 3
 
 
 async def test_a_commit_that_has_begun_is_seen_through_when_the_run_is_cancelled():
