@@ -205,6 +205,30 @@ def test_live_data_goes_before_backfill_and_backfill_starts_at_its_newest_end():
     assert ends == sorted(ends, reverse=True)
 
 
+def test_an_answer_is_bounded_however_wrong_the_expectation():
+    limits = Limits(tags_per_request=100, values_per_answer=1_000, max_count_per_tag=500)
+    plan = make_plan({str(n): [] for n in range(100)}, Window(0, 10), Table(), limits)
+    chunk = plan.take()
+    assert len(chunk.asks) == 100
+    assert sum(ask.max_count for ask in chunk.asks) <= 2 * limits.values_per_answer
+
+
+def test_tags_that_failed_wait_for_those_that_did_not():
+    events = {"late": [], "good": []}
+    table = Table({"late": Window(0, 1), "good": Window(0, 5)}, events)
+    plan = make_plan(events, Window(0, 10), table, Limits(tags_per_request=1))
+    order = []
+    while (chunk := plan.take()) is not None:
+        [ask] = chunk.asks
+        order.append(ask.tag.web_id)
+        if order == ["late"]:
+            plan.fault(chunk, UnavailableError("not now"))
+        else:
+            plan.settle(chunk, Outcomes.of([Outcome(ask, 0, ask.end)]))
+        plan.give_back(chunk)
+    assert order == ["late", "good", "late"]
+
+
 def test_a_dense_tag_does_not_hold_back_slow_ones_of_its_lane():
     events = {"fast": list(range(1000)), "slow": [1]}
     table = Table()
