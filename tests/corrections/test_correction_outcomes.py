@@ -9,7 +9,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from config.errors import CommitConflictError, ConfigurationError, FencedError, SchemaDriftError, UnknownCommitError
+from config.errors import (
+    CommitConflictError,
+    ConfigurationError,
+    FencedError,
+    SchemaDriftError,
+    StorageError,
+    UnknownCommitError,
+)
 from tests.corrections.events import DAY, Event, batch_of, events_of
 from tests.landing.lake import Lake
 from tests.unity.test_deletion_vectors import inline, serialized
@@ -338,3 +345,26 @@ def test_a_correction_computed_again_is_fenced_where_another_run_has_committed_m
     with pytest.raises(FencedError):
         batch.commit([Move("a", 20, 30, 20, 1)])
     assert [e.at for e in stored(lake.lakehouse.table(PI_TIMESERIES))] == [0, 10, 20]
+
+
+def test_a_commit_that_cannot_be_staged_leaves_no_file_behind(tmp_path: Path, monkeypatch) -> None:
+    lake = Lake(open_lakehouse(tmp_path))
+    batch = lake.opened().begin()
+    batch.write(batch_of(EVENTS))
+    batch.commit([Move("a", 0, 10, None, len(EVENTS))])
+    landing = lake.opened()
+    files = sorted(tmp_path.rglob("*.parquet"))
+    batch = landing.begin()
+    batch.write(batch_of([Event("a", 20)]))
+    batch.replace([Replacement("a", 0, 10)], batch_of([Event("a", 5)]))
+    staged: list[int] = []
+
+    def full() -> None:
+        staged.append(len(list(tmp_path.rglob("*.parquet"))) - len(files))
+        raise StorageError("There is no room left.")
+
+    monkeypatch.setattr(batch._stage, "close", full)
+    with pytest.raises(StorageError):
+        batch.commit([Move("a", 10, 30, 20, 1)])
+    assert staged == [3], "the appended rows, what is left of the corrected file, the watermarks"
+    assert sorted(tmp_path.rglob("*.parquet")) == files

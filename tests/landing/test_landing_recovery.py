@@ -273,3 +273,27 @@ def test_aborted_batches_leave_nothing(tmp_path: Path) -> None:
     batch.abort()
     landing.begin().commit([Move("a", 0, 1)])
     assert lake.events() == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder"])
+def test_watermarks_that_another_shard_adds_to_meanwhile_are_put_together_another_time(
+    kind: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("writers.landing._MANY_FILES", 2)
+    lake = Lake(MemoryLakehouse() if kind == "memory" else open_lakehouse(tmp_path))
+    other = lake.opened("1-of-2")
+    ends = iter(range(10, 100, 10))
+
+    def come_between(step: str) -> None:
+        if step == "after_watermark_commit":
+            end = next(ends)
+            land(other, "b", end - 10, end)
+
+    ours = lake.opened("0-of-2", on_step=come_between)
+    for end in (10, 20, 30):
+        land(ours, "a", end - 10, end)
+    marks = lake.opened("0-of-2").open()
+    assert {tag: (mark.low, mark.high, mark.rows_total) for tag, mark in marks.items()} == {
+        "a": (0, 30, 30),
+        "b": (0, 30, 30),
+    }

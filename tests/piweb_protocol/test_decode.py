@@ -98,6 +98,7 @@ def test_a_row_has_everything_the_table_wants(decoder: Decoder) -> None:
         ([1, 2, 255], "Blob", (None, base64.b64encode(b"\x01\x02\xff").decode(), None, "blob")),
         ([], "Blob", (None, "", None, "blob")),
         ([1, 2, 256], "Blob", (None, "[1,2,256]", None, "array")),
+        ([1, 2, 255], "Float64", (None, "[1,2,255]", None, "array")),
         ([1, 2.5, "x", None], "", (None, '[1,2.5,"x",null]', None, "array")),
         ({"X": 1.5, "Y": [2]}, "", (None, '{"X":1.5,"Y":[2]}', None, "array")),
     ],
