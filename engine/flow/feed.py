@@ -28,12 +28,9 @@ class Feed:
 
     def give_back(self, chunk: Chunk) -> None:
         self.plan.give_back(chunk)
-        self._wake()
-
-    def stop(self, error: ExtractError | None = None) -> None:
-        self.plan.stop(error)
-        self._wake()
-
-    def _wake(self) -> None:
         self._change.set()
         self._change = asyncio.Event()
+
+    def stop(self, error: ExtractError | None = None) -> None:
+        """Those who wait do so for what is away; when that is given back, they see the end."""
+        self.plan.stop(error)
