@@ -45,8 +45,8 @@ def parquet_files(folder: Path) -> list[Path]:
     return list(folder.rglob("*.parquet"))
 
 
-async def committed(*deliveries: Delivery) -> tuple[dict[str, Watermark], list]:
-    """Watermarks after one commit of these, as the next run reads them, and what was reported of it."""
+async def committed(*deliveries: Delivery, commit_rows: int = 1_000) -> tuple[dict[str, Watermark], list]:
+    """Watermarks once these are committed, as the next run reads them, and what was reported of it."""
     lakehouse, told = MemoryLakehouse(), []
 
     def landing() -> Landing:
@@ -59,7 +59,7 @@ async def committed(*deliveries: Delivery) -> tuple[dict[str, Watermark], list]:
         channel.put(delivery, await channel.reserve(1))
     channel.close()
     with ThreadPoolExecutor(1) as writer:
-        await Committer(ours, channel, commit_rows=1_000, commit_secs=60, writer=writer, emit=told.append).run()
+        await Committer(ours, channel, commit_rows=commit_rows, commit_secs=60, writer=writer, emit=told.append).run()
     return landing().open(), told
 
 
@@ -106,6 +106,17 @@ async def test_rows_that_replace_others_are_told_as_corrections_and_not_as_writt
     )
     assert (told.rows, told.corrections) == (1, CorrectionCounts(inserted=2))
     assert marks["a"].rows_total == 3
+
+
+@pytest.mark.parametrize(("commit_rows", "most"), [(4, 1_000), (1_000, 4)])
+async def test_rows_that_replace_others_wait_in_memory_and_bring_a_commit_about(commit_rows, most, monkeypatch):
+    monkeypatch.setattr("engine.flow.committer.MOST_REPLACING", most)
+    pages = [
+        Delivery(rows("a"), Settled(swaps=(Swap(A, at, at + 10),)), replacing=rows("a", at, at + 1))
+        for at in (0, 10, 20)
+    ]
+    _, told = await committed(advanced(Move("a", 0, 30)), *pages, commit_rows=commit_rows)
+    assert [commit.corrections.inserted for commit in told] == [4, 2]
 
 
 async def test_a_commit_that_has_begun_is_seen_through_when_the_run_is_cancelled():

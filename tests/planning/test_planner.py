@@ -7,6 +7,7 @@ from collections import defaultdict
 from itertools import chain
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from config.errors import (
     UnavailableError,
 )
 from engine.model import Ask, Outcome, Outcomes, Tag, Window
+from engine.plan.decisions import MAX_TAG_ATTEMPTS, Decision, decide
 from engine.plan.forecast import forecast
 from engine.plan.lanes import Limits, Reading, pack, readings_for
 from engine.plan.planner import Plan
@@ -177,6 +179,24 @@ def test_more_events_in_one_microsecond_than_the_server_gives_is_stuck_not_skipp
     assert [(f.tag.web_id, type(f.error), f.high) for f in failures] == [("a", TagStuckError, 5)]
     assert table.rows["b"] == [1, 2, 3]
     assert table.done["a"] == Window(0, 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "of_one", "of_several"),
+    [
+        (ConfigurationError("no"), [Decision.STOP] * 2, [Decision.STOP] * 2),
+        (ThrottledError("slower"), [Decision.AGAIN, Decision.GIVE_UP], [Decision.AGAIN, Decision.GIVE_UP]),
+        (UnavailableError("later"), [Decision.AGAIN, Decision.GIVE_UP], [Decision.HALVE_TAGS] * 2),
+        (SplitError("too much"), [Decision.HALVE_COUNT] * 2, [Decision.HALVE_TAGS] * 2),
+        (TagGoneError("gone"), [Decision.GIVE_UP] * 2, [Decision.HALVE_TAGS] * 2),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
+)
+def test_the_ladder_of_what_to_do_about_a_failure(error, of_one, of_several):
+    """The first time, and the last."""
+    for tags, expected in ((1, of_one), (100, of_several)):
+        found = [decide(error, tags=tags, max_count=10, attempts=attempts) for attempts in (0, MAX_TAG_ATTEMPTS)]
+        assert found == expected
 
 
 def test_an_error_that_stops_the_run_leaves_nothing_to_take():
