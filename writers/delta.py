@@ -172,8 +172,8 @@ class DeltaCommitTable:
                 hint="Unset its property delta.appendOnly.",
             )
         token = uuid4().hex
-        labels = {**(metadata or {}), APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: token}
-        labels |= {SEEN: str(self.version)} if beside is None else {SEEN: str(self.version), CORRECTS: "true"}
+        ours = {APP_ID: key.app_id, SEQUENCE: str(key.sequence), TOKEN: token, SEEN: str(self.version)}
+        labels = {**(metadata or {}), **ours, **({} if beside is None else {CORRECTS: "true"})}
         if remove or beside is not None:
             version = self._land_correction(key, files, remove, changes, labels=labels, beside=beside)
         else:

@@ -22,11 +22,11 @@ import pyarrow as pa
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
 from .checkpoint import columns_of, encode, merge_stream
-from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
+from .commit import CommitKey, CommitReceipt, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
 from .draft import Draft
 from .foreign import Others
-from .landing_batch import LandingBatch, LandingReceipt
+from .landing_batch import Appended, LandingBatch, LandingReceipt, closed
 from .marks import MarkColumns, Marks
 from .owners import BACKFILL, REPAIR, State, app_id, concerns, is_alike, is_landing, owners, settle
 from .refusals import fenced
@@ -53,28 +53,6 @@ class _Prepared:
     correction: Correction
     mark_files: tuple[StagedFile, ...]
     lands_data: bool
-
-
-class _Appended:
-    """Rows on their way into files, finished when these are asked for."""
-
-    def __init__(self, stage: Stage, table: CommitTable) -> None:
-        self.rows = stage.rows
-        self._stage = stage
-        self._table = table
-        self._files: tuple[StagedFile, ...] | None = None
-
-    def files(self) -> tuple[StagedFile, ...]:
-        if self._files is None:
-            self._files = _closed(self._stage)
-        return self._files
-
-    def drop(self) -> None:
-        """Remove them: nothing has come of the commit."""
-        if self._files is None:
-            self._stage.abort()
-        else:
-            self._table.discard(self._files)
 
 
 class Landing:
@@ -235,7 +213,7 @@ class Landing:
 
     def _land(self, stage: Stage, draft: Draft, wanted: Replacements) -> LandingReceipt:
         """Stage all files, commit the data, commit the watermarks."""
-        landed = self._land_data(_Appended(stage, self._data), draft, wanted)
+        landed = self._land_data(Appended(stage, self._data), draft, wanted)
         if landed is None:
             return LandingReceipt(0, None, None)
         prepared, data = landed
@@ -249,7 +227,7 @@ class Landing:
         return LandingReceipt(stage.rows, data, watermarks, partitions, prepared.correction.counts)
 
     def _land_data(
-        self, appended: _Appended, draft: Draft, wanted: Replacements
+        self, appended: Appended, draft: Draft, wanted: Replacements
     ) -> tuple[_Prepared, CommitReceipt | None] | None:
         """Commit the data, if there is any; None if there is nothing to do at all."""
         attempts = 0
@@ -273,7 +251,7 @@ class Landing:
                 raise
             self._look_again(appended)
 
-    def _look_again(self, appended: _Appended) -> None:
+    def _look_again(self, appended: Appended) -> None:
         """Take a fresh snapshot for a correction whose files another writer has replaced. It does not tell
         who committed since the old one, but the number says whether it was one of us.
         """
@@ -287,7 +265,7 @@ class Landing:
             appended.drop()
             raise fenced(self._data.uri, CommitKey(self._app_id, last), {})
 
-    def _prepared(self, appended: _Appended, draft: Draft, wanted: Replacements) -> _Prepared | None:
+    def _prepared(self, appended: Appended, draft: Draft, wanted: Replacements) -> _Prepared | None:
         """Compute corrections on the snapshot, and stage them and the watermarks; None if there is nothing to do."""
         correction, mark_files = Correction(), tuple[StagedFile, ...]()
         if wanted:
@@ -328,7 +306,7 @@ class Landing:
                 updated_at=self._now(),
             )
         )
-        return _closed(stage)
+        return closed(stage)
 
     def _commit_data(self, prepared: _Prepared) -> CommitReceipt:
         """Commit; if nothing has landed, what was prepared is removed again (but not the appended rows)."""
@@ -371,7 +349,7 @@ class Landing:
         stage = self._checkpoint.stage()
         for batch in merged.to_batches():
             stage.write(batch)
-        files = _closed(stage)
+        files = closed(stage)
         key = CommitKey(self._app_id, self._sequence)
         try:
             self._checkpoint.commit(key, files, metadata={"run_id": self._run_id}, replace_where=self._partition)
@@ -388,14 +366,6 @@ class Landing:
             f"({self._app_id}, data at {self._data.uri}, watermarks at {self._checkpoint.uri}).",
             hint="Run rebuild-watermarks: it reads the watermarks back from the data.",
         )
-
-
-def _closed(stage: Stage) -> tuple[StagedFile, ...]:
-    try:
-        return stage.close()
-    except BaseException:
-        stage.abort()
-        raise
 
 
 def _decode_file(text: str | None) -> StagedFile | None:

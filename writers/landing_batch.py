@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from .commit import CommitReceipt, Stage
+from .commit import CommitReceipt, CommitTable, Stage, StagedFile
 from .correction import UNCHANGED, CorrectionCounts, Replacement, Replacements
 from .draft import Draft
 from .watermark import Move, Moves
 
-__all__ = ["LandingBatch", "LandingReceipt"]
+__all__ = ["Appended", "LandingBatch", "LandingReceipt", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +128,34 @@ class LandingBatch:
         """Remove what was staged. After a `commit`, even one that failed, it does nothing: the files may be in the log."""
         if not self._begun:
             self._stage.abort()
+
+
+class Appended:
+    """Rows on their way into files, finished when these are asked for."""
+
+    def __init__(self, stage: Stage, table: CommitTable) -> None:
+        self.rows = stage.rows
+        self._stage = stage
+        self._table = table
+        self._files: tuple[StagedFile, ...] | None = None
+
+    def files(self) -> tuple[StagedFile, ...]:
+        if self._files is None:
+            self._files = closed(self._stage)
+        return self._files
+
+    def drop(self) -> None:
+        """Remove them: nothing has come of the commit."""
+        if self._files is None:
+            self._stage.abort()
+        else:
+            self._table.discard(self._files)
+
+
+def closed(stage: Stage) -> tuple[StagedFile, ...]:
+    """Finish the files of a stage; none stays where that fails."""
+    try:
+        return stage.close()
+    except BaseException:
+        stage.abort()
+        raise
