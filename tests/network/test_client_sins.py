@@ -345,3 +345,11 @@ async def test_a_cancelled_request_gives_its_place_back() -> None:
             await hanging
         assert (await waiting).body == b'{"fresh":1}'
         assert piweb.statistics().in_flight == 0
+
+
+async def test_answers_that_say_the_server_is_broken_do_not_widen_what_is_in_flight() -> None:
+    sins = [answer(status=429), *[answer(status=500)] * 6, FRESH]
+    async with Sinner(sins) as pi, client(pi.url, max_in_flight=8, retry_attempts=8) as piweb:
+        await piweb.send(GET)
+        assert len(pi.arrivals) == 8
+        assert piweb.statistics().window == 4  # half of it, and one good answer widens it by a quarter

@@ -8,9 +8,12 @@ import time
 import pytest
 from aiohttp import web
 
+from config import from_mapping
 from engine.net.client import ClientSettings, PIClient
 from engine.net.gate import Gate
 from engine.piweb.http import Request
+from engine.plan.shards import Shard
+from engine.wiring import connect
 
 from .conftest import Certificates
 from .sinner import Sinner, answer
@@ -148,6 +151,15 @@ async def test_who_waits_for_room_uses_up_no_starts() -> None:
     await head
 
 
+async def test_who_waits_for_the_end_of_a_silence_uses_up_no_starts() -> None:
+    gate = Gate(max_requests_per_second=1000.0, max_in_flight=2)
+    gate.overloaded(started_at=time.monotonic(), retry_after_secs=60.0)
+    head = asyncio.create_task(gate.passage().__aenter__())
+    await asyncio.sleep(0.02)
+    assert not gate._throttler._task_logs
+    head.cancel()
+
+
 async def test_a_refusal_while_the_head_waits_still_holds_it_back() -> None:
     """The head was granted a start; then PI asked for silence. The start is forgone."""
     gate = Gate(max_requests_per_second=4.0, max_in_flight=2)
@@ -166,3 +178,13 @@ def test_starts_are_evenly_spaced_whatever_the_rate() -> None:
         assert throttler.rate_limit / throttler.period == pytest.approx(rate)
         assert throttler.rate_limit == 1 or throttler.period < 0.021
         assert throttler.retry_interval >= 0.001
+
+
+async def test_a_shard_takes_its_share_of_the_rate_and_of_what_is_in_flight() -> None:
+    pi = {"url": "http://127.0.0.1:1/piwebapi", "auth_type": "anonymous", "max_requests_per_second": 20}
+    config = from_mapping({"pi_web_api": {**pi, "max_in_flight": 9}}).config
+    for shard, rate, in_flight in ((Shard(), 20.0, 9), (Shard(1, 4), 5.0, 2), (Shard(1, 16), 1.25, 1)):
+        async with connect(config, shard) as source:
+            gate = source.client._gate
+            assert gate._throttler.rate_limit / gate._throttler.period == pytest.approx(rate)
+            assert gate.statistics().window == in_flight
