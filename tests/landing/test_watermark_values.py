@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from writers import Move, Watermark
-from writers.checkpoint import decode, encode, merge, merge_stream
+from writers.checkpoint import _merged, decode, encode, merge, merge_stream
 from writers.watermark import widen
 
 MOVES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.booleans(), st.booleans()), max_size=12)
@@ -141,11 +141,36 @@ def test_an_event_below_what_was_done_is_not_the_last_even_if_the_move_reaches_u
     assert widen(never_seen, Move("a", 50, 300, 60, 7, last_event_digest=9)).last_event == 60
 
 
+def test_the_last_event_is_of_the_highest_row_that_knows_one() -> None:
+    """History and live runs side by side: the one that reaches up found nothing there, the other found some below."""
+    marks = Watermark("a", 0, 20), Watermark("a", -10, 10, -3, 7, last_event_digest=5)
+    rows = [encode([mark], pipeline="p", dataset="d", sequence=n, updated_at=n) for n, mark in enumerate(marks)]
+    for found in (merge_stream(rows), merge_stream(rows[::-1])):
+        assert decode(found, "d") == {"a": Watermark("a", -10, 20, -3, 7, last_event_digest=5)}
+
+
 def test_merging_in_pieces_is_the_same(monkeypatch) -> None:
     batches = history([("a", 1, False, False), ("b", 2, False, True), ("a", 3, True, False), ("b", 0, False, False)])
     whole = merge_stream(batches)
     monkeypatch.setattr("writers.checkpoint._MERGE_ROWS", 1)
     assert merge_stream(batches).sort_by("tag_webid").equals(whole.sort_by("tag_webid"))
+
+
+def test_memory_follows_the_number_of_tags_and_not_of_rows(monkeypatch) -> None:
+    together: list[int] = []
+
+    def merged(rows: pa.Table) -> pa.Table:
+        together.append(rows.num_rows)
+        return _merged(rows)
+
+    monkeypatch.setattr("writers.checkpoint._MERGE_ROWS", 50)
+    monkeypatch.setattr("writers.checkpoint._merged", merged)
+    commits = (
+        encode([Watermark(tag, 0, n) for tag in "abcde"], pipeline="p", dataset="d", sequence=n, updated_at=n)
+        for n in range(1, 101)
+    )
+    assert decode(merge_stream(commits), "d") == {tag: Watermark(tag, 0, 100) for tag in "abcde"}
+    assert max(together) <= 50 + 5
 
 
 def test_datasets_and_pipelines_are_kept_apart() -> None:

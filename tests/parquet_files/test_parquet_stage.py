@@ -220,6 +220,15 @@ def test_few_files_are_open_and_little_waits_however_many_days(tmp_path: Path) -
     assert len({f.path for f in files}) == len(files) > 6  # closed early, begun anew
 
 
+def test_what_is_being_encoded_is_never_more_than_two_parts(tmp_path: Path) -> None:
+    """Parts that are on their way into a file are memory, too, and are not counted as waiting any more."""
+    stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES, stage_bytes=1)
+    stage.write(make(600, days=6))
+    assert (len(stage._files), stage._waiting) == (6, {})
+    assert len(stage._running) <= 2
+    stage.abort()
+
+
 def test_nothing_stays_open_or_behind_after_an_abort(tmp_path: Path) -> None:
     stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES, open_files=1, stage_bytes=1000)
     stage.write(make(500, days=3))
