@@ -30,9 +30,9 @@ def lake() -> Lake:
     return Lake(MemoryLakehouse())
 
 
-def rebuild(lake: Lake, shard: str = "0-of-1"):
+def rebuild(lake: Lake, shard: str = "0-of-1", **options):
     return rebuild_watermarks(
-        lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", shard=shard, run_id="rebuilder"
+        lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", shard=shard, run_id="rebuilder", **options
     )
 
 
@@ -147,6 +147,23 @@ def test_rebuilding_keeps_other_datasets_and_pipelines(lake: Lake) -> None:
     rows = lake.lakehouse.table(PI_WATERMARKS).open().read(["pipeline", "dataset", "tag_webid"]).read_all()
     found = sorted(tuple(row.values()) for row in rows.to_pylist())
     assert found == [("p", "frames", "x"), ("p", "recorded", "a"), ("q", "recorded", "x")]
+
+
+def test_rebuilding_leaves_out_only_what_belongs_to_others_beyond_doubt(lake: Lake) -> None:
+    """`kept` and `wanted` are read by two pipelines: one says it by its watermark, the other by its configuration."""
+    landing = lake.opened()
+    for tag in ("ours", "kept", "wanted", "strange"):
+        land(landing, tag, 0, 2)
+    lake.lakehouse.drop(PI_WATERMARKS)
+    table = lake.lakehouse.table(PI_WATERMARKS).open()
+    stage = table.stage()
+    for pipeline, tags in (("p", ["kept"]), ("q", ["kept", "wanted", "strange"])):
+        marks = [Watermark(tag, 0, 2) for tag in tags]
+        stage.write(encode(marks, pipeline=pipeline, dataset="recorded", sequence=1, updated_at=1))
+    table.commit(CommitKey("someone", 1), stage.close())
+    report = rebuild(lake, selected={"wanted"})
+    assert (report.tags, report.strangers) == (3, 1)
+    assert sorted(lake.opened().open()) == ["kept", "ours", "wanted"]
 
 
 def test_a_staged_watermark_file_that_vanished_is_lost_state(tmp_path: Path) -> None:

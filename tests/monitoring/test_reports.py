@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.errors import ExtractError, UnavailableError
+from config.errors import AuthenticationError, ExtractError, UnavailableError
 from engine.follow import Cycle
 from engine.net.settings import ClientStats
 from engine.reporting import report_of
@@ -50,6 +50,7 @@ def reported(
         ({"unresolved": 1}, "incomplete", 1),
         ({"undone": 1}, "incomplete", 1),
         ({"stopped": GONE}, "incomplete", 1),
+        ({"stopped": AuthenticationError("it does not know us any more")}, "incomplete", 3),
         ({"undone": 1, "interrupted": True}, "interrupted", 130),
         ({"undone": 1, "interrupted": True, "follows": True}, "succeeded", 0),
         ({"failed": 1, "interrupted": True, "follows": True}, "incomplete", 1),
