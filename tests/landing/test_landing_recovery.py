@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,38 @@ def test_rebuilding_covers_all_shards_and_refuses_while_one_is_at_work(lake: Lak
     assert rebuild(lake, "0-of-2").tags == 2
     for shard in ("0-of-2", "1-of-2"):
         assert {m.tag_webid: m.high for m in lake.opened(shard).open().values()} == {"a": 4, "b": 4}
+
+
+def test_watermarks_alone_stay_where_it_is_unknown_whether_they_landed(tmp_path: Path, monkeypatch) -> None:
+    from writers.delta import DeltaCommitTable
+
+    lake = Lake(open_lakehouse(tmp_path))
+    land(lake.opened(), "a", 0, 2)
+    landing = lake.opened()
+
+    def cannot_look(self, base, token):
+        raise UnknownCommitError("the log cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaCommitTable, "_look", cannot_look)
+        with pytest.raises(UnknownCommitError):
+            landing.begin().commit([Move("a", 2, 9)])
+    with pytest.raises(RuntimeError, match="open the landing"):
+        landing.begin()
+    assert lake.opened().open()["a"] == Watermark("a", 0, 9, 1, 2)
+
+
+def test_after_a_commit_there_is_nothing_to_abort(tmp_path: Path) -> None:
+    """Whatever came of it: the files may be in the log."""
+    lake = Lake(open_lakehouse(tmp_path))
+    for step in ("nowhere", "after_data_commit"):
+        start = len(lake.events())
+        batch = lake.opened(on_step=kill_at(step)).begin()
+        batch.write(event_rows("a", [start]))
+        with pytest.raises(Killed) if step == "after_data_commit" else nullcontext():
+            batch.commit([Move("a", start, start + 1, start, 1)])
+        batch.abort()
+        assert lake.events() == [("a", t) for t in range(start + 1)]
 
 
 def test_an_unknown_outcome_is_settled_by_the_next_open(tmp_path: Path, monkeypatch) -> None:
