@@ -353,3 +353,14 @@ async def test_answers_that_say_the_server_is_broken_do_not_widen_what_is_in_fli
         await piweb.send(GET)
         assert len(pi.arrivals) == 8
         assert piweb.statistics().window == 4  # half of it, and one good answer widens it by a quarter
+
+
+async def test_cookies_are_not_sent_back() -> None:
+    """Each request stands for itself, with the credentials it was given."""
+    async with (
+        Sinner([answer(Set_Cookie="session=1; Path=/"), FRESH]) as pi,
+        client(pi.url.replace("127.0.0.1", "localhost")) as piweb,
+    ):
+        await piweb.send(GET)
+        await piweb.send(GET)
+    assert ["cookie" in arrival.headers for arrival in pi.arrivals] == [False, False]

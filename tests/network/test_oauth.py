@@ -214,6 +214,15 @@ async def test_a_server_that_cannot_name_its_endpoint_just_now_is_asked_again(st
             assert (await client.send(GET)).status == 200
 
 
+async def test_the_secret_is_not_sent_to_where_an_endpoint_points(issuer: Issuer) -> None:
+    async with Sinner([answer(status=307, Location=f"{issuer.url}/connect/token")]) as elsewhere:
+        with pytest.raises(AuthenticationError, match="status 307"):
+            async with piweb(issuer, token_url=elsewhere.url) as client:
+                await client.send(GET)
+    assert len(elsewhere.arrivals) == 1
+    assert issuer.forms == []
+
+
 async def test_the_secret_is_not_sent_to_an_endpoint_without_tls(certificates: Certificates) -> None:
     document = json.dumps({"token_endpoint": "http://127.0.0.1:1/token"}).encode()
     async with Sinner([answer(document)], tls=certificates.good) as pi:
