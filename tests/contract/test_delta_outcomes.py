@@ -121,6 +121,18 @@ def test_a_replace_is_not_sent_again_over_a_snapshot_it_was_not_made_for(table, 
     assert count(table) == 1
 
 
+def test_rows_go_in_beside_what_others_remove_but_not_into_a_table_that_has_become_another(table, rows: Rows) -> None:
+    table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
+    DeltaTable(table.uri).delete()
+    table.commit(CommitKey("me", 2), staged(table, rows("a", [1])))
+    another = DeltaTable(table.uri)
+    another.delete()
+    another.alter.set_table_properties({"delta.logRetentionDuration": "interval 60 days"})
+    with pytest.raises(CommitConflictError):
+        table.commit(CommitKey("me", 3), staged(table, rows("a", [1])))
+    assert count(table) == 0
+
+
 def test_a_handle_is_renewed_in_time_and_stays_fenced(table, rows: Rows, monkeypatch) -> None:
     monkeypatch.setattr("writers.delta._REOPEN_AFTER", 3)
     late = DeltaCommitTable(Place(table.uri), PI_TIMESERIES).open()
