@@ -99,3 +99,20 @@ async def test_history_is_not_read_by_two_divisions_of_the_tags_at_once(plant: P
         for index in range(2):
             assert (await run(config, shard=Shard(index, 2))).status == "succeeded"
     plant.assert_exact(BEGIN, TOP)
+
+
+async def test_what_is_fenced_midway_does_not_go_on_with_the_history(plant: Plant) -> None:
+    await plant.run(TOP - HOUR, extraction={"start_date": text_of(TOP - 2 * HOUR)})
+
+    steps: list[str] = []
+
+    def on_step(step: str) -> None:
+        steps.append(step)
+        if step == "after_staging" and steps.count(step) == 1:
+            raise FencedError("another run has committed")
+
+    rows = plant.count()
+    async with plant.simulator(TOP).serve() as url:
+        with pytest.raises(FencedError):
+            await run(plant.config(url, **FULL), on_step=on_step)
+    assert plant.count() == rows
