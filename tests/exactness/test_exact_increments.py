@@ -64,6 +64,15 @@ async def test_events_younger_than_the_lag_wait(tmp_path: Path) -> None:
     plant.assert_exact(BEGIN, BEGIN + HOUR)
 
 
+async def test_an_end_that_is_still_to_come_is_the_present(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path)
+    end = {"end_date": text_of(BEGIN + 3 * HOUR)}
+    await plant.run(BEGIN + HOUR, extraction=end)
+    plant.assert_exact(BEGIN, BEGIN + HOUR)
+    await plant.run(BEGIN + 4 * HOUR, extraction=end)
+    plant.assert_exact(BEGIN, BEGIN + 3 * HOUR)
+
+
 @pytest.mark.parametrize("start", ["2024-03-05T00:30:00Z", "2024-03-05T03:00:00Z"])
 async def test_in_incremental_mode_the_watermark_wins_over_the_start_date(tmp_path: Path, start: str) -> None:
     """Moved down, it reads nothing again; moved above the watermark, it leaves no hole."""
