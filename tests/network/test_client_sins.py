@@ -364,3 +364,8 @@ async def test_cookies_are_not_sent_back() -> None:
         await piweb.send(GET)
         await piweb.send(GET)
     assert ["cookie" in arrival.headers for arrival in pi.arrivals] == [False, False]
+
+
+async def test_of_a_refusal_only_so_much_is_read_as_an_error_text_may_be_long() -> None:
+    async with Sinner([answer(b"x" * 10_000_000, status=404)]) as pi, client(pi.url) as piweb:
+        assert len((await piweb.send(GET)).body) == 1 << 16
