@@ -1,7 +1,7 @@
 """The command line: hands the arguments to a command, and its end to the caller as an exit code.
 
 Imports nothing heavy, so that `--help` answers at once, and nothing that may turn out not to be ours.
-Invariant: `main` returns; only `__main__` and the console script end a process.
+Invariant: `main` returns; only `__main__` ends a process.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def test_simulate_simulates(here: Path):
 
 def test_what_simulate_cannot_use_is_one_clear_line(here: Path):
     done = engine("simulate", "--interval", "-5s", cwd=here)
-    assert (done.code, done.out, done.err) == (2, "", "error: The time span '-5s' is not valid.\n")
+    assert (done.code, done.out, done.err) == (2, "", "error: --interval: The time span '-5s' is not valid.\n")
 
 
 def test_the_version_is_told(called: Called):

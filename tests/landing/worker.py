@@ -36,3 +36,4 @@ def main(root: str, run_id: str, shard: str, until: str, kill: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    os._exit(0)  # as the command ends; see engine.__main__

@@ -51,7 +51,7 @@ def test_it_is_pure_python_and_offers_its_command(wheel):
     with zipfile.ZipFile(wheel) as archive:
         [entry_points] = [n for n in archive.namelist() if n.endswith("entry_points.txt")]
         text = archive.read(entry_points).decode()
-    assert "osipi-connector = engine.cli:main" in text
+    assert "osipi-connector = engine.__main__:end" in text
 
 
 def test_it_works_where_it_is_installed(wheel, tmp_path):

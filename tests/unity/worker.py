@@ -49,3 +49,4 @@ def main(what: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     main(json.loads(sys.argv[1]))
+    os._exit(0)  # as the command ends; see engine.__main__
