@@ -19,7 +19,7 @@ from writers.unity import open_unity
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["stand-in", "server"])
+@pytest.fixture(params=["stand-in", pytest.param("server", marks=pytest.mark.unity)])
 def catalog(request, tmp_path) -> Iterator[tuple[str, str]]:
     """Host and token of a catalog `plant`."""
     if request.param == "stand-in":
