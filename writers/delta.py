@@ -20,12 +20,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
-from config.errors import (
-    ExtractError,
-    RetryError,
-    SchemaDriftError,
-    UnknownCommitError,
-)
+from config.errors import ExtractError, RetryError, SchemaDriftError, UnknownCommitError
 
 from .actions import Action, encode
 from .changes import FOLDER, change_spec, keeps_feed
