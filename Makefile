@@ -4,7 +4,7 @@ BIN := .venv/bin
 BUNDLE_CLI := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/osipi-connector/bundle-cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-histories test-scale test-unity unity-jars test-spark spark soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
+.PHONY: help setup run check test test-slow test-histories test-scale test-unity unity-jars test-spark spark soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: setup ## lint, format, types, layers
 
 test: setup ## the default tests (under ten minutes)
 	$(BIN)/python -m pytest -n auto
+
+test-slow: setup ## races, kills and following that take their time
+	$(BIN)/python -m pytest -n auto -m "slow and not (scale or unity or spark or runtimes)"
 
 test-histories: setup ## random histories against random runs, kills and repairs: SECS=600 SEED=1
 	$(BIN)/python -m tests.histories.play --secs $(or $(SECS),600) --seed $(or $(SEED),1)
