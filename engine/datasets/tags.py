@@ -153,7 +153,6 @@ async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Poi
     Raises `UnavailableError` for a server that begins anew instead of going on: the list would have no end.
     """
     pages: list[Points] = []
-    seen: set[str] = set()
     start, size, width = 0, requests.MAX_POINTS_PER_PAGE, 1
     while True:
         try:
@@ -165,12 +164,11 @@ async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Poi
             continue
         width = min(2 * width, _PAGES_AT_ONCE)
         for page in found:
-            if page.tags and seen.issuperset(tag.web_id for tag in page.tags):
+            if pages and page.tags and page.tags == pages[0].tags:
                 raise UnavailableError(
-                    f"listing the points {pattern!r}: from {start:,} on the server shows those again that it has shown",
+                    f"listing the points {pattern!r}: from {start:,} on the server shows the first ones again",
                     hint="Something between us and the PI Web API drops startIndex, or answers from a cache.",
                 )
-            seen.update(tag.web_id for tag in page.tags)
             pages.append(page)
             start += len(page.tags)
             if not page.more:

@@ -22,6 +22,7 @@ class Server:
         self.total, self.cap, self.links, self.refuses_above = total, cap, links, refuses_above
         self.time: str | None = None
         self.deaf = False
+        self.grows = False  # a point comes in front of all others once the first page was shown
         self.asked: list[tuple[int, int]] = []
 
     async def servers(self, _request: web.Request) -> web.Response:
@@ -33,6 +34,7 @@ class Server:
         self.asked.append((start, count))
         if self.deaf:
             start = 0
+        start -= self.grows and start > 0
         if request.query["nameFilter"] not in {"*", "t?"}:
             return web.json_response({"Links": {}, "Items": []})
         if count > self.refuses_above:
@@ -94,9 +96,21 @@ async def test_a_server_that_shows_the_same_page_again_is_not_asked_for_ever(lin
     server = Server(2_500, links=links)
     server.deaf = True
     async with client_of(server) as client:
-        with pytest.raises(UnavailableError, match=r"'\*': from 1,000 on the server shows those again") as refused:
+        with pytest.raises(
+            UnavailableError, match=r"'\*': from 1,000 on the server shows the first ones again"
+        ) as refused:
             await find_tags(client, Extraction(tag_name_filter="*"))
     assert "startIndex" in refused.value.hint
+
+
+async def test_a_point_that_is_created_meanwhile_shifts_the_pages_and_ends_nothing() -> None:
+    """The last page holds nothing but a point that was shown already."""
+    server = Server(1_000, links=False)
+    server.grows = True
+    async with client_of(server) as client:
+        found = await find_tags(client, Extraction(tag_name_filter="*"))
+    assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(1_000)]
+    assert len(server.asked) > 1
 
 
 async def test_pages_come_side_by_side_once_the_list_has_shown_to_be_long() -> None:
