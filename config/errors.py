@@ -30,7 +30,7 @@ Every error carries a sentence without secrets, and a hint that says what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 __all__ = [
     "AccessDeniedError",
@@ -52,6 +52,7 @@ __all__ = [
     "TagGoneError",
     "TagStuckError",
     "ThrottledError",
+    "TooMuch",
     "UnavailableError",
     "UndecodableError",
     "UnknownCommitError",
@@ -154,8 +155,19 @@ class CommitConflictError(RetryError):
     exit_code = 4
 
 
+TooMuch: TypeAlias = Literal["count", "request", "answer"]
+
+
 class SplitError(ExtractError):
-    """The request or its answer is too large: ask for less."""
+    """The request or its answer is too large: ask for less.
+
+    `too_much` says of what: the "count" asked for is above the server's maximum; the "request" itself is too
+    long (URL, headers, body); the "answer" would be too large, or would take too long.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", too_much: TooMuch = "answer") -> None:
+        super().__init__(message, hint=hint)
+        self.too_much: TooMuch = too_much
 
 
 class ExpiredError(ExtractError):
