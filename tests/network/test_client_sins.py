@@ -155,7 +155,7 @@ async def test_retry_after_holds_back_the_others_too() -> None:
 async def test_an_absurd_retry_after_is_capped_and_reported() -> None:
     sin = answer(b'{"Message":"Rate limit was reached."}', status=429, Retry_After="86400")
     async with Sinner([sin]) as pi, client(pi.url, max_retry_after_secs=0.05) as piweb:
-        with pytest.raises(ThrottledError, match="429 to GET /system after 3 attempts: Rate limit") as caught:
+        with pytest.raises(ThrottledError, match="after 3 attempts: the server answered 429: Rate limit") as caught:
             await piweb.send(GET)
     assert caught.value.retry_after_secs == 86400
     assert len(pi.arrivals) == 3
@@ -288,7 +288,7 @@ async def test_words_of_pi_that_cannot_be_written_down_are_made_fit() -> None:
 
 async def test_an_answer_that_is_nested_beyond_reading_is_not_repeated() -> None:
     async with Sinner([answer(b'{"Errors":' + b"[" * 50_000, status=500)]) as pi, client(pi.url) as piweb:
-        with pytest.raises(UnavailableError, match=r"after 3 attempts\.$"):
+        with pytest.raises(UnavailableError, match=r"answered 500$"):
             await piweb.send(GET)
 
 
