@@ -21,8 +21,8 @@ from writers.unity import open_unity
 
 from .abandon import abandonable
 from .clock import wall_micros
-from .datasets.recorded import Mode
-from .model import Micros, Tag, Window
+from .datasets.recorded import SAMPLE_TAGS, SAMPLE_VALUES, Mode
+from .model import Ask, Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
 from .plan.ahead import end_ahead, lookback_ahead
@@ -43,6 +43,7 @@ __all__ = [
     "parted",
     "plan_of",
     "repairs_of",
+    "sample_of",
     "settled_ends",
     "target_of",
     "wanted_window",
@@ -53,6 +54,7 @@ __all__ = [
 # The name of recorded values in the checkpoint table.
 DATASET = "recorded"
 _MICRO = timedelta(microseconds=1)
+_HOUR = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,20 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: 
     if extraction.mode == "incremental" and mark is not None:
         start = mark.high
     return Window(min(start, until), until)
+
+
+def sample_of(config: Config, tags: Sequence[Tag], marks: Marks, now: Micros) -> list[Ask]:
+    """A little of what a run will ask, to find out how the server is to be asked: a few values of its first tags.
+
+    All in one window, as a streamset needs it: that of the first tag, or the last hour where nothing is left of it.
+    """
+    some = tags[:SAMPLE_TAGS]
+    if not some:
+        return []
+    [mark] = marks.each([some[0].web_id])
+    wanted = wanted_window(config, mark, now)
+    start = wanted.start if wanted.start < wanted.end else wanted.end - _HOUR
+    return [Ask(tag, start, wanted.end, SAMPLE_VALUES) for tag in some]
 
 
 def at_end(config: Config, tags: Iterable[Tag], marks: Marks, wanted: Window | None) -> int:

@@ -15,7 +15,7 @@ from .http import Request, Response
 from .problems import is_from_pi, is_too_long
 from .requests import MAX_BATCH_BYTES, MAX_PATH_CHARS, without_fields
 
-__all__ = ["Bound", "LearnedLimits", "kind_of"]
+__all__ = ["Bound", "LearnedLimits", "kind_of_request"]
 
 # The search for the limit ends where it is known to this part.
 _CLOSE: Final = 8
@@ -100,20 +100,20 @@ class LearnedLimits:
 
     def forbids(self, request: Request) -> bool:
         """Whether a request is longer than may be sent now; one that names a single item has no shorter form."""
-        bound = self._bounds.get(kind_of(request))
+        bound = self._bounds.get(kind_of_request(request))
         return bound is not None and request.items > 1 and length_of(request) > bound.budget()
 
     def worked(self, request: Request) -> bool:
         """Whether a request of this kind has reached PI Web API in this run."""
-        return kind_of(request) in self._worked
+        return kind_of_request(request) in self._worked
 
     def fitted(self, request: Request) -> Request:
         """The request as this server takes it: where even the shortest is too long, without `selectedFields`."""
-        return without_fields(request) if kind_of(request) in self._without_fields else request
+        return without_fields(request) if kind_of_request(request) in self._without_fields else request
 
     def drop_fields(self, request: Request) -> None:
         """Remember that requests of this kind pass only without `selectedFields`. Servers then send all fields."""
-        self._without_fields.add(kind_of(request))
+        self._without_fields.add(kind_of_request(request))
 
     def note(self, request: Request, response: Response) -> None:
         """Take in an answer, whatever its status."""
@@ -121,7 +121,7 @@ class LearnedLimits:
             self._bound(request).was_refused(length_of(request))
         elif is_from_pi(response):
             self.reached = True
-            self._worked.add(kind_of(request))
+            self._worked.add(kind_of_request(request))
             self._bound(request).passed(length_of(request))
 
     def note_dropped(self, request: Request) -> bool:
@@ -164,14 +164,14 @@ class LearnedLimits:
         return self.max_url if kind.startswith("GET") else self.max_body
 
     def _bound(self, request: Request) -> Bound:
-        kind = kind_of(request)
+        kind = kind_of_request(request)
         bound = self._bounds.get(kind)
         if bound is None:
             bound = self._bounds[kind] = Bound(self._most(kind))
         return bound
 
 
-def kind_of(request: Request) -> str:
+def kind_of_request(request: Request) -> str:
     """Requests whose lengths compare: `GET points/multiple`, `GET streams/recorded`, `POST batch`."""
     parts = request.path.partition("?")[0].strip("/").split("/")
     return f"{request.method} {parts[0]}{'/' + parts[-1] if len(parts) > 1 else ''}"

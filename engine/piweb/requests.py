@@ -26,6 +26,7 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_PATH_CHARS",
     "MAX_POINTS_PER_PAGE",
+    "MULTIPLE",
     "STREAMSET",
     "batch",
     "batch_capacity",
@@ -54,6 +55,7 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_POINTS_PER_PAGE = 1_000
 
 STREAMSET = "/streamsets/recorded"
+MULTIPLE = "/points/multiple"
 
 # WebIDs are of these characters, which mean nothing in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII).fullmatch
@@ -264,11 +266,11 @@ def _points_multiple(
         ("selectedFields", ";".join(_MULTIPLE_FIELDS)),
         ("webIdType", "IDOnly"),
     )
-    bare = len(_get("/points/multiple", *head).path)
+    bare = len(_get(MULTIPLE, *head).path)
     first = 0
     while first < len(identifiers):
         chunk = _within(max_chars() - bare, identifiers[first:], overhead=len(f"&{by}="))
-        yield _get("/points/multiple", *head, *((by, each) for each in chunk), items=len(chunk)), chunk
+        yield _get(MULTIPLE, *head, *((by, each) for each in chunk), items=len(chunk)), chunk
         first += len(chunk)
 
 

@@ -124,7 +124,7 @@ async def test_500_for_ever_becomes_an_error_with_the_words_of_pi() -> None:
     assert len(pi.arrivals) == 3
     assert caught.value.status == 500
     assert str(caught.value) == (
-        f"127.0.0.1:{pi.port} answered 500 to GET /streams/P0abc/recorded after 3 attempts: "
+        f"GET /streams/P0abc/recorded at 127.0.0.1:{pi.port} after 3 attempts: the server answered 500: "
         "The specified server is not responding."
     )
 
