@@ -5,6 +5,7 @@ What a command needs without running (plan, tags, status, check) is here, too. R
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 
-from config import Config, properties_of, resolve_secrets, uses_simulator
+from config import Config, properties_of, resolve_secrets, tidied, uses_simulator
 from config.errors import ConfigurationError
 from writers import Digest, Lakehouse, Marks, Names, Watermark, open_lakehouse
 from writers.checkpoint import decode, merge_stream
@@ -53,6 +54,7 @@ __all__ = [
 
 # The name of recorded values in the checkpoint table.
 DATASET = "recorded"
+_log = logging.getLogger("osipi.config")
 _MICRO = timedelta(microseconds=1)
 _HOUR = 3_600_000_000
 
@@ -73,7 +75,9 @@ async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Conne
     """
     async with AsyncExitStack() as stack:
         config = await abandonable(partial(resolve_secrets, config))
-        pi = config.pi_web_api
+        pi, warnings = tidied(config.pi_web_api)
+        for warning in warnings:
+            _log.warning("%s", warning)
         url = pi.url or ""
         if uses_simulator(config):
             url = await stack.enter_async_context(_simulator(config))
@@ -85,6 +89,8 @@ async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Conne
             timeout_secs=pi.timeout.total_seconds(),
             max_requests_per_second=pi.max_requests_per_second / shard.count,
             max_in_flight=max(1, pi.max_in_flight // shard.count),
+            max_url_chars=pi.max_url_chars,
+            max_request_bytes=pi.max_request_bytes,
             retry_attempts=config.retry.max_attempts,
             retry_initial_wait_secs=config.retry.initial_wait.total_seconds(),
             retry_max_wait_secs=config.retry.max_wait.total_seconds(),

@@ -12,7 +12,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from itertools import groupby
@@ -22,7 +23,6 @@ import msgspec
 
 from config.errors import (
     AuthenticationError,
-    CertificateError,
     ConfigurationError,
     RetryError,
     SplitError,
@@ -35,7 +35,7 @@ from ..model import Answer, Ask, Micros
 from ..net.client import PIClient
 from ..piweb import requests
 from ..piweb.decode import Decoder, decode
-from ..piweb.http import Request
+from ..piweb.http import Request, Response
 from ..piweb.limits import kind_of_request
 from ..piweb.probing import batch_trouble, streamset_trouble
 from ..piweb.problems import error_for, excerpt_of, is_batch_unsupported
@@ -151,18 +151,24 @@ async def _trouble_with_batches(client: PIClient, base_url: str, sample: Sequenc
 
     Raises what has nothing to do with batches, and, if `patient`, what may be over in a while.
     """
-    request, keys = _probe(base_url, sample)
+    if sample:
+        request, keys = _probe(base_url, sample)
+        # A tag may be in trouble of its own: then it is asked once only, and the question that names no tag decides.
+        with suppress(RetryError):
+            return _judged(await client.send(replace(request, safe=False)), keys, sample)
+    request, keys = _probe(base_url, ())
     try:
-        response = await client.send(request)
-    except (ThrottledError, CertificateError, AuthenticationError):
+        return _judged(await client.send(request), keys, ())
+    except ThrottledError:
         raise
     except RetryError as error:
         # Where a GET is answered meanwhile, it is not the server that is down.
-        if patient or not (await client.send(requests.home())).status < _SERVER_ERROR:
+        if patient or (await client.send(requests.home())).status >= _SERVER_ERROR:
             raise
         return error.message
-    except SplitError as error:
-        return error.message
+
+
+def _judged(response: Response, keys: Sequence[str], sample: Sequence[Ask]) -> str:
     if is_batch_unsupported(response):
         who = excerpt_of(response.body)
         return f"this PI Web API answers {response.status} to POST /batch" + (f": {who}" if who else "")
