@@ -22,6 +22,7 @@ _CLOSE: Final = 8
 # After so many requests within a bound the length that was refused is tried once more, then after twice as many:
 # what was refused may have been one tag, not the length.
 _PATIENCE: Final = 32
+_LEAST_CONFIGURED: Final = 256
 _NO_REQUEST: Final = 64  # no request is shorter; below it there is nothing to find out
 
 
@@ -47,8 +48,8 @@ class Bound:
         if self._within >= self._patience:
             return min(self.most, self.refused)
         if self.refused - self.worked <= max(_NO_REQUEST, self.refused // _CLOSE):
-            return min(self.most, self.worked or self.refused // 2)
-        return min(self.most, (self.worked + self.refused) // 2)
+            return min(self.most, self.worked or max(1, self.refused // 2))
+        return max(1, min(self.most, (self.worked + self.refused) // 2))
 
     def passed(self, length: int) -> None:
         """Account for a request of this length that reached PI Web API."""
@@ -143,18 +144,19 @@ class LearnedLimits:
             ("GET", "URLs of at most {0} characters after its address", "max_url_chars"),
             ("POST", "requests of at most {0} bytes", "max_request_bytes"),
         ):
-            lengths = [
-                bound.worked
+            bounds = [
+                bound
                 for kind, bound in self._bounds.items()
                 if kind.startswith(method) and bound.refused is not None and bound.worked
                 # One closed connection may be mere mishap.
                 if not bound.silent or bound.refusals > 1
             ]
-            if lengths:
-                least = min(lengths)
-                found.append(
-                    f"this server (or a proxy before it) takes {what.format(least)}: set pi_web_api.{key}: {least}"
-                )
+            if bounds:
+                # One limit for all of them, as long as what was refused of one did not pass with another.
+                most, refused = max(b.worked for b in bounds), min(b.refused or 0 for b in bounds)
+                length = most if most < refused else min(b.worked for b in bounds)
+                advice = f": set pi_web_api.{key}: {length}" if length >= _LEAST_CONFIGURED else ""
+                found.append(f"this server (or a proxy before it) takes {what.format(length)}{advice}")
         if self._without_fields:
             kinds = ", ".join(sorted(self._without_fields))
             found.append(f"URLs had to do without selectedFields ({kinds}): answers are longer than they need to be")

@@ -71,14 +71,14 @@ class Layer:
     def _get(self, path: str) -> tuple[int, Any]:
         url = urlsplit(path)
         query = parse_qsl(url.query)
-        ids = [value for name, value in query if name == "webId"]
+        ids = [value for name, value in query if name in {"webId", "path"}]
         values = dict(query)
         match url.path.strip("/").split("/"):
             case ["dataservers"]:
                 now = "2024-03-05T00:00:00Z"
                 return 200, {"Items": [{"WebId": "F1DS", "Name": "DA", "ServerTime": now}]}
             case ["points", "multiple"]:
-                return 200, {"Items": [{"Identifier": i, "Object": {"WebId": i, "Name": i}} for i in ids]}
+                return 200, {"Items": [{"Identifier": i, "Object": _point(i)} for i in ids]}
             case ["streams", _, "recorded"]:
                 return 200, self._stream(values)
             case ["streamsets", "recorded"]:
@@ -90,6 +90,11 @@ class Layer:
     @staticmethod
     def _stream(query: Mapping[str, str]) -> Mapping[str, Any]:
         return {"Items": [{"Timestamp": query["startTime"], "Value": 1.0, "Good": True}], "UnitsAbbreviation": ""}
+
+
+def _point(identifier: str) -> Mapping[str, Any]:
+    name = identifier.rpartition("\\")[2]
+    return {"WebId": name, "Name": name}
 
 
 @asynccontextmanager

@@ -43,7 +43,8 @@ def client_of(url: str) -> PIClient:
 
 def refusals_allowed(longest: int, limit: int, *, attempts: int = 1) -> float:
     """The search halves down to the limit, and then halves what is unknown until it is an eighth; each of these
-    may be refused, as often as the client tries. A few more for requests that were built before it was learnt.
+    may be refused, as often as it is sent: by the client, and a closed connection once more by aiohttp. A few more
+    for requests that were built before it was learnt.
     """
     return attempts * (log2(max(2, longest / limit)) + 3 + 4)
 
@@ -60,8 +61,8 @@ async def read_all(source: RecordedSource, asks: list[Ask]) -> tuple[set[str], d
             try:
                 outcomes = (await source.read(some)).answer.outcomes
             except SplitError as split:
-                assert split.too_much == "request"
-                assert len(some) > 1
+                if split.too_much != "request" or len(some) == 1:
+                    raise
                 waiting[:0] = [some[: len(some) // 2], some[len(some) // 2 :]]
             except TagError as error:
                 failed[some[0].tag.name] = error
@@ -70,7 +71,7 @@ async def read_all(source: RecordedSource, asks: list[Ask]) -> tuple[set[str], d
     return done, failed
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     status=st.sampled_from(STATUSES),
     body=st.sampled_from(BODIES),
@@ -85,16 +86,16 @@ def test_tags_are_looked_up_whatever_the_length_of_a_url_that_passes(status: int
             found = await find_tags(client, Extraction(tags=tuple(tag.web_id for tag in TAGS)))
             assert {tag.web_id for tag in found.tags} == {tag.web_id for tag in TAGS}
             # One more for each kind of request that needs to drop selectedFields.
-            allowed = refusals_allowed(8_000, limit, attempts=2 if status == CLOSED else 1) + 2
+            allowed = refusals_allowed(8_000, limit, attempts=4 if status == CLOSED else 1) + 2
             assert layer.refusals <= allowed
             if layer.refusals and status != CLOSED and limit > 700:
                 [advice] = client.limits.advice()
-                assert f"set pi_web_api.max_url_chars: {layer.longest}" in advice
+                assert advice.endswith(f"set pi_web_api.max_url_chars: {layer.longest}")
 
     asyncio.run(go())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     status=st.sampled_from(STATUSES),
     body=st.sampled_from(BODIES),
@@ -114,7 +115,7 @@ def test_values_are_read_whatever_the_length_of_a_request_that_passes(
             assert not failed
             assert done == {tag.name for tag in TAGS}
             longest = 40_000 if mode is Mode.BATCH else 8_000
-            assert layer.refusals <= refusals_allowed(longest, limit, attempts=2 if status == CLOSED else 1)
+            assert layer.refusals <= refusals_allowed(longest, limit, attempts=4 if status == CLOSED else 1)
 
     asyncio.run(go())
 
