@@ -33,6 +33,7 @@ from .problems import ExpectedError, InvalidConfigurationError, Problem
 from .properties import properties_of
 from .schema import json_schema, json_schema_text
 from .secrets import SecretReader, UnknownSecretError, resolve_secrets, workspace_secrets
+from .tidy import tidied
 
 __all__ = [
     "AssetFramework",
@@ -72,6 +73,7 @@ __all__ = [
     "parse_instant",
     "properties_of",
     "resolve_secrets",
+    "tidied",
     "uses_simulator",
     "workspace_secrets",
 ]

@@ -130,15 +130,23 @@ class RetryError(ExtractError):
 
     `retry_after_secs` is what the other side asked for, if it did; `status` is the HTTP status, if there
     was an answer at all: a request that is answered 500 every time may hold one bad tag, a server that
-    cannot be reached says nothing about the request.
+    cannot be reached says nothing about the request. `dropped`: there was a connection, and it was closed in
+    place of an answer, as some do with a request that is too long for them.
     """
 
     def __init__(
-        self, message: str, *, hint: str = "", retry_after_secs: float | None = None, status: int | None = None
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_secs: float | None = None,
+        status: int | None = None,
+        dropped: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_secs = retry_after_secs
         self.status = status
+        self.dropped = dropped
 
 
 class UnavailableError(RetryError):

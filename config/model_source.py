@@ -77,6 +77,10 @@ class PiWebApi(Section):
     """Ceiling for every second, without bursts."""
     max_in_flight: Count = 4
     """Requests that may be unanswered at one time."""
+    max_url_chars: Annotated[int, Field(ge=256, le=64_000), NotBool] = 8_000
+    """Longest URL, after `url`. Less is found out by each run anew; the report says what to write here."""
+    max_request_bytes: Annotated[int, Field(ge=1_000), NotBool] = 4_194_304
+    """Longest body of a request. Less is found out by each run anew; the report says what to write here."""
 
 
 class TagClass(Section):

@@ -61,6 +61,7 @@ from .wiring import (
     parted,
     plan_of,
     repairs_of,
+    sample_of,
     target_of,
     wanted_window,
     windows_to_sum,
@@ -250,7 +251,12 @@ class _Run:
         )
         self._marks = await self._blocking(landing.open)
         recorded = await RecordedSource.open(
-            source.client, source.url, config.extraction.request_mode, self._decoder, now=wall_micros
+            source.client,
+            source.url,
+            config.extraction.request_mode,
+            self._decoder,
+            now=wall_micros,
+            sample=sample_of(config, inventory.tags, self._marks, inventory.server_now),
         )
         states = StatesSource(source.client, source.url, recorded.mode, batch_size=config.extraction.batch_size)
         metadata = Metadata(lakehouse, self._shard, states, self._writer, emit=self._emit, stop=self._stop)
@@ -359,6 +365,7 @@ class _Run:
             warnings=(
                 *notes(self._config.extraction, self._inventory.tags if self._inventory else ()),
                 *self._warnings,
+                *source.client.limits.advice(),
             ),
         )
 

@@ -5,6 +5,7 @@ What a command needs without running (plan, tags, status, check) is here, too. R
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 
-from config import Config, properties_of, resolve_secrets, uses_simulator
+from config import Config, properties_of, resolve_secrets, tidied, uses_simulator
 from config.errors import ConfigurationError
 from writers import Digest, Lakehouse, Marks, Names, Watermark, open_lakehouse
 from writers.checkpoint import decode, merge_stream
@@ -21,8 +22,8 @@ from writers.unity import open_unity
 
 from .abandon import abandonable
 from .clock import wall_micros
-from .datasets.recorded import Mode
-from .model import Micros, Tag, Window
+from .datasets.recorded import SAMPLE_TAGS, SAMPLE_VALUES, Mode
+from .model import Ask, Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
 from .plan.ahead import end_ahead, lookback_ahead
@@ -43,6 +44,7 @@ __all__ = [
     "parted",
     "plan_of",
     "repairs_of",
+    "sample_of",
     "settled_ends",
     "target_of",
     "wanted_window",
@@ -52,7 +54,9 @@ __all__ = [
 
 # The name of recorded values in the checkpoint table.
 DATASET = "recorded"
+_log = logging.getLogger("osipi.config")
 _MICRO = timedelta(microseconds=1)
+_HOUR = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,9 @@ async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Conne
     """
     async with AsyncExitStack() as stack:
         config = await abandonable(partial(resolve_secrets, config))
-        pi = config.pi_web_api
+        pi, warnings = tidied(config.pi_web_api)
+        for warning in warnings:
+            _log.warning("%s", warning)
         url = pi.url or ""
         if uses_simulator(config):
             url = await stack.enter_async_context(_simulator(config))
@@ -83,6 +89,8 @@ async def connect(config: Config, shard: Shard = Shard()) -> AsyncIterator[Conne
             timeout_secs=pi.timeout.total_seconds(),
             max_requests_per_second=pi.max_requests_per_second / shard.count,
             max_in_flight=max(1, pi.max_in_flight // shard.count),
+            max_url_chars=pi.max_url_chars,
+            max_request_bytes=pi.max_request_bytes,
             retry_attempts=config.retry.max_attempts,
             retry_initial_wait_secs=config.retry.initial_wait.total_seconds(),
             retry_max_wait_secs=config.retry.max_wait.total_seconds(),
@@ -188,6 +196,20 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: 
     if extraction.mode == "incremental" and mark is not None:
         start = mark.high
     return Window(min(start, until), until)
+
+
+def sample_of(config: Config, tags: Sequence[Tag], marks: Marks, now: Micros) -> list[Ask]:
+    """A little of what a run will ask, to find out how the server is to be asked: a few values of its first tags.
+
+    All in one window, as a streamset needs it: that of the first tag, or the last hour where nothing is left of it.
+    """
+    some = tags[:SAMPLE_TAGS]
+    if not some:
+        return []
+    [mark] = marks.each([some[0].web_id])
+    wanted = wanted_window(config, mark, now)
+    start = wanted.start if wanted.start < wanted.end else wanted.end - _HOUR
+    return [Ask(tag, start, wanted.end, SAMPLE_VALUES) for tag in some]
 
 
 def at_end(config: Config, tags: Iterable[Tag], marks: Marks, wanted: Window | None) -> int:

@@ -19,21 +19,43 @@ __all__ = ["probe_writing"]
 
 
 def probe_writing(uri: str, storage_options: Mapping[str, str] | None = None) -> None:
-    """Write a file under `uri`, read it back and remove it.
+    """Write a file under `uri`, read it back, find it in a list, see that it cannot be put twice, and remove it.
+
+    A storage that lets a second writer put what is there already would lose commits.
 
     Raises what storage raises: `StorageError`, `AccessDeniedError`, `UnavailableError`, `ExpiredError`.
     """
     place = Place.parse(uri, storage_options)
     name = f"_osipi_probe_{uuid.uuid4().hex}"
     with storage_errors(place.uri), _folders_as_before(place):
-        place.write_small(name, b"probe")
-        found = place.read_small(name)
-        place.remove(name)
-        if found != b"probe" or place.has(name):
+        try:
+            place.write_small(name, b"probe")
+            if place.read_small(name) != b"probe" or name not in place.names(""):
+                raise StorageError(
+                    f"A file written to {shown(place.uri)} cannot be read back and listed.",
+                    hint="Give this user permission to read, write, list and delete there.",
+                )
+            _put_once(place, f"{name}_once")
+        finally:
+            for each in (name, f"{name}_once"):
+                place.remove(each)
+        if place.has(name):
             raise StorageError(
-                f"A file written to {shown(place.uri)} cannot be read back and removed.",
-                hint="Give this user permission to read, write and delete there.",
+                f"A file written to {shown(place.uri)} cannot be removed.",
+                hint="Give this user permission to read, write, list and delete there.",
             )
+
+
+def _put_once(place: Place, name: str) -> None:
+    """Put a file as a commit is put: where there is none. Raises `StorageError` if a second one takes its place."""
+    place.create_small(name, b"first")
+    with contextlib.suppress(FileExistsError):
+        place.create_small(name, b"second")
+        raise StorageError(
+            f"The storage at {shown(place.uri)} lets a file be put where there is one already, so that one of two "
+            "commits made at the same time would be lost.",
+            hint="Use a storage with conditional writes (put-if-absent), or a newer release of this one.",
+        )
 
 
 @contextlib.contextmanager

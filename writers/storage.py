@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,10 @@ SCHEMES = ("s3", "s3a", "abfss", "abfs", "az", "azure", "adl", "gs")
 
 # Small writes through Python are gathered, so that a part of an upload costs one call.
 _REMOTE_BUFFER_BYTES = 1 << 20
+
+
+# delta-rs makes a URL of a folder: it would look for the table in another one, or break down.
+_NOT_IN_A_URL = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\]" if os.sep == "/" else r"%[0-9A-Fa-f]{2}|[\[\]^|]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Place:
                 hint=f"Use a folder or one of {', '.join(f'{s}://' for s in SCHEMES)}.",
             )
         try:
-            return cls(str(Path(text).expanduser().absolute()))
+            return cls(_as_delta_has_it(str(Path(text).expanduser().absolute())))
         except RuntimeError:  # ~ of nobody, or nobody at home
             message = f"Cannot store tables at {shown(text)}: whose folder ~ is cannot be found out."
         raise ConfigurationError(message, hint="Write the path in full.")
@@ -147,3 +152,13 @@ class Place:
         """
         with contextlib.suppress(*FOREIGN_ERRORS, ExtractError):
             self.filesystem().delete_file(path)
+
+
+def _as_delta_has_it(folder: str) -> str:
+    """A folder whose name means the same in a URL. Raises `ConfigurationError` for any other."""
+    if found := _NOT_IN_A_URL.search(folder):
+        raise ConfigurationError(
+            f"Cannot store tables at {folder}: in the name of a folder, {found[0]} means something else to delta-rs.",
+            hint="Choose a folder without %, [, ], ^, | and backslashes in its name, in storage.root and above it.",
+        )
+    return folder

@@ -23,9 +23,9 @@ _NAME_WIDTH = 14
 def check(path: str | None, overrides: tuple[str, ...]) -> int:
     """Check everything a run needs.
 
-    Packages, configuration, secrets, the PI Web API, login, batches, tags, tables, permission to write,
-    other runs: each is a line, with what to do about it. Reads no values and leaves nothing behind. The
-    exit code is that of the first failure.
+    Packages, configuration, secrets, the PI Web API, login, tags, batches, a few values, tables, permission
+    to write, other runs: each is a line, with what to do about it. Leaves nothing behind. The exit code is
+    that of the first failure.
     """
     import asyncio
 

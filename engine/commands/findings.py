@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -24,24 +25,29 @@ from config.errors import (
     FencedError,
     TagError,
 )
-from writers import DATASETS, CommitTable, Lakehouse
+from writers import DATASETS, CommitTable, Lakehouse, Marks
 from writers.probe import probe_writing
 
 from ..abandon import abandonable
-from ..datasets.recorded import choose_mode
+from ..clock import wall_micros
+from ..datasets.recorded import Mode, RecordedSource, choose_mode
 from ..datasets.tags import find_tags
+from ..model import Ask
 from ..ownership import DISTRIBUTION, HOME, claimed
+from ..piweb import requests
 from ..piweb.http import Request
 from ..piweb.problems import error_for
+from ..piweb.times import iso_text
 from ..plan.ahead import future_tags
-from ..wiring import Connection, connect, lakehouse_of
+from ..wiring import Connection, connect, lakehouse_of, sample_of
 from .grants import look_at_grants
 from .terminal import count
 
 __all__ = ["Finding", "Tell", "look_at_everything"]
 
-_SOURCE = ("PI Web API", "login", "requests", "tags")
+_SOURCE = ("PI Web API", "login", "tags", "requests", "reading")
 _TAGS_SHOWN = 5
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +122,76 @@ async def _with_secrets(config: Config, tell: Tell) -> Config | None:
 async def _source(config: Config, tell: Tell) -> None:
     # Whoever waits for an answer does not want to see it tried five times.
     once = config.model_copy(update={"retry": config.retry.model_copy(update={"max_attempts": 1})})
+    look = _SourceLook(config)
     try:
         async with connect(once) as source:
-            await _in_turn(
+            well = await _in_turn(
                 (
                     (_SOURCE[0], lambda: _reach(source, simulated=uses_simulator(config))),
                     (_SOURCE[1], lambda: _log_in(source, config.pi_web_api.auth_type)),
-                    (_SOURCE[2], lambda: _mode(source, config)),
-                    (_SOURCE[3], lambda: _tags(source, config)),
                 ),
                 tell,
             )
+            if not well:
+                _skip(_SOURCE[2:], tell)
+                return
+            await _in_turn(((_SOURCE[2], lambda: look.tags(source)),), tell)
+            if not look.found:
+                _skip(_SOURCE[3:], tell)
+                return
+            await _in_turn(((_SOURCE[3], lambda: look.mode(source)), (_SOURCE[4], lambda: look.read(source))), tell)
     except ExtractError as error:
         tell(Finding(_SOURCE[0], False, error.message, error.hint, error.exit_code))
         _skip(_SOURCE[1:], tell)
+
+
+class _SourceLook:
+    """What one look at the source finds, the next one asks by: tags, the way of asking, a few values."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._sample: list[Ask] = []
+        self._mode = Mode.SINGLE
+        self.found = False
+
+    async def tags(self, source: Connection) -> str:
+        config = self._config
+        inventory = (await find_tags(source.client, config.extraction)).insist()
+        self.found = bool(inventory.tags)
+        self._sample = sample_of(config, inventory.tags, Marks(), inventory.server_now)
+        if inventory.unresolved:
+            failures = "; ".join(f"{tag}: {reason}" for tag, reason in inventory.unresolved[:_TAGS_SHOWN])
+            raise TagError(
+                f"{count(len(inventory.unresolved))} of "
+                f"{count(len(inventory.tags) + len(inventory.unresolved), 'tag')} cannot be found: {failures}",
+                hint="Correct or remove them in extraction (`tags` lists all); a run reads the others, and ends with 1.",
+            )
+        ahead = str(future_tags(config.extraction, inventory.tags))
+        return f"{count(len(inventory.tags), 'tag')} found{f'; {ahead}' if ahead else ''}"
+
+    async def mode(self, source: Connection) -> str:
+        wanted = self._config.extraction.request_mode
+        self._mode = await choose_mode(source.client, source.url, wanted, self._sample)
+        chosen = f"as {self._mode.value}" + (
+            f" (extraction.request_mode: {wanted})" if wanted != self._mode.value else ""
+        )
+        return "; ".join([chosen, *source.client.limits.advice()])
+
+    async def read(self, source: Connection) -> str:
+        """Read a few values of a few tags as a run does."""
+        asks = self._sample
+        with ThreadPoolExecutor(1) as executor:
+            recorded = RecordedSource(source.client, source.url, self._mode, executor, now=wall_micros)
+            together = self._mode is Mode.BATCH or (
+                self._mode is Mode.STREAMSET and requests.streamset_capacity(asks) == len(asks)
+            )
+            parts = [asks] if together else [[ask] for ask in asks]
+            answers = [(await recorded.read(part)).answer for part in parts]
+        errors = [error for answer in answers for error in answer.outcomes.errors.values()]
+        if errors:
+            raise errors[0]
+        values = sum(answer.rows.num_rows for answer in answers)
+        return f"{count(values, 'value')} of {count(len(asks), 'tag')}, from {iso_text(asks[0].start)} on"
 
 
 async def _reach(source: Connection, *, simulated: bool) -> str:
@@ -143,15 +205,16 @@ async def _reach(source: Connection, *, simulated: bool) -> str:
 
 
 async def _log_in(source: Connection, auth_type: str) -> str:
-    response = await source.client.send(Request("GET", "/system?selectedFields=ProductTitle;ProductVersion"))
+    response = await source.client.send(requests.system())
     error = error_for(response, "GET /system")
-    if error is not None:
+    if error is not None and response.status != _NOT_FOUND:  # a run does not need it
         raise error
-    product = _fields(response.body)
+    product = _fields(response.body) if error is None else {}
     version = " ".join(product[key] for key in ("ProductTitle", "ProductVersion") if key in product)
     who = await source.client.send(Request("GET", "/system/userinfo?selectedFields=Name"))
     name = _fields(who.body).get("Name", "") if who.status == 200 else ""
-    return f"accepted ({auth_type})" + (f" as {name}" if name else "") + (f", by {version}" if version else "")
+    by = f", by {version}" if version else "; the version is not known"
+    return f"accepted ({auth_type})" + (f" as {name}" if name else "") + by
 
 
 def _fields(body: bytes) -> dict[str, str]:
@@ -161,25 +224,6 @@ def _fields(body: bytes) -> dict[str, str]:
     except msgspec.DecodeError:
         return {}
     return {k: v for k, v in content.items() if isinstance(v, str)} if isinstance(content, dict) else {}
-
-
-async def _mode(source: Connection, config: Config) -> str:
-    wanted = config.extraction.request_mode
-    mode = await choose_mode(source.client, source.url, wanted)
-    return f"as {mode.value}" + (f" (extraction.request_mode: {wanted})" if wanted != mode.value else "")
-
-
-async def _tags(source: Connection, config: Config) -> str:
-    inventory = (await find_tags(source.client, config.extraction)).insist()
-    if inventory.unresolved:
-        failures = "; ".join(f"{tag}: {reason}" for tag, reason in inventory.unresolved[:_TAGS_SHOWN])
-        raise TagError(
-            f"{count(len(inventory.unresolved))} of {count(len(inventory.tags) + len(inventory.unresolved), 'tag')} "
-            f"cannot be found: {failures}",
-            hint="Correct or remove them in extraction (`tags` lists all); a run reads the others, and ends with 1.",
-        )
-    ahead = str(future_tags(config.extraction, inventory.tags))
-    return f"{count(len(inventory.tags), 'tag')} found{f'; {ahead}' if ahead else ''}"
 
 
 async def _destination(config: Config, tell: Tell) -> None:

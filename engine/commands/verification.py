@@ -24,9 +24,9 @@ from writers.counts import count_days
 
 from ..clock import monotonic
 from ..datasets.counts import CountSource, asks_for
-from ..datasets.recorded import choose_mode
+from ..datasets.recorded import SAMPLE_TAGS, SAMPLE_VALUES, choose_mode
 from ..datasets.tags import find_tags
-from ..model import Micros, Tag, Window
+from ..model import Ask, Micros, Tag, Window
 from ..plan.agreement import NOT_ASKED, Agreement, Disagreement, Rule, Suspect, suspects
 from ..plan.lanes import Limits
 from ..plan.overlap import begin
@@ -219,7 +219,8 @@ async def _compare(
     """Compare slice by slice. Gives the tags that are refused, with the reason."""
     if not tags:
         return {}
-    mode = await choose_mode(source.client, source.url, config.extraction.request_mode)
+    sample = [Ask(tag, windows[0].start, windows[0].end, SAMPLE_VALUES) for tag in tags[:SAMPLE_TAGS]]
+    mode = await choose_mode(source.client, source.url, config.extraction.request_mode, sample)
     limits = limits_of(config, mode)
     counter = CountSource(source.client, source.url, mode, limits, workers=config.pi_web_api.max_in_flight)
     lakehouse = await asyncio.to_thread(lakehouse_of, config)

@@ -3,14 +3,17 @@
 Three ways of asking, from the most to the least economical; `auto` tries them once, at the start:
 batch (one POST of many stream reads), streamset (one GET for tags with the same window), single.
 A request of one tag always goes as a single stream, so whatever is narrowed down ends there.
+What is tried is what the run will ask: a few values of a few of its tags.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from itertools import groupby
@@ -18,20 +21,29 @@ from typing import Self
 
 import msgspec
 
-from config.errors import ConfigurationError
+from config.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    RetryError,
+    SplitError,
+    ThrottledError,
+    UnavailableError,
+)
 
 from ..clock import monotonic
 from ..model import Answer, Ask, Micros
 from ..net.client import PIClient
 from ..piweb import requests
 from ..piweb.decode import Decoder, decode
-from ..piweb.http import Request
-from ..piweb.problems import error_for, is_batch_unsupported
+from ..piweb.http import Request, Response
+from ..piweb.limits import kind_of_request
+from ..piweb.probing import batch_trouble, streamset_trouble
+from ..piweb.problems import error_for, excerpt_of, is_batch_unsupported
 from ..piweb.wire import Shape
 from ..plan.planner import Chunk
 from .digesting import with_digests
 
-__all__ = ["Mode", "RecordedSource", "Timed", "choose_mode", "split"]
+__all__ = ["SAMPLE_TAGS", "SAMPLE_VALUES", "Mode", "RecordedSource", "Timed", "choose_mode", "split"]
 
 # A recorded value as JSON, with the trimmed fields, takes up to about this much; long strings more.
 BYTES_PER_VALUE = 170
@@ -41,6 +53,15 @@ MIN_BODY_BYTES = 4 << 20
 # A body up to this size is decoded where it is, in a few milliseconds: decoding holds the interpreter
 # lock, so that for small ones a thread of its own only costs the hand-over.
 INLINE_BYTES = 1 << 20
+# So many tags, and so many values of each, are asked for to find out how a server is to be asked.
+SAMPLE_TAGS = 3
+SAMPLE_VALUES = 10
+
+_log = logging.getLogger("osipi.run")
+_SERVER_ERROR = 500
+_MAX_BODY = requests.MAX_BATCH_BYTES
+_BATCHES = kind_of_request(Request("POST", "/batch"))
+_STREAMSETS = kind_of_request(Request("GET", requests.STREAMSET))
 
 
 class Mode(Enum):
@@ -60,10 +81,20 @@ class Timed:
     decode_secs: float
 
 
-def split(chunk: Chunk, mode: Mode) -> list[Chunk]:
-    """The requests a chunk becomes. Streamsets carry one window and one count, and a URL's worth of tags."""
+def split(
+    chunk: Chunk,
+    mode: Mode,
+    *,
+    base_url: str = "",
+    max_url_chars: int = requests.MAX_PATH_CHARS,
+    max_body_bytes: int | None = None,
+) -> list[Chunk]:
+    """The requests a chunk becomes. Streamsets carry one window and one count, and a URL's worth of tags.
+
+    `max_body_bytes`: what a batch may be long; None for any that is built.
+    """
     if mode is Mode.BATCH:
-        return [chunk]
+        return [chunk] if max_body_bytes is None else _cut_batch(chunk, base_url, max_body_bytes)
     if mode is Mode.SINGLE:
         return [chunk.part(i, i + 1) for i in range(len(chunk.asks))]
     parts: list[Chunk] = []
@@ -71,39 +102,101 @@ def split(chunk: Chunk, mode: Mode) -> list[Chunk]:
     for _, run in groupby(chunk.asks, key=lambda ask: (ask.start, ask.end, ask.max_count)):
         asks = list(run)
         while asks:
-            size = max(1, requests.streamset_capacity(asks))
+            size = max(1, requests.streamset_capacity(asks, max_url_chars))
             parts.append(chunk.part(at, at + min(size, len(asks))))
             at += min(size, len(asks))
             asks = asks[size:]
     return parts
 
 
-async def choose_mode(client: PIClient, base_url: str, wanted: str) -> Mode:
-    """The mode to use. `auto` asks the server once whether it takes batches.
+def _cut_batch(chunk: Chunk, base_url: str, max_bytes: int) -> list[Chunk]:
+    parts: list[Chunk] = []
+    at, asks = 0, chunk.asks
+    while at < len(asks):
+        size = requests.batch_capacity(asks[at:], base_url, max_bytes)
+        parts.append(chunk.part(at, at + size))
+        at += size
+    return parts
 
-    Raises `ConfigurationError` where batch is demanded and not to be had.
+
+async def choose_mode(client: PIClient, base_url: str, wanted: str, sample: Sequence[Ask] = ()) -> Mode:
+    """The mode to use. `auto` asks the server once whether it takes batches, and if it does not, streamsets.
+
+    `sample`: what the run is to ask for, a few values of up to three tags in one window; without it, what anybody
+    may ask. Raises `ConfigurationError` where batch is demanded and not to be had.
     """
     if wanted not in {"auto", Mode.BATCH.value}:
         return Mode(wanted)
-    response = await client.send(_probe(base_url))
-    if is_batch_unsupported(response):
-        if wanted == "auto":
-            return Mode.STREAMSET
+    trouble = await _trouble_with_batches(client, base_url, sample, patient=wanted != "auto")
+    if not trouble:
+        return Mode.BATCH
+    if wanted != "auto":
         raise ConfigurationError(
-            "$.extraction.request_mode: batch, but this PI Web API answers "
-            f"{response.status} to POST /batch (it needs version 2017 R2 or newer, and the batch controller enabled)",
-            hint="Use request_mode: auto, or streamset.",
+            f"$.extraction.request_mode: batch, but {trouble}",
+            hint="Use request_mode: auto, or streamset. Batches need PI Web API 2017 R2 or newer with the batch "
+            "controller enabled; behind a gateway, pi_web_api.url must be an address that the PI Web API itself "
+            "can reach under the same path; a firewall must let POST /batch through.",
         )
-    error = error_for(response, "POST /batch")
-    if error is not None:
-        raise error
-    return Mode.BATCH
+    mode, told = Mode.STREAMSET, ""
+    if len(sample) > 1 and (told := await _trouble_with_streamsets(client, sample)):
+        mode = Mode.SINGLE
+    remark = f"batches are not used: {trouble}" + (f"; nor are streamsets: {told}" if told else "")
+    _log.info("%s", remark)
+    client.limits.remark(f"{remark}. Values are read as {mode.value}")
+    return mode
 
 
-def _probe(base_url: str) -> Request:
-    """The smallest batch there is: one question that anybody may ask."""
-    question = {"Method": "GET", "Resource": f"{base_url.rstrip('/')}/system?selectedFields=ProductVersion"}
-    return Request("POST", "/batch", msgspec.json.encode({"0": question}))
+async def _trouble_with_batches(client: PIClient, base_url: str, sample: Sequence[Ask], *, patient: bool) -> str:
+    """What keeps batches from being understood; empty for nothing.
+
+    Raises what has nothing to do with batches, and, if `patient`, what may be over in a while.
+    """
+    if sample:
+        request, keys = _probe(base_url, sample)
+        # A tag may be in trouble of its own: then it is asked once only, and the question that names no tag decides.
+        with suppress(RetryError):
+            return _judged(await client.send(replace(request, safe=False)), keys, sample)
+    request, keys = _probe(base_url, ())
+    try:
+        return _judged(await client.send(request), keys, ())
+    except ThrottledError:
+        raise
+    except RetryError as error:
+        # Where a GET is answered meanwhile, it is not the server that is down.
+        if patient or (await client.send(requests.home())).status >= _SERVER_ERROR:
+            raise
+        return error.message
+
+
+def _judged(response: Response, keys: Sequence[str], sample: Sequence[Ask]) -> str:
+    if is_batch_unsupported(response):
+        who = excerpt_of(response.body)
+        return f"this PI Web API answers {response.status} to POST /batch" + (f": {who}" if who else "")
+    refusal = error_for(response, "POST /batch")
+    if refusal is None:
+        return batch_trouble(response, keys, sample)
+    if isinstance(refusal, AuthenticationError | RetryError):
+        raise refusal
+    return refusal.message
+
+
+async def _trouble_with_streamsets(client: PIClient, sample: Sequence[Ask]) -> str:
+    asks = sample[: max(1, min(2, requests.streamset_capacity(sample)))]
+    if len(asks) < 2:
+        return ""
+    try:
+        return streamset_trouble(await client.send(requests.streamset(asks)), asks)
+    except (SplitError, UnavailableError) as error:
+        return error.message
+
+
+def _probe(base_url: str, sample: Sequence[Ask]) -> tuple[Request, list[str]]:
+    """A small batch in the shape of the run's, and its keys; without a sample, of a question that anybody may ask."""
+    if sample:
+        asks = sample[:SAMPLE_TAGS]
+        return requests.batch(asks, base_url), [str(n) for n in range(len(asks))]
+    question = {"Method": "GET", "Resource": f"{base_url.rstrip('/')}{requests.data_servers().path}"}
+    return Request("POST", "/batch", msgspec.json.encode({"0": question})), ["0"]
 
 
 class RecordedSource:
@@ -118,22 +211,59 @@ class RecordedSource:
         *,
         now: Callable[[], Micros],
         decoder: Decoder = decode,
+        may_change: bool = False,
     ) -> None:
         self._client = client
         self._base_url = base_url
         self._executor = executor
         self._now = now
         self._decoder = decoder
+        self._may_change = may_change
         self.mode = mode
 
     @classmethod
     async def open(
-        cls, client: PIClient, base_url: str, wanted: str, executor: Executor, *, now: Callable[[], Micros]
+        cls,
+        client: PIClient,
+        base_url: str,
+        wanted: str,
+        executor: Executor,
+        *,
+        now: Callable[[], Micros],
+        sample: Sequence[Ask] = (),
     ) -> Self:
-        return cls(client, base_url, await choose_mode(client, base_url, wanted), executor, now=now)
+        mode = await choose_mode(client, base_url, wanted, sample)
+        return cls(client, base_url, mode, executor, now=now, may_change=wanted == "auto")
 
     def split(self, chunk: Chunk) -> list[Chunk]:
-        return split(chunk, self.mode)
+        """The requests a chunk becomes, each as long as this server takes them."""
+        limits = self._client.limits
+        max_bytes = limits.max_body_bytes(_BATCHES) if limits.learnt(_BATCHES) or limits.max_body < _MAX_BODY else None
+        if self.mode is Mode.BATCH and max_bytes is not None and len(chunk.asks) > 1:
+            two = requests.batch_capacity(chunk.asks[:2], self._base_url, max_bytes)
+            if two < 2 and self._may_change:
+                self.mistrust_batches(f"no more than {max_bytes} bytes of them are let through")
+        return split(
+            chunk,
+            self.mode,
+            base_url=self._base_url,
+            max_url_chars=limits.max_url_chars(_STREAMSETS),
+            max_body_bytes=max_bytes,
+        )
+
+    def mistrust_batches(self, reason: str) -> bool:
+        """Ask in the next simpler way from now on, where the configuration leaves it open (`auto`).
+
+        Says whether there is one. For what shows only during a run; the reason is kept for the report.
+        """
+        simpler = {Mode.BATCH: Mode.STREAMSET, Mode.STREAMSET: Mode.SINGLE}.get(self.mode)
+        if simpler is None or not self._may_change:
+            return False
+        remark = f"{self.mode.value} requests are not used any more: {reason}. Values are read as {simpler.value}"
+        _log.warning("%s", remark)
+        self._client.limits.remark(remark)
+        self.mode = simpler
+        return True
 
     def expected_bytes(self, asks: Sequence[Ask]) -> int:
         """The largest answer these asks can bring, as JSON."""
@@ -144,6 +274,12 @@ class RecordedSource:
         request, shape = self._request(asks)
         began = monotonic()
         limit = max(MIN_BODY_BYTES, SLACK * self.expected_bytes(asks))
+        if self._client.limits.forbids(request):  # learnt since the chunk was cut
+            raise SplitError(
+                f"reading {_named(asks)}: a shorter request was refused as too long",
+                hint="ask for fewer tags at once",
+                too_much="request",
+            )
         response = await self._client.send(request, max_body_bytes=limit)
         # A batch answers for its tags one by one: when it fails as a whole, that is no tag's fault.
         error = error_for(response, f"reading {_named(asks)}", tags=0 if shape is Shape.BATCH else len(asks))

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from ..model import Micros, Tag
 from ..net.client import PIClient
 from ..piweb import points, requests
 from ..piweb.http import Request, Response
+from ..piweb.limits import kind_of_request
 from ..piweb.points import TAGS_SCHEMA, Points
 from ..piweb.problems import error_for
 from ..piweb.times import parse_http_date, parse_micros
@@ -91,8 +93,9 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
     server = _choose(servers, extraction)
     found: list[Points] = []
     web_ids, paths, failures = _sort_out(extraction.tags, server)
-    found += await _look_up(client, requests.points_by_web_id, web_ids)
-    found += await _look_up(client, requests.points_by_path, paths)
+    room = partial(client.limits.max_url_chars, kind_of_request(Request("GET", requests.MULTIPLE)))
+    found += await _look_up(client, partial(requests.points_by_web_id, max_chars=room), web_ids)
+    found += await _look_up(client, partial(requests.points_by_path, max_chars=room), paths)
     for pattern in extraction.tag_name_filter:
         pages = await _crawl(client, _needed(server, servers), pattern)
         found += pages

@@ -20,14 +20,17 @@ from typing import Any, Final, Self
 import aiohttp
 from yarl import URL
 
-from config.errors import SplitError
+from config.errors import SplitError, UnavailableError
 from engine.piweb.http import Request, Response
+from engine.piweb.limits import LearnedLimits
+from engine.piweb.problems import is_from_pi, is_settled, is_too_long, retry_after_secs
+from engine.piweb.requests import without_fields
 
-from .auth import Credential
+from .auth import Auth, Credential
 from .body import Body, read_body
-from .failures import not_known, redirected, translated, without_credentials, wrong_status
+from .failures import redirected, refused, rejected, translated, without_credentials
 from .gate import Gate
-from .retry import RETRIED_STATUSES, Exchange, PoliteRetry, retry_after_secs, with_retries
+from .retry import RETRIED_STATUSES, Exchange, PoliteRetry, with_retries
 from .settings import ClientSettings, ClientStats, warn_of_danger
 from .tls import tls_context
 
@@ -62,6 +65,8 @@ class PIClient:
         )
         self._once = PoliteRetry(attempts=1, initial_wait_secs=0.0, max_wait_secs=0.0, max_retry_after_secs=0.0)
         self._stats = ClientStats()
+        # What this server has shown to take; whoever builds requests looks here first.
+        self.limits = LearnedLimits(settings.max_url_chars, settings.max_request_bytes)
         self._open: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
@@ -98,9 +103,38 @@ class PIClient:
             AuthenticationError: 401, also with refreshed credentials.
             CertificateError: the server's certificate is not trusted.
             ConfigurationError: the server redirects.
-            SplitError: the body is larger than `max_body_bytes`.
+            SplitError: the body is larger than `max_body_bytes`; or the request seems to be longer than
+                something before the server takes.
             ThrottledError, UnavailableError: after all attempts.
         """
+        request = self.limits.fitted(request)
+        response = await self._noted(request, max_body_bytes)
+        if request.items < 2 and request.safe and is_too_long(response):
+            # Nothing is left to take out of it but what the server sends anyway, if it is not told what to send.
+            bare = without_fields(request)
+            if bare is not request:
+                again = await self._noted(bare, max_body_bytes)
+                if is_from_pi(again) and not is_too_long(again):
+                    self.limits.drop_fields(request)
+                    return again
+        return response
+
+    async def _noted(self, request: Request, max_body_bytes: int | None) -> Response:
+        """Send, and learn from the answer, or from its absence, how long requests may be."""
+        try:
+            answer = await self._sent(request, max_body_bytes)
+        except UnavailableError as error:
+            if error.dropped and self.limits.note_dropped(request):
+                raise SplitError(error.message, hint=error.hint, too_much="request") from error
+            raise
+        response = replace(answer, items=request.items, worked=self.limits.worked(request), reached=self.limits.reached)
+        self.limits.note(request, response)
+        if response.status in RETRIED_STATUSES and not is_settled(response):
+            attempts = self._settings.retry_attempts if request.safe else 1
+            raise refused(response, host=self._settings.host, what=_what(request), attempts=attempts)
+        return response
+
+    async def _sent(self, request: Request, max_body_bytes: int | None) -> Response:
         limit = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
         options = self._patient if request.safe else self._once
 
@@ -110,18 +144,25 @@ class PIClient:
             return await self._authenticated(request, limit)
 
         response = (await with_retries(attempt, options)).response
-        if response.status in RETRIED_STATUSES:
-            raise wrong_status(
-                response.status,
-                response.body,
-                host=self._settings.host,
-                what=_what(request),
-                attempts=options.attempts,
-                retry_after_secs=retry_after_secs(response.headers, now=time.time()),
-            )
         if 300 <= response.status < 400 and "location" in response.headers:
-            raise redirected(response.status, host=self._settings.host, origin=self._origin(response))
+            return await self._redirected(request, response, max_body_bytes)
         return response
+
+    async def _redirected(self, request: Request, response: Response, max_body_bytes: int | None) -> Response:
+        """Follow a redirect that only adds or takes away a slash at the end; nothing else is an address of PI's."""
+        asked, target = URL(self._base + request.path, encoded=True), self._target(request, response)
+        slash = target is not None and target != asked and _same_but_slash(target, asked)
+        if not slash or request.method != "GET" or not request.safe:
+            raise redirected(response.status, host=self._settings.host, origin=_origin(target))
+        path, mark, query = request.path.partition("?")
+        other = path[:-1] if path.endswith("/") else f"{path}/"
+        options = self._once
+        moved = replace(request, path=f"{other}{mark}{query}", safe=False)  # once, so that it cannot go round
+        limit = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+        answer = (await with_retries(lambda _number: self._authenticated(moved, limit), options)).response
+        if 300 <= answer.status < 400:
+            raise redirected(answer.status, host=self._settings.host, origin=_origin(target))
+        return answer
 
     def statistics(self) -> ClientStats:
         gate = self._gate.statistics()
@@ -141,7 +182,7 @@ class PIClient:
                 return Exchange(request.method, response)
             if last or not await auth.refresh(credential):
                 break
-        raise not_known(host=self._settings.host, auth=repr(auth))
+        raise rejected(response, host=self._settings.host, auth=repr(auth), auth_type=_auth_type(auth))
 
     async def _paced(self, request: Request, limit: int) -> tuple[Credential, Response]:
         """Pass the gate, and tell it afterwards how the server took it.
@@ -175,7 +216,7 @@ class PIClient:
             trace_request_ctx=sending,
         ) as answer:
             first_byte = clock() - sending.at
-            names = {name.lower(): value for name, value in answer.headers.items()}
+            names = _headers(answer)
             await _prove(credential, answer.status, names)
             body = await self._body(answer, limit)
             return Response(
@@ -237,12 +278,11 @@ class PIClient:
     def _translated(self, error: Exception) -> Exception:
         return translated(error, host=self._settings.host, timeout_secs=self._settings.timeout_secs)
 
-    def _origin(self, response: Response) -> str:
+    def _target(self, request: Request, response: Response) -> URL | None:
         try:
-            target = URL(self._base).join(URL(response.headers["location"]))
-            return str(target.origin()) + target.path
+            return URL(self._base + request.path, encoded=True).join(URL(response.headers["location"]))
         except ValueError:
-            return "elsewhere"
+            return None
 
 
 @dataclass(slots=True)
@@ -259,6 +299,33 @@ async def _prove(credential: Credential, status: int, headers: Mapping[str, str]
     """
     if credential.verify is not None and status < 400:
         await credential.verify(headers)
+
+
+def _headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    """Names in lower case. A server may offer each way to log in by a header of its own."""
+    names = {name.lower(): value for name, value in answer.headers.items()}
+    for name in ("www-authenticate", "proxy-authenticate"):
+        if name in names:
+            names[name] = ", ".join(answer.headers.getall(name))
+    return names
+
+
+def _auth_type(auth: Auth) -> str:
+    """The way of logging in as the configuration calls it: the first word of its repr."""
+    return repr(auth).partition(",")[0]
+
+
+def _same_but_slash(target: URL, asked: URL) -> bool:
+    same = target.origin() == asked.origin() and target.raw_query_string == asked.raw_query_string
+    return same and target.raw_path.rstrip("/") == asked.raw_path.rstrip("/")
+
+
+def _origin(target: URL | None) -> str:
+    """Where a redirect points, without its query, which may hold a token."""
+    try:
+        return str(target.origin()) + target.path if target is not None else "elsewhere"
+    except ValueError:
+        return "elsewhere"
 
 
 def _kind(request: Request) -> str:

@@ -1,6 +1,6 @@
 """What went wrong on the network, in the words of the error tree. The only reader of aiohttp's exceptions.
 
-Pure: exceptions and statuses in, errors out. Messages name the server and the reason, never a header,
+Pure: exceptions and answers in, errors out. Messages name the server and the reason, never a header,
 a query string or a body that is not an error text.
 """
 
@@ -14,19 +14,11 @@ from typing import Final
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from config.errors import (
-    AuthenticationError,
-    CertificateError,
-    ConfigurationError,
-    ExtractError,
-    RetryError,
-    ThrottledError,
-    UnavailableError,
-)
-from engine.piweb.problems import sentence_of
-from engine.piweb.values import parse_json
+from config.errors import CertificateError, ConfigurationError, ExtractError, UnavailableError
+from engine.piweb.http import Response
+from engine.piweb.problems import error_for, not_known
 
-__all__ = ["CUT_MIDWAY", "not_known", "redirected", "translated", "without_credentials", "wrong_status"]
+__all__ = ["CUT_MIDWAY", "redirected", "refused", "rejected", "translated", "without_credentials"]
 
 CUT_MIDWAY: Final = "closed the connection in the middle of an answer"
 
@@ -65,7 +57,8 @@ def translated(error: Exception, *, host: str, timeout_secs: float) -> ExtractEr
             f"{host} did not answer within {timeout_secs:g} s.",
             hint="Raise pi_web_api.timeout, or ask for less at once (extraction.batch_size).",
         )
-    return UnavailableError(f"{host} {_what_happened(error)}.", hint=_connect_hint(error))
+    dropped = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, aiohttp.ClientConnectorError)
+    return UnavailableError(f"{host} {_what_happened(error)}.", hint=_connect_hint(error), dropped=dropped)
 
 
 def without_credentials(error: Exception) -> Exception:
@@ -120,28 +113,17 @@ def _certificate(error: Exception, host: str) -> CertificateError:
     return CertificateError(f"The TLS certificate of {host} {reason}.", hint=hint)
 
 
-def wrong_status(
-    status: int, body: bytes, *, host: str, what: str, attempts: int, retry_after_secs: float | None
-) -> RetryError:
-    """Turn a 429 or 5xx that would not go away into an error."""
+def refused(response: Response, *, host: str, what: str, attempts: int) -> ExtractError:
+    """Turn a 429 or 5xx that would not go away into an error: what it means is piweb's to say."""
     tries = f" after {attempts} attempts" if attempts > 1 else ""
-    text = f"{host} answered {status} to {what}{tries}{_error_text(body)}"
-    if status == 429 or (status == 503 and retry_after_secs is not None):
-        return ThrottledError(
-            text,
-            hint="Lower pi_web_api.max_requests_per_second or max_in_flight; the limit may be shared with other clients.",
-            retry_after_secs=retry_after_secs,
-            status=status,
-        )
-    return UnavailableError(text, retry_after_secs=retry_after_secs, status=status)
+    error = error_for(response, f"{what} at {host}{tries}")
+    assert error is not None  # noqa: S101 - only for statuses that stand for one
+    return error
 
 
-def not_known(*, host: str, auth: str) -> AuthenticationError:
+def rejected(response: Response, *, host: str, auth: str, auth_type: str) -> ExtractError:
     """Turn a 401 that came in spite of fresh credentials into an error."""
-    return AuthenticationError(
-        f"{host} does not accept our credentials ({auth}).",
-        hint="Check auth_type, user name and secret under pi_web_api, and which methods the server has enabled.",
-    )
+    return not_known(response, f"{host} does not accept our credentials ({auth})", auth=auth_type)
 
 
 def redirected(status: int, *, host: str, origin: str) -> ConfigurationError:
@@ -150,13 +132,3 @@ def redirected(status: int, *, host: str, origin: str) -> ConfigurationError:
         f"{host} answered {status} and points to {origin}.",
         hint="Is this PI Web API, or a login page in front of it? Set pi_web_api.url to the final address.",
     )
-
-
-def _error_text(body: bytes) -> str:
-    """PI's own sentence, if the body holds one; proxies' HTML is left out, and credentials it repeats are masked."""
-    try:
-        parsed = parse_json(body)
-    except ValueError:
-        return "."
-    words = sentence_of(parsed) if isinstance(parsed, dict) else ""
-    return f": {words}" if words else "."

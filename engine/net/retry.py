@@ -16,13 +16,11 @@ Invariant: what is sent twice is marked safe, and every time it is sent it passe
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any, Final, cast
 
 import aiohttp
@@ -30,8 +28,9 @@ from aiohttp_retry import RetryClient, RetryOptionsBase
 
 from config.errors import UnavailableError
 from engine.piweb.http import Response
+from engine.piweb.problems import is_settled, retry_after_secs
 
-__all__ = ["RETRIED_STATUSES", "Exchange", "PoliteRetry", "retry_after_secs", "with_retries"]
+__all__ = ["RETRIED_STATUSES", "Exchange", "PoliteRetry", "with_retries"]
 
 # 501 (not supported) and 505 (HTTP version) do not change by waiting.
 RETRIED_STATUSES: Final = frozenset({429, *range(500, 600)} - {501, 505})
@@ -48,7 +47,8 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        return self.response.status
+        """What the loop goes by: an answer that would be the same again is one, whatever its status."""
+        return 200 if is_settled(self.response) else self.response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -101,25 +101,3 @@ class _Attempts:
 
     async def request(self, _method: str, _url: str, *, trace_request_ctx: Mapping[str, int], **_: Any) -> Exchange:
         return await self._attempt(trace_request_ctx["current_attempt"])
-
-
-def retry_after_secs(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Read Retry-After in both its forms; a date counts from the server's own `Date` if it sent one."""
-    text = headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    until = _http_date(text)
-    if until is None:
-        return None
-    sent = _http_date(headers.get("date", ""))
-    return max(0.0, until - (now if sent is None else sent))
-
-
-def _http_date(text: str) -> float | None:
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from config.errors import ConfigurationError
+from engine.piweb.requests import MAX_BATCH_BYTES, MAX_PATH_CHARS
 
 from .auth import Anonymous, Auth
 
@@ -34,7 +35,9 @@ class ClientSettings:
     retry_initial_wait_secs: float = 0.5
     retry_max_wait_secs: float = 30.0
     max_retry_after_secs: float = 120.0
-    max_body_bytes: int = 64 << 20
+    max_body_bytes: int = 64 << 20  # of an answer
+    max_url_chars: int = MAX_PATH_CHARS  # path and query, below `url`
+    max_request_bytes: int = MAX_BATCH_BYTES
     user_agent: str = "osipi-connector"
 
     def __post_init__(self) -> None:

@@ -16,21 +16,30 @@ class Request:
     """One call. `path` is below the base URL, with its query already percent-encoded.
 
     `safe` says that sending it twice changes nothing at the server: every GET, and a POST /batch
-    of GETs. Only safe requests are retried.
+    of GETs. Only safe requests are retried. `items`: how many tags (or sets of states) it names, of
+    which a shorter request would name fewer; 0 where there is nothing to divide.
     """
 
     method: str
     path: str
     body: bytes | None = None
     safe: bool = True
+    items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer, its body read to the end and decompressed. Header names are lower case."""
+    """One answer, its body read to the end and decompressed. Header names are lower case.
+
+    What else is known of its request: how many `items` it named, whether one of the same kind `worked` in this
+    run, and whether PI Web API was `reached` in it at all.
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     elapsed_secs: float = 0.0
     first_byte_secs: float = 0.0
+    items: int = 0
+    worked: bool = False
+    reached: bool = False

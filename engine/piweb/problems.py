@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from config.errors import (
     AccessDeniedError,
     AuthenticationError,
     ConfigurationError,
-    ExpiredError,
     ExtractError,
     SplitError,
     TagError,
@@ -36,14 +35,22 @@ __all__ = [
     "excerpt_of",
     "is_batch_unsupported",
     "is_csrf_refusal",
+    "is_from_pi",
+    "is_settled",
+    "is_too_long",
+    "not_known",
     "retry_after_secs",
     "sentence_of",
     "tag_error",
 ]
 
 _EXCERPT_CHARS = 200
-_MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+# No more of a body is looked at: what it says, it says at its beginning.
+_BODY_BYTES = 16_000
+_ERRORS_NAMED = 20
+# Each pattern goes over a text once, whatever it holds: what is not closed ends with the text, or at the next `<`.
+_MARKUP = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _SCHEME = r"(?:basic|bearer|negotiate|ntlm)\s+"
 _SECRETS = re.compile(
     rf"(?P<key>(?:password|passwd|pwd|secret|token|api[-_]?key|authorization)[\"']?\s*[:=]\s*[\"']?(?:{_SCHEME})?)"
@@ -52,7 +59,6 @@ _SECRETS = re.compile(
     r"|(?P<user>://[^/\s:@]+:)[^@\s/]+(?=@)",
     re.IGNORECASE,
 )
-_OVER_THE_LIMIT = "greater than the maximum"
 # A missing PI permission is reported as an internal error by some releases.
 _NO_PERMISSION = re.compile(
     r"-10401|secure object|access (is |was )?denied|permission|not authori[sz]ed|no (read|data) access", re.IGNORECASE
@@ -63,6 +69,30 @@ _NOT_FOUND = re.compile(
 _CSRF = re.compile(r"x-requested-with|csrf|cross[- ]site", re.IGNORECASE)
 _READ_ONLY = re.compile(r"writes? (are|is|have been|has been)?\s*(disabled|not allowed)|read[- ]only", re.IGNORECASE)
 _NO_ROUTE = re.compile(r"no HTTP resource was found|no type was found that matches", re.IGNORECASE)
+_COUNT_TOO_GREAT = re.compile(r"greater than the maximum", re.IGNORECASE)
+# An archive holds more than ArcMaxCollect for one answer: the same again brings the same.
+_TOO_MANY_EVENTS = re.compile(r"-11091\b|exceeded the maximum allowed", re.IGNORECASE)
+# An archive that did not answer PI Web API in time: it may be busy, or have been asked for too much.
+_TOO_SLOW = re.compile(r"-10722\b|\btime[- ]?out\b|\btimed out\b", re.IGNORECASE)
+# What Windows' HTTP layer, nginx and others say of a request whose headers are too long.
+_HEADERS_TOO_LONG = re.compile(r"request headers? (is|are) too long|header (or cookie )?too large", re.IGNORECASE)
+_REQUEST_TOO_LONG = re.compile(r"too long|invalid url", re.IGNORECASE)
+# PI Web API's own errors, also where the rest of a long one was not read.
+_OWN_KEYS = ("Errors", "Message", "WebException", "ExceptionMessage")
+_OWN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:Errors|Message|WebException|ExceptionMessage)"\s*:')
+_LENGTH_STATUSES = frozenset({413, 414, 431})
+# What an offered way to log in is called in pi_web_api.auth_type.
+_WAYS = {
+    "negotiate": ("Negotiate", "kerberos"),
+    "kerberos": ("Kerberos", "kerberos"),
+    "ntlm": ("NTLM", ""),
+    "basic": ("Basic", "basic"),
+    "bearer": ("Bearer", "oauth (or bearer)"),
+    "digest": ("Digest", ""),
+}
+_ADDRESS_HINT = (
+    "check pi_web_api.url: it should end in /piwebapi; or ask who runs the proxy, gateway or firewall in between"
+)
 
 
 def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError | None:
@@ -70,21 +100,25 @@ def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError |
 
     `what` was asked, in words ("recorded values of Unit1.Flow"). `tags` it names: with one, a refusal
     is that tag's; with several, it may be one tag's alone, and `SplitError` tells to find out which;
-    with none (a batch answers for its tags one by one) it is everybody's.
+    with none (a batch answers for its tags one by one) it is everybody's. What comes from a layer before
+    PI Web API is nobody's: there, the number of `response.items` counts.
     """
     status = response.status
     if 200 <= status < 300:
         return _error_in_success(response, what)
-    text = excerpt_of(response.body)
-    said = f"{what}: the server answered {status}" + (f": {text}" if text else "")
+    own, text = is_from_pi(response), excerpt_of(response.body)
+    said = f"{what}: {_answerer(own, response.headers)} answered {status}" + (f": {text}" if text else "")
+    items = max(tags, response.items)
     if status in {401, 407}:
-        return _not_known(response, said)
+        return not_known(response, said)
+    if own and (too_much := _too_much(status, text, said, items)):
+        return too_much
     if again := _retry_error(status, text, said, response.headers):
         return again
-    if split := _too_large(status, text, said):
-        return split
     if wrong := _wrong_setup(response, text, said):
         return wrong
+    if not own or status in _LENGTH_STATUSES:
+        return _refused_before_pi(response, text, said, items)
     if tags > 1:
         return SplitError(said, hint="one of the tags may be at fault: ask for fewer at once")
     return _refused_tag(status, text, said) if tags else _refused_call(status, said)
@@ -93,11 +127,87 @@ def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError |
 def tag_error(status: int, content: Any, tag: Tag, headers: Any = None) -> AskError:
     """The error of one tag inside an answer that succeeded as a whole. `content` is parsed JSON."""
     text = sentence_of(content)
-    said = f"tag {tag.name}: the server answered {status}" + (f": {text}" if text else "")
     lowered = {str(name).lower(): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
+    own = not isinstance(content, str) or not content.lstrip().startswith("<")
+    said = f"tag {tag.name}: {_answerer(own, lowered)} answered {status}" + (f": {text}" if text else "")
+    if own and (too_much := _too_much(status, text, said, 1)):
+        return too_much
     if retry := _retry_error(status, text, said, lowered):
         return retry
-    return _too_large(status, text, said) or _refused_tag(status, text, said)
+    if status in _LENGTH_STATUSES:
+        return SplitError(said, hint="ask for fewer tags or events at once", too_much="request")
+    if not own:
+        return TagError(said, hint="ask who runs the proxy or gateway through which PI Web API reaches itself")
+    return _refused_tag(status, text, said)
+
+
+def is_from_pi(response: Response) -> bool:
+    """Whether PI Web API itself has answered: with success that is no web page, or with an error of its own shape.
+
+    Gateways, proxies, IIS and Windows' HTTP layer refuse by a page, by JSON of their own, or by nothing at all.
+    """
+    if 200 <= response.status < 300:
+        return response.body[:100].lstrip()[:1] != b"<"
+    if _OWN.match(response.body):
+        return True
+    try:
+        content = parse_json(response.body[:_BODY_BYTES])
+    except ValueError:
+        return False
+    return isinstance(content, dict) and any(key in content for key in _OWN_KEYS)
+
+
+def is_too_long(response: Response) -> bool:
+    """Whether an answer may mean that the request is too long for what stands before PI Web API."""
+    if response.status in _LENGTH_STATUSES:
+        return True
+    return response.status in {400, 403, 404} and not is_from_pi(response)
+
+
+def is_settled(response: Response) -> bool:
+    """Whether a 500 would be the same again: it tells of a permission, or of too many events."""
+    if response.status != 500 or not is_from_pi(response):
+        return False
+    text = excerpt_of(response.body)
+    return bool(_NO_PERMISSION.search(text) or _TOO_MANY_EVENTS.search(text))
+
+
+def not_known(response: Response, said: str, *, auth: str = "") -> ExtractError:
+    """What a 401 or 407 means. `auth`: the way of logging in that was tried, as `pi_web_api.auth_type` has it."""
+    names = "proxy-authenticate" if response.status == 407 else "www-authenticate"
+    challenge = response.headers.get(names, "")
+    offered = _offered(challenge)
+    told = f"; it offers {', '.join(_WAYS[way][0] for way in offered)}" if offered else ""
+    if response.status == 407:
+        return ConfigurationError(
+            f"{said}{told}",
+            hint="the proxy wants a login of its own, which is not supported: have this address let through",
+        )
+    if "invalid_token" in challenge:
+        return AuthenticationError(f"{said}{told}", hint="the token has expired or was revoked: give a new one")
+    return AuthenticationError(f"{said}{told}", hint=_login_hint(offered, auth))
+
+
+def _login_hint(offered: Sequence[str], auth: str) -> str:
+    """What to write in the configuration, by what the server offers."""
+    usable = list(dict.fromkeys(_WAYS[way][1] for way in offered if _WAYS[way][1]))
+    if not offered:
+        return "check user name and password or token, and pi_web_api.auth_type"
+    if not usable:
+        return (
+            "none of these is supported here: have Basic, Kerberos (Negotiate) or OpenID Connect enabled on the "
+            "PI Web API"
+        )
+    if auth and any(auth in way for way in usable):
+        return f"check user name and password or token of pi_web_api, and whether the account may log in ({auth})"
+    return f"set pi_web_api.auth_type: {', or '.join(usable)}"
+
+
+def _offered(challenge: str) -> list[str]:
+    """The ways to log in that a header names; not what follows them, which may be a challenge."""
+    bare = re.sub(r'"[^"]*"', '""', challenge[:4000])
+    found = re.findall(r"(?:^|,)\s*([A-Za-z]+)(?=\s*(?:,|$)|\s+[^\s=])", bare)
+    return list(dict.fromkeys(name.lower() for name in found if name.lower() in _WAYS))
 
 
 def is_batch_unsupported(response: Response) -> bool:
@@ -112,31 +222,42 @@ def is_csrf_refusal(response: Response) -> bool:
     return response.status in {400, 403} and bool(_CSRF.search(excerpt_of(response.body)))
 
 
-def retry_after_secs(headers: Mapping[str, str]) -> float | None:
+def retry_after_secs(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Seconds the server asked us to wait; None if it did not, or not understandably.
 
-    A date is one of the server's clock, so it is measured against the answer's own Date.
+    A date is one of the server's clock, so it is measured against the answer's own Date; where there is none,
+    against `now` (seconds since 1970), if given.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return float(text[:12])
     try:
-        return max(0.0, (parse_http_date(text) - parse_http_date(headers.get("date", ""))) / 1_000_000)
+        until = parse_http_date(text)
     except ValueError:
         return None
+    try:
+        sent: float = parse_http_date(headers.get("date", ""))
+    except ValueError:
+        if now is None:
+            return None
+        sent = now * 1_000_000
+    return max(0.0, (until - sent) / 1_000_000)
 
 
 def excerpt_of(body: bytes) -> str:
     """What an error's body says, in one short line."""
-    text = body[:100_000].decode("utf-8-sig", "replace").strip()
+    text = body[:_BODY_BYTES].decode("utf-8-sig", "replace").strip()
     if text[:1] in {"{", "[", '"'}:
         try:
             return sentence_of(parse_json(text))
-        except ValueError:
-            pass
+        except ValueError as error:
+            if isinstance(error.__cause__, RecursionError):  # nested as nothing that speaks to people is
+                return ""
     if text.startswith("<"):
-        title = _TITLE.search(text)
-        text = f"{title[1] if title else ''} {_MARKUP.sub(' ', text)}"
+        title, said = _TITLE.search(text), _MARKUP.sub(" ", text)
+        if title and title[1].strip() not in said:
+            said = f"{title[1]} {said}"
+        text = said
     return _shorten(html.unescape(text))
 
 
@@ -151,11 +272,11 @@ def sentence_of(content: Any) -> str:
 def _words(content: Any) -> str:
     """The sentences inside an error's JSON, wherever this release puts them."""
     if isinstance(content, str):
-        return html.unescape(_MARKUP.sub(" ", content))
+        return html.unescape(_MARKUP.sub(" ", content[:_BODY_BYTES]))
     if isinstance(content, list):
-        return "; ".join(filter(None, map(_words, content)))
+        return "; ".join(filter(None, map(_words, content[:_ERRORS_NAMED])))
     if isinstance(content, dict):
-        for key in ("Errors", "Message", "MessageDetail", "error_description", "error"):
+        for key in ("Errors", "Message", "MessageDetail", "error_description", "error", "message"):
             if words := _words(content.get(key)):
                 return words
     return ""
@@ -177,52 +298,79 @@ def _error_in_success(response: Response, what: str) -> ExtractError | None:
     )
 
 
+def _answerer(own: bool, headers: Mapping[str, str]) -> str:
+    """Who has answered, for a sentence: PI Web API, or what stands before it, by the name it gives itself."""
+    if own:
+        return "the server"
+    server = _shorten(headers.get("server", ""))[:60]
+    return "something before PI Web API" + (f" ({server})" if server else "")
+
+
 def _retry_error(
     status: int, text: str, said: str, headers: Mapping[str, str]
 ) -> ThrottledError | UnavailableError | None:
     wait = retry_after_secs(headers)
     if status == 429 or (status == 503 and wait is not None):
-        return ThrottledError(said, hint="lower pi_web_api.max_requests_per_second", retry_after_secs=wait)
+        return ThrottledError(
+            said,
+            hint="lower pi_web_api.max_requests_per_second or max_in_flight; the limit may be shared with others",
+            retry_after_secs=wait,
+            status=status,
+        )
     if status == 500 and _NO_PERMISSION.search(text):
         return None
     if status == 408 or (status >= 500 and status not in {501, 505}):
-        return UnavailableError(said, retry_after_secs=wait)
+        return UnavailableError(said, retry_after_secs=wait, status=status)
     return None
 
 
-def _not_known(response: Response, said: str) -> ExtractError:
-    if response.status == 407:
-        return ConfigurationError(said, hint="the proxy wants credentials of its own")
-    offered = response.headers.get("www-authenticate", "")
-    if "invalid_token" in offered:
-        return ExpiredError(said, hint="the token has expired or was revoked")
-    # Schemes only: what follows them may be a challenge.
-    schemes = re.findall(r"(?:^|,)\s*(Negotiate|NTLM|Basic|Bearer)\b", offered, re.IGNORECASE)
-    return AuthenticationError(
-        said,
-        hint="check user name and password or token, and pi_web_api.auth_type"
-        + (f"; the server accepts {', '.join(dict.fromkeys(schemes))}" if schemes else ""),
-    )
-
-
-def _too_large(status: int, text: str, said: str) -> SplitError | None:
-    # "Invalid URL" and "Request Too Long" come from Windows' HTTP layer, before PI Web API.
-    phrases = (_OVER_THE_LIMIT, "too long", "invalid url")
-    if status in {413, 414, 431} or (status == 400 and any(phrase in text.lower() for phrase in phrases)):
-        return SplitError(said, hint="ask for fewer tags or events at once")
+def _too_much(status: int, text: str, said: str, items: int) -> SplitError | None:
+    """A refusal by PI Web API that asks for less."""
+    if status in {400, 409, 422} and _COUNT_TOO_GREAT.search(text):
+        return SplitError(said, hint="ask for fewer events at once", too_much="count")
+    if status in {408, 429, 502, 503, 504}:
+        return None
+    if _TOO_MANY_EVENTS.search(text) or (status >= 500 and items and _TOO_SLOW.search(text)):
+        return SplitError(said, hint="ask for fewer tags, or a shorter time, at once")
     return None
 
 
 def _wrong_setup(response: Response, text: str, said: str) -> ConfigurationError | None:
-    """A refusal that does not come from PI's objects: a proxy's, or that of a wrong address."""
+    """A refusal that no shorter request can help: a header that is taken away, a wrong address."""
     if is_csrf_refusal(response):
         hint = "a proxy seems to remove the X-Requested-With header, which PI Web API wants on every POST"
         return ConfigurationError(said, hint=hint)
-    page = response.status == 404 and response.body.lstrip()[:1] in {b"<", b""}
-    if 300 <= response.status < 400 or response.status == 405 or page or _NO_ROUTE.search(text):
-        hint = "check pi_web_api.url: it should end in /piwebapi; or a proxy is in between"
-        return ConfigurationError(said, hint=hint)
+    if 300 <= response.status < 400 or response.status in {405, 501, 505} or _NO_ROUTE.search(text):
+        return ConfigurationError(said, hint=_ADDRESS_HINT)
     return None
+
+
+def _refused_before_pi(response: Response, text: str, said: str, items: int) -> ExtractError:
+    """What a refusal means that does not come from PI's objects.
+
+    A request that names several items may be too long. Of one that does not, the address is wrong; if requests
+    of its kind have worked in this run, something dislikes this one.
+    """
+    headers = response.status == 431 or bool(_HEADERS_TOO_LONG.search(text))
+    if headers and not (response.reached and items > 1):
+        return AuthenticationError(
+            f"{said}: the headers of the request are too long, and nearly all of them is the login",
+            hint="an account in many groups has a long Kerberos ticket: raise MaxFieldLength and MaxRequestBytes of "
+            "HTTP.sys on the server (Microsoft KB 2020943), use an account in fewer groups, a shorter token, or "
+            "another pi_web_api.auth_type",
+        )
+    if items > 1:
+        return SplitError(said, hint="the request may be too long: ask for fewer tags at once", too_much="request")
+    if response.worked and items:
+        return TagError(said, hint="a proxy or firewall refuses requests for this tag alone: ask who runs it")
+    if response.worked:
+        return UnavailableError(said, hint=_ADDRESS_HINT, status=response.status)
+    if response.status in _LENGTH_STATUSES or _REQUEST_TOO_LONG.search(text):
+        return ConfigurationError(
+            f"{said}: it takes no request that is long enough for a single tag",
+            hint="ask who runs the proxy, gateway or firewall before PI Web API to let longer URLs and bodies through",
+        )
+    return ConfigurationError(said, hint=_ADDRESS_HINT)
 
 
 def _refused_call(status: int, said: str) -> ExtractError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import msgspec
@@ -25,7 +26,10 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_PATH_CHARS",
     "MAX_POINTS_PER_PAGE",
+    "MULTIPLE",
+    "STREAMSET",
     "batch",
+    "batch_capacity",
     "count",
     "count_batch",
     "count_streamset",
@@ -39,6 +43,7 @@ __all__ = [
     "streamset",
     "streamset_capacity",
     "system",
+    "without_fields",
 ]
 
 # Windows' HTTP layer takes 16 KiB of request line and headers together, and a Kerberos ticket may
@@ -48,6 +53,9 @@ MAX_PATH_CHARS = 8_000
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 # maxCount of a page of points as installed servers take it.
 MAX_POINTS_PER_PAGE = 1_000
+
+STREAMSET = "/streamsets/recorded"
+MULTIPLE = "/points/multiple"
 
 # WebIDs are of these characters, which mean nothing in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII).fullmatch
@@ -104,13 +112,17 @@ def _batch(
         subs.append(f'"{n}":{{"Method":"GET","Resource":"{streams}{web_id}{tail}"}}')
     body = f"{{{','.join(subs)}}}".encode()
     if len(body) > MAX_BATCH_BYTES:
-        raise SplitError(f"a batch of {len(asks)} tags is {len(body)} bytes long", hint="lower extraction.batch_size")
-    return Request("POST", "/batch", body)
+        raise SplitError(
+            f"a batch of {len(asks)} tags is {len(body)} bytes long",
+            hint="lower extraction.batch_size",
+            too_much="request",
+        )
+    return Request("POST", "/batch", body, items=len(asks))
 
 
 def stream(ask: Ask) -> Request:
     """The recorded values of one tag."""
-    return _get(_stream_path(ask, "recorded"), *_recorded(ask))
+    return _get(_stream_path(ask, "recorded"), *_recorded(ask), items=1)
 
 
 def streamset(asks: Sequence[Ask]) -> Request:
@@ -121,19 +133,36 @@ def streamset(asks: Sequence[Ask]) -> Request:
     if not asks or streamset_capacity(asks) < len(asks):
         msg = "these asks do not fit into one streamset"
         raise ValueError(msg)
-    return _get("/streamsets/recorded", *_streamset_head(asks[0]), *(("webId", ask.tag.web_id) for ask in asks))
+    return _get(STREAMSET, *_streamset_head(asks[0]), *(("webId", ask.tag.web_id) for ask in asks), items=len(asks))
 
 
-def streamset_capacity(asks: Sequence[Ask]) -> int:
+def batch_capacity(asks: Sequence[Ask], base_url: str, max_bytes: int) -> int:
+    """How many of the first asks a batch of so many bytes can hold; one alone always goes."""
+    if not asks:
+        return 0
+    streams = len(_in_json(f"{base_url.rstrip('/')}/streams/"))
+    tails: dict[tuple[int, int, int], int] = {}
+    room = max_bytes - len("{}")
+    for n, ask in enumerate(asks):
+        key = (ask.start, ask.end, ask.max_count)
+        if key not in tails:
+            tails[key] = len(_in_json(f"/recorded?{_query(*_recorded(ask))}"))
+        room -= len(f'"{n}":{{"Method":"GET","Resource":""}},') + streams + len(_encode_id(ask.tag.web_id)) + tails[key]
+        if room < 0 and n:
+            return n
+    return len(asks)
+
+
+def streamset_capacity(asks: Sequence[Ask], max_chars: int = MAX_PATH_CHARS) -> int:
     """How many of the first asks one streamset can hold.
 
     They share window, count and the form of their WebIDs (by which the answer is matched), name no
-    tag twice, and fit into a URL.
+    tag twice, and fit into a URL of `max_chars`.
     """
     if not asks:
         return 0
     first, seen = asks[0], set[str]()
-    room = MAX_PATH_CHARS - len(_get("/streamsets/recorded", *_streamset_head(first)).path)
+    room = max_chars - len(_get(STREAMSET, *_streamset_head(first)).path)
     for ask in asks:
         web_id = ask.tag.web_id
         room -= len("&webId=") + len(_encode(web_id))
@@ -150,7 +179,7 @@ def count(ask: Ask, *, of_anything: bool = False) -> Request:
 
     `of_anything`: ask as servers want it that count what is no number with other summaries only.
     """
-    return _get(_stream_path(ask, "summary"), *_count(ask, of_anything), _fields(_COUNT_FIELDS))
+    return _get(_stream_path(ask, "summary"), *_count(ask, of_anything), _fields(_COUNT_FIELDS), items=1)
 
 
 def count_batch(asks: Sequence[Ask], base_url: str, *, of_anything: bool = False) -> Request:
@@ -161,7 +190,7 @@ def count_batch(asks: Sequence[Ask], base_url: str, *, of_anything: bool = False
 def count_streamset(asks: Sequence[Ask], *, of_anything: bool = False) -> Request:
     """The counts of several tags in one window: of as many as `streamset_capacity` says."""
     head = [*_count(asks[0], of_anything), _fields(_COUNTS_FIELDS), *_same_form(asks[0])]
-    return _get("/streamsets/summary", *head, *(("webId", ask.tag.web_id) for ask in asks))
+    return _get("/streamsets/summary", *head, *(("webId", ask.tag.web_id) for ask in asks), items=len(asks))
 
 
 def _count(ask: Ask, of_anything: bool) -> list[tuple[str, str]]:
@@ -209,41 +238,50 @@ def points_page(
 
 def point_by_path(path: str) -> Request:
     """One point, for servers that have no points/multiple."""
-    return _get("/points", ("path", path), ("selectedFields", ";".join(_POINT_FIELDS)), ("webIdType", "IDOnly"))
+    return _get("/points", ("path", path), _fields(_POINT_FIELDS), ("webIdType", "IDOnly"), items=1)
 
 
-def points_by_path(paths: Sequence[str]) -> Iterator[tuple[Request, Sequence[str]]]:
-    r"""Requests for the points at `\\SERVER\TAG`, each with the paths it asks for."""
-    return _points_multiple("path", paths)
+def points_by_path(
+    paths: Sequence[str], max_chars: Callable[[], int] = lambda: MAX_PATH_CHARS
+) -> Iterator[tuple[Request, Sequence[str]]]:
+    r"""Requests for the points at `\\SERVER\TAG`, each with the paths it asks for.
+
+    `max_chars` is asked before each: what the server takes is learnt while it is asked.
+    """
+    return _points_multiple("path", paths, max_chars)
 
 
-def points_by_web_id(web_ids: Sequence[str]) -> Iterator[tuple[Request, Sequence[str]]]:
+def points_by_web_id(
+    web_ids: Sequence[str], max_chars: Callable[[], int] = lambda: MAX_PATH_CHARS
+) -> Iterator[tuple[Request, Sequence[str]]]:
     """Requests for the points of WebIDs of any form, each with those it asks for."""
-    return _points_multiple("webId", web_ids)
+    return _points_multiple("webId", web_ids, max_chars)
 
 
-def _points_multiple(by: str, identifiers: Sequence[str]) -> Iterator[tuple[Request, Sequence[str]]]:
+def _points_multiple(
+    by: str, identifiers: Sequence[str], max_chars: Callable[[], int]
+) -> Iterator[tuple[Request, Sequence[str]]]:
     head = (
         ("includeMode", "All"),
         ("selectedFields", ";".join(_MULTIPLE_FIELDS)),
         ("webIdType", "IDOnly"),
     )
-    budget = MAX_PATH_CHARS - len(_get("/points/multiple", *head).path)
-    for chunk in _within(budget, identifiers, overhead=len(f"&{by}=")):
-        yield _get("/points/multiple", *head, *((by, identifier) for identifier in chunk)), chunk
+    bare = len(_get(MULTIPLE, *head).path)
+    first = 0
+    while first < len(identifiers):
+        chunk = _within(max_chars() - bare, identifiers[first:], overhead=len(f"&{by}="))
+        yield _get(MULTIPLE, *head, *((by, each) for each in chunk), items=len(chunk)), chunk
+        first += len(chunk)
 
 
-def _within(budget: int, texts: Sequence[str], *, overhead: int) -> Iterator[Sequence[str]]:
-    """Cut texts into runs that are, encoded, no longer than the budget; one alone always goes."""
-    first, used = 0, 0
+def _within(budget: int, texts: Sequence[str], *, overhead: int) -> Sequence[str]:
+    """The first texts that are, encoded, no longer than the budget; one alone always goes."""
+    used = 0
     for n, text in enumerate(texts):
-        cost = overhead + len(_encode(text))
-        if n > first and used + cost > budget:
-            yield texts[first:n]
-            first, used = n, 0
-        used += cost
-    if first < len(texts):
-        yield texts[first:]
+        used += overhead + len(_encode(text))
+        if n and used > budget:
+            return texts[:n]
+    return texts
 
 
 def _streamset_head(ask: Ask) -> list[tuple[str, str]]:
@@ -286,8 +324,17 @@ def _window(ask: Ask) -> list[tuple[str, str]]:
     ]
 
 
-def _get(path: str, *query: tuple[str, str]) -> Request:
-    return Request("GET", f"{path}?{_query(*query)}")
+def _get(path: str, *query: tuple[str, str], items: int = 0) -> Request:
+    return Request("GET", f"{path}?{_query(*query)}", items=items)
+
+
+def without_fields(request: Request) -> Request:
+    """The same without `selectedFields`, which is most of a short URL; the same object where there is none."""
+    path, _, query = request.path.partition("?")
+    kept = [part for part in query.split("&") if not part.startswith("selectedFields=")]
+    if request.method != "GET" or len(kept) == query.count("&") + 1:
+        return request
+    return replace(request, path=f"{path}?{'&'.join(kept)}" if kept else path)
 
 
 def _query(*query: tuple[str, str]) -> str:

@@ -108,14 +108,14 @@ def sets_of(server_web_id: str) -> Request:
 
 def states_of(one: SetOfStates) -> Request:
     """All states of a set."""
-    return Request("GET", _path(one))
+    return Request("GET", _path(one), items=1)
 
 
 def states_batch(sets: Sequence[SetOfStates], base_url: str) -> Request:
     """One POST that carries a `states_of` for each set, under the keys "0", "1", ..."""
     base_url = base_url.rstrip("/")
     subs = {str(n): {"Method": "GET", "Resource": f"{base_url}{_path(one)}"} for n, one in enumerate(sets)}
-    return Request("POST", "/batch", msgspec.json.encode(subs))
+    return Request("POST", "/batch", msgspec.json.encode(subs), items=len(sets))
 
 
 def _path(one: SetOfStates) -> str:

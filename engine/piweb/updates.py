@@ -97,7 +97,7 @@ def registrations(web_ids: Sequence[str], *, most: int = MOST_PER_SET) -> Iterat
         # Answers are matched by WebID, which must therefore come back in the form it was sent in.
         head = [("selectedFields", _REGISTER_FIELDS), *([("webIdType", form)] if form else [])]
         for path, named in _sets(head, "webId", list(group), most):
-            yield Request("POST", path), named
+            yield Request("POST", path, items=len(named)), named
 
 
 def retrievals(markers: Sequence[str], *, most: int = MOST_PER_SET) -> Iterator[tuple[Request, Sequence[str]]]:
@@ -106,7 +106,7 @@ def retrievals(markers: Sequence[str], *, most: int = MOST_PER_SET) -> Iterator[
     They are not to be repeated: an answer that was lost on its way may have used the markers up.
     """
     for path, named in _sets([("selectedFields", _RETRIEVE_FIELDS)], "marker", markers, most):
-        yield Request("GET", path, safe=False), named
+        yield Request("GET", path, safe=False, items=len(named)), named
 
 
 def decode_registrations(body: bytes, asked: Sequence[str]) -> list[Registration]:

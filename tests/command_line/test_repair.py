@@ -108,8 +108,8 @@ def test_a_repair_moves_no_watermark_but_the_next_run_goes_on_from_there(called:
 
 def test_a_suspect_that_cannot_be_read_is_not_called_mended(called: Called, here: Path):
     faults = here / "faults.yaml"
-    # Once read; then its values are refused, and its counts are not.
-    rule = {"match": {"route": "streams/*/recorded", "tag": "*Flow*", "after": 1}, "do": {"status": 403}}
+    # Once asked for a few values, to find out how, and once read; then its values are refused, its counts are not.
+    rule = {"match": {"route": "streams/*/recorded", "tag": "*Flow*", "after": 2}, "do": {"status": 403}}
     faults.write_text(json.dumps({"rules": [rule]}))
     with simulated("--tags", "2", "--now", NOW, "--interval", "600s", "--faults", str(faults)) as url:
         written(here, url, extraction={"start_date": "2024-03-05T01:00:00Z"})

@@ -9,6 +9,8 @@ import socket
 import time
 
 import pytest
+from aiohttp import web
+from multidict import CIMultiDict
 
 from config.errors import (
     AuthenticationError,
@@ -124,9 +126,52 @@ async def test_500_for_ever_becomes_an_error_with_the_words_of_pi() -> None:
     assert len(pi.arrivals) == 3
     assert caught.value.status == 500
     assert str(caught.value) == (
-        f"127.0.0.1:{pi.port} answered 500 to GET /streams/P0abc/recorded after 3 attempts: "
+        f"GET /streams/P0abc/recorded at 127.0.0.1:{pi.port} after 3 attempts: the server answered 500: "
         "The specified server is not responding."
     )
+
+
+@pytest.mark.parametrize(("base", "path"), [("", "/"), ("", "/dataservers?x=1"), ("/", "/")])
+async def test_a_redirect_that_only_takes_away_or_adds_a_slash_is_followed(base: str, path: str) -> None:
+    async def moved(request: web.Request) -> web.Response:
+        other = request.path[:-1] if request.path.endswith("/") else f"{request.path}/"
+        where = other + (f"?{request.query_string}" if request.query_string else "")
+        return web.Response(status=301, headers={"Location": where})
+
+    async with Sinner([moved, FRESH]) as pi, client(pi.url + base) as piweb:
+        assert (await piweb.send(Request("GET", path))).body == b'{"fresh":1}'
+    assert len(pi.arrivals) == 2
+
+
+async def test_a_redirect_of_slashes_does_not_go_round() -> None:
+    async def moved(request: web.Request) -> web.Response:
+        other = request.path[:-1] if request.path.endswith("/") else f"{request.path}/"
+        return web.Response(status=301, headers={"Location": other})
+
+    async with Sinner([moved]) as pi, client(pi.url) as piweb:
+        with pytest.raises(ConfigurationError, match="answered 301 and points to"):
+            await piweb.send(Request("GET", "/"))
+    assert len(pi.arrivals) == 2
+
+
+async def test_each_header_that_offers_a_way_to_log_in_is_heard() -> None:
+    async def guarded(_request: web.Request) -> web.Response:
+        headers = [("WWW-Authenticate", "Negotiate"), ("WWW-Authenticate", 'Basic realm="pi, NTLM"')]
+        return web.Response(status=401, headers=CIMultiDict(headers))
+
+    async with Sinner([guarded]) as pi, client(pi.url) as piweb:
+        with pytest.raises(AuthenticationError, match=r"it offers Negotiate, Basic$") as caught:
+            await piweb.send(GET)
+    assert caught.value.hint == "set pi_web_api.auth_type: kerberos, or basic"
+
+
+@pytest.mark.parametrize(
+    "words", ["[-10401] No Read Access - Secure Object", "[-11091] Event collection exceeded the maximum allowed"]
+)
+async def test_a_500_that_would_be_the_same_again_is_not_repeated(words: str) -> None:
+    async with Sinner([answer(json.dumps({"Errors": [words]}).encode(), status=500)]) as pi, client(pi.url) as piweb:
+        assert (await piweb.send(GET)).status == 500
+    assert len(pi.arrivals) == 1
 
 
 async def test_what_is_not_safe_is_sent_once() -> None:
@@ -155,7 +200,7 @@ async def test_retry_after_holds_back_the_others_too() -> None:
 async def test_an_absurd_retry_after_is_capped_and_reported() -> None:
     sin = answer(b'{"Message":"Rate limit was reached."}', status=429, Retry_After="86400")
     async with Sinner([sin]) as pi, client(pi.url, max_retry_after_secs=0.05) as piweb:
-        with pytest.raises(ThrottledError, match="429 to GET /system after 3 attempts: Rate limit") as caught:
+        with pytest.raises(ThrottledError, match="after 3 attempts: the server answered 429: Rate limit") as caught:
             await piweb.send(GET)
     assert caught.value.retry_after_secs == 86400
     assert len(pi.arrivals) == 3
@@ -288,7 +333,7 @@ async def test_words_of_pi_that_cannot_be_written_down_are_made_fit() -> None:
 
 async def test_an_answer_that_is_nested_beyond_reading_is_not_repeated() -> None:
     async with Sinner([answer(b'{"Errors":' + b"[" * 50_000, status=500)]) as pi, client(pi.url) as piweb:
-        with pytest.raises(UnavailableError, match=r"after 3 attempts\.$"):
+        with pytest.raises(UnavailableError, match=r"answered 500$"):
             await piweb.send(GET)
 
 

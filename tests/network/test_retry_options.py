@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import CertificateError, UnavailableError
-from engine.net.retry import RETRIED_STATUSES, Exchange, PoliteRetry, retry_after_secs, with_retries
+from engine.net.retry import RETRIED_STATUSES, Exchange, PoliteRetry, with_retries
 from engine.piweb.http import Response
+from engine.piweb.problems import retry_after_secs
 
 NOON = dt.datetime(2026, 3, 5, 12, tzinfo=dt.UTC)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 
 from config.errors import (
     AccessDeniedError,
     AuthenticationError,
     ConfigurationError,
-    ExpiredError,
     RetryError,
     SplitError,
     TagError,
@@ -17,8 +19,18 @@ from config.errors import (
     ThrottledError,
     UnavailableError,
 )
+from engine.model import Tag
 from engine.piweb.http import Response
-from engine.piweb.problems import error_for, excerpt_of, is_batch_unsupported, is_csrf_refusal, retry_after_secs
+from engine.piweb.problems import (
+    error_for,
+    excerpt_of,
+    is_batch_unsupported,
+    is_csrf_refusal,
+    not_known,
+    retry_after_secs,
+    sentence_of,
+    tag_error,
+)
 
 CSRF = b'{"Message":"The X-Requested-With header is required for this request."}'
 LIMIT = b'{"Errors":["Parameter (maxCount) is greater than the maximum allowed (150000)."]}'
@@ -47,7 +59,8 @@ DENIED = b'{"Errors":["[-10401] No Read Access - Secure Object"]}'
         (404, NOT_FOUND, 1, TagGoneError),
         (404, NOT_FOUND, 5, SplitError),
         (404, NO_ROUTE, 1, ConfigurationError),
-        (404, b"<html>nginx</html>", 5, ConfigurationError),
+        (404, b"<html>nginx</html>", 1, ConfigurationError),
+        (404, b"<html>nginx</html>", 5, SplitError),
         (404, b"", 1, ConfigurationError),
         (410, NOT_FOUND, 1, TagGoneError),
         (302, b"", 0, ConfigurationError),
@@ -55,7 +68,9 @@ DENIED = b'{"Errors":["[-10401] No Read Access - Secure Object"]}'
         (407, b"", 0, ConfigurationError),
         (408, b"", 0, UnavailableError),
         (409, NOT_FOUND, 5, SplitError),
-        (413, b"", 0, SplitError),
+        (413, b"", 0, ConfigurationError),
+        (413, b"", 1, ConfigurationError),
+        (413, b"", 2, SplitError),
         (414, b"", 3, SplitError),
         (429, b'{"Message":"Rate limit was reached."}', 0, ThrottledError),
         (500, b'{"Errors":["oops"]}', 5, UnavailableError),
@@ -87,13 +102,134 @@ def test_a_login_refused_names_what_the_server_accepts() -> None:
     response = Response(401, b"", {"www-authenticate": 'Negotiate abc=, NTLM, Basic realm="pi"'})
     error = error_for(response, "x")
     assert error is not None
-    assert error.hint.endswith("the server accepts Negotiate, NTLM, Basic")
-    assert "abc" not in error.hint
+    assert str(error).endswith("it offers Negotiate, NTLM, Basic")
+    assert error.hint == "set pi_web_api.auth_type: kerberos, or basic"
+    assert "abc" not in str(error)
 
 
 def test_a_token_that_expired_is_told_from_a_wrong_one() -> None:
     response = Response(401, b"", {"www-authenticate": 'Bearer error="invalid_token"'})
-    assert isinstance(error_for(response, "x"), ExpiredError)
+    error = error_for(response, "x")
+    assert isinstance(error, AuthenticationError)
+    assert "expired" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("challenge", "auth", "offered", "hint"),
+    [
+        ("Negotiate", "basic", "Negotiate", "set pi_web_api.auth_type: kerberos"),
+        ("negotiate, NTLM", "basic", "Negotiate, NTLM", "set pi_web_api.auth_type: kerberos"),
+        ('Basic realm="pi, Bearer x", charset="UTF-8"', "kerberos", "Basic", "set pi_web_api.auth_type: basic"),
+        ('Bearer realm="x"', "anonymous", "Bearer", "set pi_web_api.auth_type: oauth (or bearer)"),
+        ("NTLM", "basic", "NTLM", "none of these is supported here"),
+        ('Basic realm="pi"', "basic", "Basic", "check user name and password"),
+        ('Bearer realm="x"', "bearer", "Bearer", "check user name and password or token"),
+    ],
+)
+def test_a_way_to_log_in_that_is_offered_is_named_as_the_configuration_calls_it(
+    challenge: str, auth: str, offered: str, hint: str
+) -> None:
+    error = not_known(Response(401, b"", {"www-authenticate": challenge}), "x", auth=auth)
+    assert str(error) == f"x; it offers {offered}"
+    assert error.hint.startswith(hint)
+
+
+def test_a_proxy_that_wants_a_login_is_named() -> None:
+    response = Response(407, b"", {"proxy-authenticate": 'Basic realm="out"', "www-authenticate": "NTLM"})
+    error = error_for(response, "x")
+    assert isinstance(error, ConfigurationError)
+    assert str(error).endswith("it offers Basic")
+    assert "proxy" in error.hint
+
+
+GATEWAY = {"server": "Microsoft-Azure-Application-Gateway/v2"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html><h1>No</h1></html>", b'{"message":"no route"}', b'{"status":403}', b"", b"No."]
+)
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 414, 502, 503])
+@pytest.mark.parametrize("items", [0, 1, 9])
+def test_what_another_layer_answers_is_not_credited_to_pi(status: int, body: bytes, items: int) -> None:
+    error = error_for(Response(status, body, GATEWAY, items=items), "reading")
+    assert str(error).startswith(
+        f"reading: something before PI Web API (Microsoft-Azure-Application-Gateway/v2) answered {status}"
+    )
+    assert not isinstance(error, AccessDeniedError | TagGoneError | TagForbiddenError)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 414, 431])
+def test_a_refusal_from_before_pi_depends_on_what_the_request_holds_and_what_has_worked(status: int) -> None:
+    page = b"<html><title>Refused</title></html>"
+    several = error_for(Response(status, page, items=60, reached=True), "x")
+    assert isinstance(several, SplitError)
+    assert several.too_much == "request"
+    assert isinstance(error_for(Response(status, page, items=1, worked=True), "x"), TagError | AuthenticationError)
+    alone = error_for(Response(status, page, items=1), "x")
+    assert isinstance(alone, ConfigurationError | AuthenticationError)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<h2>Bad Request - Request Too Long</h2><p>HTTP Error 400. The size of the request headers is too long.</p>",
+        b"<title>400 Request Header Or Cookie Too Large</title>",
+    ],
+)
+@pytest.mark.parametrize(("items", "reached"), [(0, False), (1, False), (60, False), (1, True)])
+def test_headers_that_are_too_long_are_the_logins(body: bytes, items: int, reached: bool) -> None:
+    error = error_for(Response(400, body, items=items, reached=reached), "x")
+    assert isinstance(error, AuthenticationError)
+    assert "header" in str(error)
+    assert "ticket" in error.hint
+    assert "fewer tags" not in error.hint
+
+
+def test_headers_are_too_long_together_with_a_long_url_if_shorter_ones_pass() -> None:
+    body = b"<h2>Bad Request - Request Too Long</h2>The size of the request headers is too long."
+    assert isinstance(error_for(Response(400, body, items=60, reached=True), "x"), SplitError)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "too_much"),
+    [
+        (400, "Parameter (maxCount) is greater than the maximum allowed (150000).", "count"),
+        (500, "[-11091] Event collection exceeded the maximum allowed", "answer"),
+        (200, "[-11091] Event collection exceeded the maximum allowed", "answer"),
+        (500, "[-10722] PINET: Timeout on PI RPC or System Call.", "answer"),
+        (500, "The operation has timed out.", "answer"),
+        (500, "Data archive request time-out", "answer"),
+        (413, "Request entity too large", "request"),
+    ],
+)
+def test_what_was_too_much_is_told(status: int, words: str, too_much: str) -> None:
+    content = {"Errors": [words]}
+    found = [tag_error(status, content, Tag("w", "X"))]
+    if status != 200:
+        found.append(error_for(Response(status, json.dumps(content).encode(), items=3), "x"))
+    for error in found:
+        assert isinstance(error, SplitError)
+        assert error.too_much == too_much
+
+
+def test_a_time_out_of_what_names_no_tag_passes_by_itself() -> None:
+    error = error_for(Response(500, b'{"Errors":["[-10722] PINET: Timeout"]}'), "listing the data servers")
+    assert isinstance(error, UnavailableError)
+    assert error.status == 500
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+def test_a_server_in_trouble_is_told_by_its_status(status: int) -> None:
+    for body in (b"", b"<html>x</html>", b'{"Errors":["oops"]}'):
+        error = error_for(Response(status, body, items=3), "x")
+        assert isinstance(error, UnavailableError)
+        assert error.status == status
+
+
+def test_a_page_in_the_place_of_one_tags_answer_says_nothing_of_the_tag() -> None:
+    error = tag_error(404, "<html><title>404 Not Found</title></html>", Tag("w", "X"), {"Server": "nginx"})
+    assert type(error) is TagError
+    assert str(error) == "tag X: something before PI Web API (nginx) answered 404: 404 Not Found"
 
 
 class TestRetryAfter:
@@ -119,8 +255,16 @@ class TestRetryAfter:
     def test_is_not_required(self) -> None:
         assert retry_after_secs({}) is None
 
-    def test_of_a_date_needs_the_servers_own_clock(self) -> None:
+    def test_of_a_date_needs_the_servers_own_clock_or_ours(self) -> None:
         assert retry_after_secs({"retry-after": self.DATE}) is None
+        assert retry_after_secs({"retry-after": self.DATE}, now=1709633725.0) == 5.0
+
+    @pytest.mark.parametrize(
+        "date", ["Tue, 05 Mar 99999999999 10:15:30 GMT", "x", "Tue, 05 Mar 2024 10:15:30 +99999999"]
+    )
+    def test_survives_a_date_that_is_none(self, date: str) -> None:
+        assert retry_after_secs({"retry-after": date, "date": self.DATE}) is None
+        assert retry_after_secs({"retry-after": self.DATE, "date": date}) is None
 
     def test_makes_a_busy_server_a_throttling_one(self) -> None:
         error = error_for(Response(503, b"", {"retry-after": "4"}), "x")
@@ -131,6 +275,35 @@ class TestRetryAfter:
         error = error_for(Response(429, b"", {"retry-after": "Tue, 05 Mar 2024 10:15:31 GMT", "date": self.DATE}), "x")
         assert isinstance(error, RetryError)
         assert error.retry_after_secs == 1
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"<",
+        b"<a",
+        b"<!--",
+        b"<script",
+        b"<script>",
+        b"<title",
+        b"<title>",
+        b"</head",
+        b"&lt;",
+        b"<head <",
+        b"<style>a",
+        b"< ",
+    ],
+)
+def test_no_text_takes_long_to_strip_of_markup(piece: bytes) -> None:
+    began = time.process_time()
+    for body in (
+        piece * 200_000,
+        b"<html>" + piece * 200_000,
+        json.dumps({"Message": piece.decode() * 200_000}).encode(),
+    ):
+        assert len(excerpt_of(body)) <= 200
+    assert len(sentence_of({"Errors": [piece.decode() * 200_000] * 30})) <= 200
+    assert time.process_time() - began < 1.0
 
 
 class TestExcerpt:
