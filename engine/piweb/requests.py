@@ -32,6 +32,7 @@ __all__ = [
     "data_servers",
     "home",
     "point_by_path",
+    "point_by_web_id",
     "points_by_path",
     "points_by_web_id",
     "points_page",
@@ -73,7 +74,14 @@ _COUNT, _COUNT_OF_ANYTHING = "Count", "AllForNonNumeric"
 _COUNT_FIELDS = ("Items.Type", "Items.Value.Timestamp", "Items.Value.Value", "Errors", "Message", "WebException")
 _COUNTS_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _COUNT_FIELDS))
 _DAY = 86_400_000_000
-_PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS), "WebException")
+_PAGE_FIELDS = (
+    "Links.Next",
+    *(f"Items.{name}" for name in _POINT_FIELDS),
+    "Items.Errors",
+    "Items.WebException",
+    "Errors",
+    "WebException",
+)
 _MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
 
 
@@ -205,6 +213,11 @@ def points_page(
         ("selectedFields", ";".join(_PAGE_FIELDS)),
         ("webIdType", "IDOnly"),
     )
+
+
+def point_by_web_id(web_id: str) -> Request:
+    """One point, for servers that have no points/multiple."""
+    return _get(f"/points/{_encode(web_id)}", ("selectedFields", ";".join(_POINT_FIELDS)), ("webIdType", "IDOnly"))
 
 
 def point_by_path(path: str) -> Request:
