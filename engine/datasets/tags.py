@@ -115,8 +115,6 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
         else:
             _log.warning("extraction.tag_name_filter: no point that we may see matches %r", pattern)
     tags, rows = _merge(found)
-    if now.warning:
-        _log.warning("%s", now.warning)
     return Inventory(
         tags,
         rows,

@@ -29,7 +29,6 @@ TAGS_SCHEMA = pa.schema(
     field for field in PI_TAGS.schema if field.name not in {"first_seen", "last_seen", "deleted_at", "replaces"}
 )
 _T = TypeVar("_T")
-_TEXTS = ("Path", "Descriptor", "PointClass", "PointType", "DigitalSetName", "EngineeringUnits")
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0", ""})
 
 
@@ -186,8 +185,8 @@ def _why_not(item: Any) -> str:
     if _web_id(item) is None or not _text(item.get("Name")):
         for key in ("WebException", "Exception", "Errors"):
             if wrong := item.get(key):
-                status = wrong.get("StatusCode") if isinstance(wrong, dict) else None
-                said = f"the server's list has an error in its place{f' ({status})' if _is_status(status) else ''}"
+                status = _status(wrong)
+                said = f"the server's list has an error in its place{f' ({status})' if status else ''}"
                 words = sentence_of(wrong)
                 return f"{said}: {words}" if words else said
         return f"the server's list gives it no {'WebID' if _web_id(item) is None else 'name'} that can be used"
@@ -214,7 +213,12 @@ def _tolerant(item: dict[str, Any], web_id: str) -> Point:
     return Point(
         web_id,
         _text(item.get("Name")) or "",
-        *(_text(item.get(name)) for name in _TEXTS),
+        _text(item.get("Path")),
+        _text(item.get("Descriptor")),
+        _text(item.get("PointClass")),
+        _text(item.get("PointType")),
+        _text(item.get("DigitalSetName")),
+        _text(item.get("EngineeringUnits")),
         Span=_number(item.get("Span")),
         Zero=_number(item.get("Zero")),
         Step=_truth(item.get("Step")),
@@ -244,8 +248,10 @@ def _truth(value: Any) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
-def _is_status(status: Any) -> bool:
-    return isinstance(status, int) and not isinstance(status, bool) and 100 <= status < 600
+def _status(wrong: Any) -> int:
+    """The status an error names; 0 for none."""
+    status = wrong.get("StatusCode") if isinstance(wrong, dict) else None
+    return status if isinstance(status, int) and not isinstance(status, bool) and 100 <= status < 600 else 0
 
 
 def _result(result: Any) -> tuple[str, Any, Any]:
@@ -262,8 +268,7 @@ def _is_gone(wrong: Any, identifier: str) -> bool:
     """Whether an error says that there is no such point. One that may not be read, or for now, is there."""
     if not wrong:
         return False
-    status = wrong.get("StatusCode") if isinstance(wrong, dict) else None
-    return isinstance(tag_error(status if _is_status(status) else 200, wrong, Tag("", identifier)), TagGoneError)
+    return isinstance(tag_error(_status(wrong) or 200, wrong, Tag("", identifier)), TagGoneError)
 
 
 def _points(

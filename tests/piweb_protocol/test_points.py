@@ -45,7 +45,7 @@ def test_a_point_becomes_a_tag_and_a_row() -> None:
     found = decode_page(page(point(1)))
     assert found.tags == (Tag("I1DPcQo8XkQrbk-dEAx74aLzAQ000001", "Unit1.Flow1", "m3/h", "Float32"),)
     assert found.rows.schema == TAGS_SCHEMA
-    assert not {"first_seen", "last_seen", "deleted_at"} & set(found.rows.schema.names)
+    assert not {"first_seen", "last_seen", "deleted_at", "replaces"} & set(found.rows.schema.names)
     assert found.rows.to_pylist() == [
         {
             "tag_webid": "I1DPcQo8XkQrbk-dEAx74aLzAQ000001",
