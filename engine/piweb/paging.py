@@ -21,7 +21,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["End", "Habits", "Paging"]
+__all__ = ["End", "Habits", "Paging", "may_go_on"]
+
+_LEAST_CAP = 50
 
 
 class End(Enum):
@@ -30,6 +32,16 @@ class End(Enum):
     WHOLE = "whole"
     AGAIN = "again"  # the server begins anew instead of going on, and there may be more
     UNSURE = "unsure"  # the server repeats itself, and what it gave was short of what was asked for
+
+
+def may_go_on(items: int, *, has_next: bool) -> bool:
+    """Whether a list that was asked for without a count may have more than these.
+
+    Lists of digital sets and of their states: the reference knows no paging for them, servers page them all the same.
+    An empty page as proof would double their requests, which is more than they are worth. But where a server stops is
+    a number that people choose: a multiple of fifty, or a power of two. Any other one is the end.
+    """
+    return has_next or (items >= _LEAST_CAP and (items % _LEAST_CAP == 0 or items & (items - 1) == 0))
 
 
 @dataclass(slots=True)
