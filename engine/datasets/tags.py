@@ -180,7 +180,7 @@ async def _crawl(client: PIClient, server: DataServer, pattern: str, habits: Hab
         walk.widen()
         for page in found:
             pages.append(page)
-            goes_on = walk.take(page.keys, page.items, has_next=page.has_next, has_links=page.has_links)
+            goes_on = walk.take(page.keys, page.items, page.links)
             # A name is that of one point.
             if walk.end is not None or (page.items and _WILD.isdisjoint(pattern)):
                 return pages, _whole(walk, pattern)

@@ -4,8 +4,8 @@ Absence proves nothing: a server may cap pages below what was asked for, a gatew
 before 2017 R2 give none. So a page has a successor if its links say so, and may have one whatever they do not say.
 A list is whole
 - with an empty page: that proves it, whatever else the server does;
-- with a page that is short of what was asked for and has links without `Next`, if this server has shown a `Next`
-  before: then it gives links, and nothing on the way strips them;
+- with a page that is short of what was asked for and has links without `Next`, if this page or one before names
+  another page: then this server gives links, and nothing on the way strips them;
 - with a page that is short of what was asked for, and not half as long as one that this server has given before: it
   can be no page that the server has capped. (Half: a server may leave out of a page what we may not see.)
 So a list costs one more request than it has pages, at most, and often none: a long one is mostly proven by its last
@@ -21,9 +21,23 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["End", "Habits", "Paging", "may_go_on"]
+__all__ = ["End", "Habits", "PageLinks", "Paging", "may_go_on"]
 
 _LEAST_CAP = 50
+
+
+class PageLinks(Enum):
+    """What the links of a page say."""
+
+    ABSENT = "absent"
+    EMPTY = "empty"
+    NO_NEXT = "no next"  # they name another page, and none that comes next
+    NEXT = "next"
+
+    @classmethod
+    def of(cls, first: object, following: object) -> PageLinks:
+        """Of links that are there."""
+        return cls.NEXT if following else cls.NO_NEXT if first else cls.EMPTY
 
 
 class End(Enum):
@@ -46,7 +60,7 @@ def may_go_on(items: int, *, has_next: bool) -> bool:
 
 @dataclass(slots=True)
 class Habits:
-    """What the lists of one server have shown of it: a link to a next page, and its longest page."""
+    """What the lists of one server have shown of it: whether it gives links, and its longest page."""
 
     links_given: bool = False
     longest: int = 0
@@ -83,13 +97,13 @@ class Paging:
         self._stride = min(self._stride, self.size)
         return True
 
-    def take(self, keys: Sequence[Hashable], items: int, *, has_next: bool, has_links: bool) -> bool:
+    def take(self, keys: Sequence[Hashable], items: int, links: PageLinks) -> bool:
         """Learn the next page of those asked for; `keys` name what is on it, `items` says how many those are in all.
 
         Gives whether the pages asked for after it still follow it. Once `end` is set there is nothing more to ask.
         """
-        habits = self._habits
-        habits.links_given |= has_next
+        habits, has_next = self._habits, links is PageLinks.NEXT
+        habits.links_given |= links in {PageLinks.NO_NEXT, PageLinks.NEXT}
         habits.longest = max(habits.longest, items)
         if not items:
             return self._empty(has_next=has_next)
@@ -102,12 +116,13 @@ class Paging:
         short, regular = items < self.size, items == self._stride
         self._count_stale(bool(fresh) or not keys)
         self.start += items
+        proven = habits.links_given and links is not PageLinks.ABSENT
         repeats = self._again > len(self._seen) + 2 * self.size
         if self._stale > 1 or repeats:
             # What is shown again begins with the first page: the place that was asked for is ignored.
             anew = repeats or self._first in keys
             self.end = (End.AGAIN if self._more_than_first or has_next else End.UNSURE) if anew else End.WHOLE
-        elif short and not has_next and ((has_links and habits.links_given) or (fresh and 2 * items <= habits.longest)):
+        elif short and not has_next and (proven or (fresh and 2 * items <= habits.longest)):
             self.end = End.WHOLE
         elif not regular:  # the pages after it begin elsewhere
             self._stride, self._width = min(items, self.size), 1

@@ -17,6 +17,7 @@ from config.errors import TagGoneError, UnavailableError
 from engine.model import Tag
 from writers.tables import PI_TAGS
 
+from .paging import PageLinks
 from .problems import excerpt_of, sentence_of, tag_error
 from .values import parse_json, well_formed
 from .webid import split_path
@@ -36,8 +37,8 @@ _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no",
 class Points:
     """Points found: as tags, as rows of pi_tags in the same order, and what was not found, with why.
 
-    Of a page, `items` is how many things are on it, `keys` are the WebIDs of all that have one, and `has_next` and
-    `has_links` what its links say. `gone` are the identifiers of a lookup of which the server says that there is
+    Of a page, `items` is how many things are on it, `keys` are the WebIDs of all that have one, and `links` what its
+    links say. `gone` are the identifiers of a lookup of which the server says that there is
     no such point.
     """
 
@@ -46,8 +47,7 @@ class Points:
     failures: tuple[tuple[str, str], ...] = ()
     items: int = 0
     keys: tuple[str, ...] = ()
-    has_next: bool = False
-    has_links: bool = False
+    links: PageLinks = PageLinks.ABSENT
     gone: frozenset[str] = frozenset()
 
 
@@ -69,15 +69,16 @@ def decode_page(body: bytes, *, start: int = 0) -> Points:
         raise _broken_off(wrong)
     if page is not None and all(point.WebId and point.Name for point in page.Items):
         found = _Sorted(page.Items, keys=[point.WebId for point in page.Items])
-        links: Any = page.Links
-        return _points(found, len(page.Items), links is not None, links is not None and links.Next is not None)
+        links = page.Links
+        said = PageLinks.of(links.First, links.Next) if links is not None else PageLinks.ABSENT
+        return _points(found, len(page.Items), said)
     content = _content(body)
     if wrong := content.get("WebException") or content.get("Errors"):
         raise _broken_off(wrong)
     items = _items(content, body)
-    links = content.get("Links")
-    has_next = isinstance(links, dict) and links.get("Next") is not None
-    return _points(_sorted(items, start), len(items), isinstance(links, dict), has_next)
+    named = content.get("Links")
+    said = PageLinks.of(named.get("First"), named.get("Next")) if isinstance(named, dict) else PageLinks.ABSENT
+    return _points(_sorted(items, start), len(items), said)
 
 
 def decode_multiple(body: bytes, asked: Sequence[str]) -> Points:
@@ -272,12 +273,7 @@ def _is_gone(wrong: Any, identifier: str) -> bool:
 
 
 def _points(
-    found: _Sorted,
-    items: int = 0,
-    has_links: bool = False,
-    has_next: bool = False,
-    *,
-    gone: frozenset[str] = frozenset(),
+    found: _Sorted, items: int = 0, links: PageLinks = PageLinks.ABSENT, *, gone: frozenset[str] = frozenset()
 ) -> Points:
     points = found.points
     tags = tuple(
@@ -291,7 +287,7 @@ def _points(
         for point in points
     )
     failures = tuple((well_formed(name), why) for name, why in found.failures.items())
-    return Points(tags, _rows(points), failures, items, tuple(found.keys), has_next, has_links, gone)
+    return Points(tags, _rows(points), failures, items, tuple(found.keys), links, gone)
 
 
 def _rows(points: Sequence[Point]) -> pa.RecordBatch:

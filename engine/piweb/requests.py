@@ -74,7 +74,9 @@ _COUNT, _COUNT_OF_ANYTHING = "Count", "AllForNonNumeric"
 _COUNT_FIELDS = ("Items.Type", "Items.Value.Timestamp", "Items.Value.Value", "Errors", "Message", "WebException")
 _COUNTS_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _COUNT_FIELDS))
 _DAY = 86_400_000_000
+# Of the links, First is there on every page of a server that gives any: then one without Next is the last.
 _PAGE_FIELDS = (
+    "Links.First",
     "Links.Next",
     *(f"Items.{name}" for name in _POINT_FIELDS),
     "Items.Errors",

@@ -78,6 +78,7 @@ class Point(Struct, gc=False):
 
 
 class Links(Struct, gc=False):
+    First: str | None = None
     Next: str | None = None
 
 

@@ -86,7 +86,8 @@ def _page(site: Site, call: Call, here: str, found: Sequence[int], most: int) ->
     stripped = site.switches.page_links
     if stripped != "given":
         body.pop("Links", None)
-        body |= {"empty": {"Links": {}}, "null": {"Links": None}}.get(stripped, {})
+        if stripped != "absent":
+            body["Links"] = {} if stripped == "empty" else None
     return json_reply(body)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from config.errors import UnavailableError
 from engine.model import Tag
+from engine.piweb.paging import PageLinks
 from engine.piweb.points import TAGS_SCHEMA, data_servers, decode_multiple, decode_page, decode_point
 
 
@@ -67,21 +68,22 @@ def test_a_point_becomes_a_tag_and_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("links", "has_links", "has_next"),
+    ("links", "said"),
     [
-        ({"Links": {"Next": "https://sim/next"}}, True, True),
-        ({"Links": {}}, True, False),
-        ({"Links": {"First": "x"}}, True, False),
-        ({"Links": None}, False, False),
-        ({}, False, False),
+        ({"Links": {"First": "x", "Next": "https://sim/next"}}, PageLinks.NEXT),
+        ({"Links": {"Next": "https://sim/next"}}, PageLinks.NEXT),
+        ({"Links": {"First": "x"}}, PageLinks.NO_NEXT),
+        ({"Links": {}}, PageLinks.EMPTY),
+        ({"Links": None}, PageLinks.ABSENT),
+        ({}, PageLinks.ABSENT),
     ],
 )
 @pytest.mark.parametrize("odd", [{}, {"Span": "wide"}])
 def test_what_the_links_of_a_page_say_is_kept_apart_from_what_they_do_not_say(
-    links: dict[str, Any], has_links: bool, has_next: bool, odd: dict[str, Any]
+    links: dict[str, Any], said: PageLinks, odd: dict[str, Any]
 ) -> None:
     found = decode_page(page(point(1), point(2, **odd), **links))
-    assert (found.items, found.has_links, found.has_next) == (2, has_links, has_next)
+    assert (found.items, found.links) == (2, said)
     assert found.keys == tuple(tag.web_id for tag in found.tags)
 
 
