@@ -139,6 +139,10 @@ class Extraction(Section):
     """auto takes batch where the server offers it."""
     enable_paging: bool = True
     """Ask again from where a full answer was cut."""
+    clock_tolerance: PositiveDuration = timedelta(minutes=15)
+    """How far the archive's clock may be ahead of the other clocks. Beyond it nothing is read."""
+    recreated_tags: Literal["from_start", "continue"] = "from_start"
+    """Where a tag begins whose point was created anew under the same name: at start_date, or where the old point ended."""
     assumed_interval: PositiveDuration = timedelta(seconds=60)
     """Time expected between two events of a tag that was never read; only for planning."""
 

@@ -46,6 +46,7 @@ from .model import Micros, Tag, Window
 from .plan.ahead import notes
 from .plan.parts import Part, shard_of
 from .plan.shards import Shard
+from .plan.timeline import HOUR
 from .reporting import report_of
 from .sweeping import rare_collections
 from .telemetry.events import Emit, Event, Finished, Started, TagsFound
@@ -56,6 +57,7 @@ from .wiring import (
     DATASET,
     Connection,
     at_end,
+    beyond_now,
     connect,
     lakehouse_of,
     parted,
@@ -149,6 +151,7 @@ class _Run:
         self._undone: set[str] = set()
         self._watch: UpdatesWatch | None = None
         self._warnings: list[str] = []
+        self._replaces: Mapping[str, str] = {}
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -233,6 +236,7 @@ class _Run:
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
         inventory = (await find_tags(source.client, self._config.extraction)).insist().share(self._shard)
         self._inventory, self._found_at = inventory, monotonic()
+        self._warn(inventory.warnings)
         for note in notes(self._config.extraction, inventory.tags):
             LOG.info("%s", note)
         self._emit(TagsFound(len(inventory.tags), len(inventory.unresolved), monotonic() - since))
@@ -259,14 +263,20 @@ class _Run:
             sample=sample_of(config, inventory.tags, self._marks, inventory.server_now),
         )
         states = StatesSource(source.client, source.url, recorded.mode, batch_size=config.extraction.batch_size)
-        metadata = Metadata(lakehouse, self._shard, states, self._writer, emit=self._emit, stop=self._stop)
+        metadata = Metadata(
+            *(lakehouse, self._shard, states, self._writer),
+            client=source.client,
+            extraction=config.extraction,
+            emit=self._emit,
+            stop=self._stop,
+        )
         way = Way(config, part, recorded, landing, self._writer, self._emit, self._stop)
         cycle: ReadOnce = partial(self._cycle, way)
         if isinstance(landing, Repairing):
             cycle = partial(self._mend, way, landing)
         async with asyncio.TaskGroup() as beside:
             if part not in {Part.BACK, Part.REPAIR}:
-                await metadata.sync_tags(inventory, on_step=self._on_step)
+                await self._sync_tags(metadata, inventory)
                 beside.create_task(metadata.sync_states(inventory, on_step=self._on_step), name="digital states")
             if self._follow:
                 if config.extraction.stream_updates == "auto":
@@ -276,6 +286,19 @@ class _Run:
         await self._optimize(lakehouse)
         return last
 
+    async def _sync_tags(self, metadata: Metadata, inventory: Inventory) -> None:
+        """Bring pi_tags up to date, and learn from it which points replace other ones."""
+        kept = await metadata.sync_tags(inventory, on_step=self._on_step)
+        self._replaces = kept.replaces
+        self._warn(kept.warnings)
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        """Say once what the report says, too."""
+        for warning in warnings:
+            if warning not in self._warnings:
+                self._warnings.append(warning)
+                LOG.warning("%s", warning)
+
     def _following(
         self, cycle: ReadOnce, inventory: Inventory, source: Connection, lakehouse: Lakehouse, metadata: Metadata
     ) -> Following:
@@ -284,7 +307,7 @@ class _Run:
 
         async def discover() -> None:
             found = await self._find_tags(source, since=monotonic())
-            await metadata.sync_tags(found, on_step=self._on_step)
+            await self._sync_tags(metadata, found)
             if self._watch is not None:
                 await self._watch.sync(found.tags)
             await metadata.sync_states(found, on_step=self._on_step)
@@ -314,7 +337,17 @@ class _Run:
         if self.suspects is None:
             sums = {} if way.part is Part.BACK else await self._sums(tags)
             suspects = await self._hinted()
-            plan = plan_of(self._config, tags, self._marks, sums, now=now, mode=mode, part=way.part, suspects=suspects)
+            plan = plan_of(
+                self._config,
+                tags,
+                self._marks,
+                sums,
+                now=now,
+                mode=mode,
+                part=way.part,
+                suspects=suspects,
+                replaces=self._replaces,
+            )
         else:
             plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks, mode=mode)
         last, _ = await way.carry_out(plan, tags=len(tags), now=now, since=since)
@@ -357,7 +390,7 @@ class _Run:
             cycle,
             source.client.statistics(),
             run=(self._run_id, self._config.pipeline, str(self._shard)),
-            unresolved=self._inventory.unresolved if self._inventory else (),
+            unresolved=(*(self._inventory.unresolved if self._inventory else ()), *self._beyond_now()),
             interrupted=self._stop.asked,
             follows=self._follow,
             seconds=monotonic() - self._began,
@@ -368,6 +401,15 @@ class _Run:
                 *source.client.limits.advice(),
             ),
         )
+
+    def _beyond_now(self) -> Sequence[tuple[str, str]]:
+        """Tags whose watermark lies in the future of the source, by name, with what to do. Less than an hour is read
+        again as well, and not worth a word: time catches up.
+        """
+        if self._inventory is None or self._clock is None:
+            return ()
+        found = beyond_now(self._inventory.tags, self._marks, self._clock.now(), by=HOUR)
+        return [(tag.name, why) for tag, _, why in found]
 
     async def _optimize(self, lakehouse: Lakehouse) -> None:
         """Compact what was written to, as configured. The data is in: trouble here is a warning."""

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
+from types import MappingProxyType
+
+import numpy as np
 
 from config import Config, properties_of, resolve_secrets, tidied, uses_simulator
 from config.errors import ConfigurationError
@@ -26,6 +29,7 @@ from .datasets.recorded import SAMPLE_TAGS, SAMPLE_VALUES, Mode
 from .model import Ask, Micros, Tag, Window
 from .net.auth import auth_from
 from .net.client import ClientSettings, PIClient
+from .piweb.times import iso_text
 from .plan.ahead import end_ahead, lookback_ahead
 from .plan.classes import TagClass, class_of
 from .plan.lanes import Limits, Reading, readings_for
@@ -38,6 +42,7 @@ __all__ = [
     "DATASET",
     "Connection",
     "at_end",
+    "beyond_now",
     "connect",
     "lakehouse_of",
     "limits_of",
@@ -179,12 +184,14 @@ def watermarks_of(config: Config) -> Marks:
     return decode(merge_stream(rows), DATASET)
 
 
-def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: Micros | None = None) -> Window:
+def wanted_window(
+    config: Config, mark: Watermark | None, now: Micros, horizon: Micros | None = None, begins: Micros | None = None
+) -> Window:
     """Which window of a tag shall be done after this run. `now` is the server's clock.
 
     Incremental: from its watermark on, or from start_date for a tag that has none. Full: from
     start_date to end_date, whatever is done of it already. `horizon`: of a tag that stores future
-    data, how far ahead of now it is read.
+    data, how far ahead of now it is read. `begins`: where it begins instead of start_date.
     """
     extraction = config.extraction
     until = now - extraction.lag // _MICRO
@@ -192,7 +199,7 @@ def wanted_window(config: Config, mark: Watermark | None, now: Micros, horizon: 
         until = end_ahead(until, now + horizon if horizon else None, mark.high if mark else None)
     if extraction.end_date is not None:
         until = min(until, extraction.end_date.micros(now))
-    start = extraction.start_date.micros(now)
+    start = extraction.start_date.micros(now) if begins is None else begins
     if extraction.mode == "incremental" and mark is not None:
         start = mark.high
     return Window(min(start, until), until)
@@ -244,16 +251,22 @@ def plan_of(
     mode: Mode,
     part: Part = Part.ALL,
     suspects: Iterable[tuple[Tag, Window]] = (),
+    replaces: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """The plan of reading a part of these tags, where `now` is the server's clock. Asks nobody.
 
     `sums`: digests of the rows in `windows_to_sum`; none for no rows. `suspects` are read again with the rest.
+    `replaces`: which point was created anew in the place of which other one.
     """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
     kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
     present = now - lag
     nothing = Digest()
     newest_first = config.extraction.backfill_order == "newest"
+    begins = _begins(config, marks, replaces, now)
+    if part in {Part.ALL, Part.FRONT}:
+        lost = [(tag, window) for tag, window, _ in beyond_now(tags, marks, now, until=present)]
+        suspects = [*suspects, *((tag, window) for tag, window in lost if window.start < window.end)]
 
     def readings() -> Iterator[Reading]:
         for tag, mark in _marked(tags, marks):
@@ -264,7 +277,11 @@ def plan_of(
                 horizon = kind.horizon_micros or 0
                 lookback = lookback_ahead(kind, lag, mark.high, mark.ahead_from) if mark else 0
             wanted = window_of(
-                part, wanted_window(config, mark, now, horizon), done, newest_first=newest_first, present=present
+                part,
+                wanted_window(config, mark, now, horizon, begins.get(tag.web_id)),
+                done,
+                newest_first=newest_first,
+                present=present,
             )
             if wanted is None:
                 continue
@@ -346,6 +363,52 @@ def _lookback(tag: Tag, of_class: TagClass, lag: Micros, mark: Watermark) -> Mic
 
 def _marked(tags: Sequence[Tag], marks: Marks) -> Iterable[tuple[Tag, Watermark | None]]:
     return zip(tags, marks.each(tag.web_id for tag in tags), strict=True)
+
+
+def beyond_now(
+    tags: Sequence[Tag], marks: Marks, now: Micros, *, until: Micros | None = None, by: Micros = 0
+) -> list[tuple[Tag, Window, str]]:
+    """The tags whose watermark lies beyond the server's now, as a clock that was ahead once has left it: for each the
+    window that has to be read again, since nothing new is read before time has caught up, and what to say of it. `by`:
+    only those that lie so much further.
+
+    A watermark never goes back, so that everything from the last event on is held against the source in each run.
+    """
+    web_ids = [tag.web_id for tag in tags]
+    places = marks.places(web_ids)
+    ahead = np.flatnonzero((places >= 0) & (marks.columns.present[places] > now + by)) if len(marks) else ()
+    found = []
+    for place in map(int, ahead):
+        tag = tags[place]
+        mark = marks[tag.web_id]
+        if mark.low >= mark.high:
+            continue
+        last = mark.low if mark.last_event is None else max(mark.low, mark.last_event)
+        end = now if until is None else until
+        why = (
+            f"its watermark {iso_text(mark.present)} lies ahead of the server's clock ({iso_text(now)}): a clock was "
+            f"ahead once. What comes from {iso_text(min(last, end))} on is read in each run, until that time has come; "
+            "`rebuild-watermarks` puts the watermark right"
+        )
+        found.append((tag, Window(min(last, end), end), why))
+    return found
+
+
+def _begins(config: Config, marks: Marks, replaces: Mapping[str, str], now: Micros) -> Mapping[str, Micros]:
+    """Where points that were created anew begin, if they go on where the old ones ended."""
+    if config.extraction.recreated_tags != "continue":
+        return {}
+    begins: dict[str, Micros] = {}
+    for web_id in replaces:
+        old, seen = replaces[web_id], {web_id}
+        while old not in marks and old not in seen and old in replaces:  # it was replaced before it was read
+            seen.add(old)
+            old = replaces[old]
+        mark = marks.get(old)
+        if mark is not None and mark.low < mark.high:
+            last = mark.low if mark.last_event is None else mark.last_event
+            begins[web_id] = mark.high if mark.high <= now else min(last, now)
+    return begins
 
 
 def _known(mark: Watermark) -> Known:

@@ -36,7 +36,7 @@ from .tables import (
     Names,
     TableSpec,
 )
-from .tags import sync_tags
+from .tags import Replaced, missing_tags, newly_replaced, replaced_tags, sync_tags
 from .watermark import NEVER, Move, Moves, Watermark
 from .windows import window_digests
 
@@ -67,6 +67,7 @@ __all__ = [
     "Names",
     "RebuildReport",
     "Repairing",
+    "Replaced",
     "Replacement",
     "Stage",
     "StagedFile",
@@ -79,9 +80,12 @@ __all__ = [
     "check_columns",
     "digests",
     "look_after",
+    "missing_tags",
     "newest_runs",
+    "newly_replaced",
     "open_lakehouse",
     "rebuild_watermarks",
+    "replaced_tags",
     "row_hashes",
     "sets_seen_today",
     "sync_states",

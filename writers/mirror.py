@@ -6,8 +6,8 @@ other shards and pipelines wrote in the meantime is read again, never overwritte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +36,10 @@ class Mirror:
     spec: TableSpec
     things: str
     key: tuple[str, ...]
-    seen_with: tuple[tuple[str, ...], ...]
+    seen_with: tuple[tuple[str, ...], ...] = ()
+    # Columns that are worked out from the rows of the table itself, and how; they are never of the source.
+    linked: tuple[str, ...] = ()
+    link: Callable[[pa.Table], pa.Table] = lambda rows: rows
 
     @property
     def app_id(self) -> str:
@@ -46,11 +49,16 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class SyncReceipt:
-    """What a sync changed: new things, things that are otherwise than before, things found missing."""
+    """What a sync changed: new things, things that are otherwise than before, things found missing.
+
+    `rows` is what the table holds after it, and `before` what it held.
+    """
 
     added: int = 0
     changed: int = 0
     missing: int = 0
+    rows: pa.Table | None = field(default=None, compare=False, repr=False)
+    before: pa.Table | None = field(default=None, compare=False, repr=False)
 
 
 def sync(
@@ -59,7 +67,8 @@ def sync(
     seen: pa.Table,
     *,
     now: int,
-    complete: bool,
+    complete: bool = False,
+    gone: Collection[str] = (),
     on_step: Callable[[str], None],
 ) -> SyncReceipt:
     """Bring the table up to date with `seen` (its columns without those of `OWN`), as `merge` decides.
@@ -69,7 +78,9 @@ def sync(
     table = lakehouse.table(mirror.spec)
     for _ in range(_ATTEMPTS):
         table.open()
-        merged, receipt = merge(mirror, table.read().read_all(), seen, now=now, complete=complete)
+        current = table.read().read_all()
+        merged, receipt = merge(mirror, current, seen, now=now, complete=complete, gone=gone)
+        receipt = replace(receipt, rows=current if merged is None else merged, before=current)
         if merged is None:
             return receipt
         try:
@@ -106,14 +117,21 @@ def _replace(table: CommitTable, mirror: Mirror, rows: pa.Table, on_step: Callab
 
 
 def merge(
-    mirror: Mirror, current: pa.Table, seen: pa.Table, *, now: int, complete: bool
+    mirror: Mirror,
+    current: pa.Table,
+    seen: pa.Table,
+    *,
+    now: int,
+    complete: bool = False,
+    gone: Collection[str] = (),
 ) -> tuple[pa.Table | None, SyncReceipt]:
     """Decide what the table shall hold; None if it holds that already. Pure. `now` is in microseconds.
 
-    Only where `seen` is `complete` does it say that a thing is missing.
+    Only where `seen` is `complete` does it say that a thing is missing; others are missing whose first column of the
+    key is among `gone`.
     """
     schema = mirror.spec.schema
-    from_source = [name for name in schema.names if name not in OWN]
+    from_source = [name for name in schema.names if name not in OWN and name not in mirror.linked]
     seen = _distinct(seen.select(from_source).cast(pa.schema([schema.field(n) for n in from_source])), mirror.key)
     current = current.select(schema.names)
     known, shown = _keys(current, seen, mirror.key)
@@ -132,18 +150,22 @@ def merge(
         "first_seen": pc.coalesce(before["first_seen"], at),
         "last_seen": pc.if_else(is_later, before["last_seen"], day),
         "deleted_at": pa.nulls(seen.num_rows, TIMESTAMP),
+        **{name: before[name] for name in mirror.linked},
     }
     found = pa.table([own.get(n, seen[n] if n in from_source else None) for n in schema.names], schema)
     unseen = current.filter(pc.invert(pc.is_in(known, value_set=shown)))
-    is_gone = pc.and_(_seen_with(mirror, unseen, seen), pc.is_null(unseen["deleted_at"]))
-    gone = _count(is_gone) if complete else 0
-    if gone:
+    is_gone = pc.is_in(unseen[mirror.key[0]], value_set=pa.array(list(gone), pa.string()))
+    if complete:
+        is_gone = pc.or_(is_gone, _seen_with(mirror, unseen, seen))
+    is_gone = pc.and_(is_gone, pc.is_null(unseen["deleted_at"]))
+    missing = _count(is_gone)
+    if missing:
         place = unseen.schema.get_field_index("deleted_at")
         unseen = unseen.set_column(place, "deleted_at", pc.if_else(is_gone, at, unseen["deleted_at"]))
-    receipt = SyncReceipt(_count(is_new), _count(is_changed), gone)
+    receipt = SyncReceipt(_count(is_new), _count(is_changed), missing)
     if receipt == SyncReceipt() and not _count(is_stale):
         return None, receipt
-    rows = pa.concat_tables([found, unseen.cast(schema)])
+    rows = mirror.link(pa.concat_tables([found, unseen.cast(schema)]))
     return rows.sort_by([(name, "ascending") for name in mirror.key]), receipt
 
 

@@ -114,6 +114,7 @@ PI_TAGS = TableSpec(
     comment="One PI point as last seen; key tag_webid.",
     stats_columns=("tag_webid", "name"),
     dictionary_columns=("point_type", "point_class", "engineering_units", "digital_set", "data_server"),
+    later_columns=("replaces",),
     schema=pa.schema(
         [
             _field("tag_webid", pa.string(), "WebID of the PI point"),
@@ -133,6 +134,11 @@ PI_TAGS = TableSpec(
             _field("last_seen", TIMESTAMP, "Day of the last run that saw the point (rewritten at most daily)"),
             _field("deleted_at", TIMESTAMP, "When the point was first found missing; null while it exists"),
             _field("attributes", pa.map_(pa.string(), pa.string()), "Further point attributes, as text"),
+            _field(
+                "replaces",
+                pa.string(),
+                "WebID of the point that had this path before and is gone; null where there was none",
+            ),
         ]
     ),
 )

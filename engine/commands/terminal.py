@@ -168,7 +168,8 @@ def ago(secs: float) -> str:
 
 
 def stamp(at: Micros | None) -> str:
-    """A time to the second, UTC."""
+    """A time to the second, UTC, of the years 1 to 9999."""
     if at is None:
         return "never"
-    return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    seconds = min(max(at // 1_000_000, -62_135_596_800), 253_402_300_799)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -18,6 +18,7 @@ from config.errors import ExtractError, SplitError
 
 from ..net.client import PIClient
 from ..piweb.http import Request
+from ..piweb.paging import may_go_on
 from ..piweb.problems import error_for
 from ..piweb.states import (
     SYSTEM,
@@ -30,6 +31,7 @@ from ..piweb.states import (
     sets_of,
     states_batch,
     states_of,
+    together,
 )
 from .recorded import Mode
 
@@ -141,22 +143,53 @@ class StatesSource:
         """The sets of a data server by name, and why others are not among them."""
         if not wanted.web_id:
             return {}, "this PI Web API does not list the data server"
+        listed: dict[str, SetOfStates] = {}
+        shown, items, has_next, why = 0, 0, False, "the data server does not list it"
         try:
-            body = await self._ask(sets_of(wanted.web_id), "listing the digital sets")
-            return decode_sets(body, wanted.server), "the data server does not list it"
+            while not shown or may_go_on(items, has_next=has_next):
+                body = await self._ask(sets_of(wanted.web_id, shown), "listing the digital sets")
+                page = decode_sets(body, wanted.server)
+                if not page.items or page.sets.keys() <= listed.keys():
+                    if has_next:
+                        why = "the server shows only a part of its digital sets"
+                    break  # a server that ignores startIndex shows the first ones again
+                listed = {**page.sets, **listed}
+                items, has_next = page.items, page.has_next
+                shown += items
         except ExtractError as error:
-            return {}, error.message
+            if not shown or has_next:
+                why = error.message
+        return listed, why
 
     async def _states(self, sets: Sequence[SetOfStates]) -> list[States]:
         try:
             if len(sets) == 1:
-                return [decode_states(sets[0], await self._client.send(states_of(sets[0])))]
-            return decode_batch(sets, await self._ask(states_batch(sets, self._base_url), "asking for their states"))
+                found = [decode_states(sets[0], await self._client.send(states_of(sets[0])))]
+            else:
+                body = await self._ask(states_batch(sets, self._base_url), "asking for their states")
+                found = decode_batch(sets, body)
         except ExtractError as error:
             if isinstance(error, SplitError) and len(sets) > 1:
                 half = len(sets) // 2
                 return await self._states(sets[:half]) + await self._states(sets[half:])
             return [States(one, problem=error.message) for one in sets]
+        return [await self._whole(states) for states in found]
+
+    async def _whole(self, first: States) -> States:
+        """A set that a server gives in several pages: all of it, or why not."""
+        last, shown = first, first.shown
+        while last.shown and may_go_on(len(last.shown), has_next=last.has_next):
+            try:
+                answer = await self._client.send(states_of(first.of, len(shown)))
+            except ExtractError as error:
+                return replace(first, names={}, problem=error.message) if last.has_next else together(first.of, shown)
+            page = decode_states(first.of, answer)
+            fresh = [each for each in page.shown if each not in set(shown)]
+            if not fresh:
+                # Nothing more, or the first ones again: all there is, unless the server has said that there is more.
+                return first if last.has_next else together(first.of, shown)
+            last, shown = page, (*shown, *fresh)
+        return first if last is first else together(first.of, shown)
 
     async def _ask(self, request: Request, what: str) -> bytes:
         response = await self._client.send(request)

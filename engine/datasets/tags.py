@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +20,14 @@ import pyarrow as pa
 from config import Extraction
 from config.errors import ConfigurationError, SplitError, UnavailableError
 
+from ..clock import wall_micros
 from ..model import Micros, Tag
 from ..net.client import PIClient
 from ..piweb import points, requests
+from ..piweb.clocks import Clocks, Now, now_by
 from ..piweb.http import Request, Response
 from ..piweb.limits import kind_of_request
+from ..piweb.paging import End, Habits, Paging
 from ..piweb.points import TAGS_SCHEMA, Points
 from ..piweb.problems import error_for
 from ..piweb.times import parse_http_date, parse_micros
@@ -45,8 +49,9 @@ class Inventory:
     """The tags of a run.
 
     `rows` are pi_tags rows in the order of `tags`; `unresolved` what was named and not found, with
-    the reason; `complete` whether these are all points of the server; `server_now` the source's clock;
-    `sets` the digital sets that are used, by tags of any shard.
+    the reason; `complete` whether that is known to be all that is selected, so that a tag that is missing may be gone;
+    `server_now` the source's clock; `sets` the digital sets that are used, by tags of any shard; `server` the data
+    server of names and patterns; `warnings` what is wrong and keeps no tag from being read.
     """
 
     tags: tuple[Tag, ...]
@@ -55,6 +60,8 @@ class Inventory:
     complete: bool
     server_now: Micros
     sets: tuple[WantedSets, ...] = ()
+    server: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def insist(self) -> Inventory:
         """The same. Raises `ConfigurationError` where it is nothing at all: an account that may not see the points
@@ -76,9 +83,11 @@ class Inventory:
             tuple(tag for tag, own in zip(self.tags, mine, strict=True) if own),
             self.rows.filter(pa.array(mine, pa.bool_())),
             tuple((name, why) for name, why in self.unresolved if shard.owns(name)),
-            complete=False,
+            complete=self.complete,
             server_now=self.server_now,
             sets=self.sets,
+            server=self.server,
+            warnings=self.warnings,
         )
 
 
@@ -96,10 +105,13 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
     room = partial(client.limits.max_url_chars, kind_of_request(Request("GET", requests.MULTIPLE)))
     found += await _look_up(client, partial(requests.points_by_web_id, max_chars=room), web_ids)
     found += await _look_up(client, partial(requests.points_by_path, max_chars=room), paths)
+    now = _now(server, response, extraction)
+    habits, complete = Habits(), True
     for pattern in extraction.tag_name_filter:
-        pages = await _crawl(client, _needed(server, servers), pattern)
+        pages, whole = await _crawl(client, _needed(server, servers), pattern, habits)
         found += pages
-        if any(page.tags for page in pages):
+        complete &= whole
+        if any(page.items for page in pages):
             continue
         if _WILD.isdisjoint(pattern):
             failures[pattern] = "no point that we may see has this name"
@@ -110,16 +122,18 @@ async def find_tags(client: PIClient, extraction: Extraction) -> Inventory:
         tags,
         rows,
         tuple({**failures, **{name: why for piece in found for name, why in piece.failures}}.items()),
-        complete="*" in extraction.tag_name_filter,
-        server_now=_now(server, response),
+        complete=complete,
+        server_now=now.at,
         sets=sets_wanted(rows, {each.Name: each.WebId for each in servers}),
+        server=server.Name if server else None,
+        warnings=(now.warning,) if now.warning else (),
     )
 
 
 async def ask_time(client: PIClient, extraction: Extraction) -> Micros:
     """The source's clock, by the smallest question that tells it. Raises what `find_tags` does."""
     response = await _ask(client, requests.data_servers(), "asking for the time")
-    return _now(_choose(points.data_servers(response.body), extraction), response)
+    return _now(_choose(points.data_servers(response.body), extraction), response, extraction).at
 
 
 async def _ask(client: PIClient, request: Request, what: str) -> Response:
@@ -149,53 +163,66 @@ async def _look_up(
     return found
 
 
-async def _crawl(client: PIClient, server: DataServer, pattern: str) -> list[Points]:
-    """All pages of the points that match a pattern, in smaller ones where the server gives no more.
+async def _crawl(client: PIClient, server: DataServer, pattern: str, habits: Habits) -> tuple[list[Points], bool]:
+    """All pages of the points that match a pattern, in smaller ones where the server gives no more; and whether that
+    is known to be the whole list.
 
     A point created or deleted meanwhile shifts the pages; the next run sees what this one missed.
-    Raises `UnavailableError` for a server that begins anew instead of going on: the list would have no end.
+    Raises `UnavailableError` for a server that begins anew instead of going on: there may be more.
     """
     pages: list[Points] = []
-    start, size, width = 0, requests.MAX_POINTS_PER_PAGE, 1
+    walk = Paging(requests.MAX_POINTS_PER_PAGE, at_once=_PAGES_AT_ONCE, habits=habits)
     while True:
+        starts = walk.starts
         try:
-            found = await _pages(client, server, pattern, range(start, start + width * size, size))
+            found = await _pages(client, server, pattern, starts, walk.size)
         except SplitError:
-            if size == 1:
+            if not walk.shrink():
                 raise
-            size, width = size // 2, 1
             continue
-        width = min(2 * width, _PAGES_AT_ONCE)
+        walk.widen()
         for page in found:
-            if pages and page.tags and page.tags == pages[0].tags:
-                raise UnavailableError(
-                    f"listing the points {pattern!r}: from {start:,} on the server shows the first ones again",
-                    hint="Something between us and the PI Web API drops startIndex, or answers from a cache.",
-                )
             pages.append(page)
-            start += len(page.tags)
-            if not page.more:
-                return pages
-            if len(page.tags) < size:  # less than was asked for: the pages after it begin elsewhere
-                size, width = len(page.tags), 1
+            goes_on = walk.take(page.keys, page.items, page.links)
+            # A name is that of one point.
+            if walk.end is not None or (page.items and _WILD.isdisjoint(pattern)):
+                return pages, _whole(walk, pattern)
+            if not goes_on:
                 break
 
 
-async def _pages(client: PIClient, server: DataServer, pattern: str, starts: range) -> list[Points]:
+def _whole(walk: Paging, pattern: str) -> bool:
+    """Whether a list that has ended is the whole one."""
+    if walk.end is End.AGAIN:
+        raise UnavailableError(
+            f"listing the points {pattern!r}: from {walk.stale_from:,} on the server shows the first ones again",
+            hint="Something between us and the PI Web API drops startIndex, or answers from a cache.",
+        )
+    if walk.end is End.UNSURE:
+        _log.warning(
+            "listing the points %r: the server repeats itself from %s on, so there may be more than it shows",
+            pattern,
+            f"{walk.stale_from:,}",
+        )
+    return walk.end is not End.UNSURE
+
+
+async def _pages(client: PIClient, server: DataServer, pattern: str, starts: range, size: int) -> list[Points]:
     """Some pages of the points that match a pattern, side by side."""
     what = f"listing the points {pattern!r}"
     tasks = [
         asyncio.create_task(
             _ask(
                 client,
-                requests.points_page(server.WebId, name_filter=pattern, start_index=start, max_count=starts.step),
+                requests.points_page(server.WebId, name_filter=pattern, start_index=start, max_count=size),
                 what,
             )
         )
         for start in starts
     ]
     try:
-        return [points.decode_page(answer.body) for answer in await asyncio.gather(*tasks)]
+        answers = await asyncio.gather(*tasks)
+        return [points.decode_page(answer.body, start=start) for start, answer in zip(starts, answers, strict=True)]
     finally:
         for task in tasks:
             task.cancel()
@@ -251,20 +278,20 @@ def _names(servers: Iterable[DataServer]) -> str:
     return ", ".join(sorted(server.Name for server in servers)) or "none"
 
 
-def _now(server: DataServer | None, response: Response) -> Micros:
-    """The source's clock: the archive's own, else that of the PI Web API, by the Date of its answer.
+def _now(server: DataServer | None, response: Response, extraction: Extraction) -> Now:
+    """The source's present, by three clocks. Raises `UnavailableError` where one is too far ahead of the others.
 
     A server that does not know its time may say so by the first instant there is: nothing would be due then.
     """
-    if server is not None and server.ServerTime:
-        with contextlib.suppress(ValueError):
-            if (told := parse_micros(server.ServerTime)) > 0:
-                return told
-    if "date" not in response.headers:
-        raise UnavailableError(
-            "the server does not tell its time (no Date header)", hint="Check the proxy in front of the PI Web API."
-        )
-    return parse_http_date(response.headers["date"])
+    archive = web_api = None
+    with contextlib.suppress(ValueError):
+        archive = parse_micros((server.ServerTime if server else None) or "")
+    with contextlib.suppress(ValueError):
+        web_api = parse_http_date(response.headers.get("date", ""))
+    clocks = Clocks(
+        archive if archive and archive > 0 else None, web_api if web_api and web_api > 0 else None, wall_micros()
+    )
+    return now_by(clocks, extraction.clock_tolerance // timedelta(microseconds=1))
 
 
 def _merge(found: Sequence[Points]) -> tuple[tuple[Tag, ...], pa.Table]:

@@ -36,6 +36,7 @@ __all__ = [
     "data_servers",
     "home",
     "point_by_path",
+    "point_by_web_id",
     "points_by_path",
     "points_by_web_id",
     "points_page",
@@ -81,7 +82,16 @@ _COUNT, _COUNT_OF_ANYTHING = "Count", "AllForNonNumeric"
 _COUNT_FIELDS = ("Items.Type", "Items.Value.Timestamp", "Items.Value.Value", "Errors", "Message", "WebException")
 _COUNTS_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _COUNT_FIELDS))
 _DAY = 86_400_000_000
-_PAGE_FIELDS = ("Links.Next", *(f"Items.{name}" for name in _POINT_FIELDS), "WebException")
+# Of the links, First is there on every page of a server that gives any: then one without Next is the last.
+_PAGE_FIELDS = (
+    "Links.First",
+    "Links.Next",
+    *(f"Items.{name}" for name in _POINT_FIELDS),
+    "Items.Errors",
+    "Items.WebException",
+    "Errors",
+    "WebException",
+)
 _MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
 
 
@@ -234,6 +244,11 @@ def points_page(
         ("selectedFields", ";".join(_PAGE_FIELDS)),
         ("webIdType", "IDOnly"),
     )
+
+
+def point_by_web_id(web_id: str) -> Request:
+    """One point, for servers that have no points/multiple."""
+    return _get(f"/points/{_encode(web_id)}", ("selectedFields", ";".join(_POINT_FIELDS)), ("webIdType", "IDOnly"))
 
 
 def point_by_path(path: str) -> Request:

@@ -22,11 +22,13 @@ from writers.tables import PI_DIGITAL_STATES
 from .http import Request, Response
 from .problems import error_for, excerpt_of, sentence_of
 from .values import parse_json, well_formed
+from .wire import Links
 
 __all__ = [
     "STATES_SCHEMA",
     "SYSTEM",
     "SetOfStates",
+    "SetsPage",
     "States",
     "decode_batch",
     "decode_sets",
@@ -35,6 +37,7 @@ __all__ = [
     "sets_of",
     "states_batch",
     "states_of",
+    "together",
 ]
 
 # The set whose states any point may hold, as we spell it; servers do it in their own way.
@@ -61,17 +64,24 @@ class States:
     """The names of a set's states by code, or why they are not known.
 
     `doubled`: codes under which a broken server has several names; the first in order is taken, so that it
-    is the same one every time.
+    is the same one every time. `shown` is what this answer showed, `has_next` whether it names a next page.
     """
 
     of: SetOfStates
     names: Mapping[int, str | None] = field(default_factory=dict)
     problem: str = ""
     doubled: tuple[int, ...] = ()
+    shown: tuple[tuple[int, str | None], ...] = ()
+    has_next: bool = False
 
 
-class _Links(Struct, gc=False):
-    Next: str | None = None
+@dataclass(frozen=True, slots=True)
+class SetsPage:
+    """Sets of a data server by name, without regard to case, and how many things are on the page."""
+
+    sets: Mapping[str, SetOfStates]
+    items: int
+    has_next: bool
 
 
 class _Set(Struct, gc=False):
@@ -80,7 +90,8 @@ class _Set(Struct, gc=False):
 
 
 class _Sets(Struct):
-    Items: list[_Set]
+    Items: list[Any]
+    Links: Links | None = None
 
 
 class _State(Struct, gc=False):
@@ -90,7 +101,7 @@ class _State(Struct, gc=False):
 
 class _States(Struct):
     Items: list[_State]
-    Links: _Links | None = None
+    Links: Links | None = None
     Errors: Any = None
     WebException: Any = None
 
@@ -100,15 +111,20 @@ class _Sub(Struct):
     Content: Any = None
 
 
-def sets_of(server_web_id: str) -> Request:
-    """All sets of a data server."""
-    query = "selectedFields=Items.WebId;Items.Name&webIdType=IDOnly"
+def sets_of(server_web_id: str, start: int = 0) -> Request:
+    """All sets of a data server; or what comes after the first ones, of a server that does not give all at once."""
+    query = f"selectedFields=Items.WebId;Items.Name;Links.Next&webIdType=IDOnly{_from(start)}"
     return Request("GET", f"/dataservers/{quote(server_web_id, safe='')}/enumerationsets?{query}")
 
 
-def states_of(one: SetOfStates) -> Request:
-    """All states of a set."""
-    return Request("GET", _path(one), items=1)
+def states_of(one: SetOfStates, start: int = 0) -> Request:
+    """All states of a set; or what comes after the first ones."""
+    return Request("GET", _path(one) + _from(start), items=1)
+
+
+def _from(start: int) -> str:
+    # The reference knows neither parameter for these lists, so they are sent only where there may be more.
+    return f"&startIndex={start}&maxCount=1000" if start else ""
 
 
 def states_batch(sets: Sequence[SetOfStates], base_url: str) -> Request:
@@ -123,14 +139,19 @@ def _path(one: SetOfStates) -> str:
     return f"/enumerationsets/{quote(one.web_id, safe='')}/enumerationvalues?selectedFields={fields}"
 
 
-def decode_sets(body: bytes, server: str) -> dict[str, SetOfStates]:
-    """The sets of a data server by name, without regard to case. Raises `UnavailableError` for a broken body."""
+def decode_sets(body: bytes, server: str) -> SetsPage:
+    """A page of the sets of a data server. Raises `UnavailableError` for a broken body."""
     found: dict[str, SetOfStates] = {}
-    for one in _shaped(_parsed(body), _Sets).Items:
-        if one.WebId and one.Name:
+    page = _shaped(_parsed(body), _Sets)
+    for item in page.Items:
+        try:
+            one = msgspec.convert(item, _Set)
+        except msgspec.ValidationError:
+            continue  # a set that is wanted, and is not here, is unread
+        if one.WebId and one.Name and well_formed(one.WebId) == one.WebId:
             name = SYSTEM if one.Name.casefold() == SYSTEM.casefold() else well_formed(one.Name)
             found.setdefault(name.casefold(), SetOfStates(server, name, one.WebId))
-    return found
+    return SetsPage(found, len(page.Items), page.Links is not None and bool(page.Links.Next))
 
 
 def decode_states(of: SetOfStates, response: Response) -> States:
@@ -167,16 +188,23 @@ def _states(of: SetOfStates, answer: _States) -> States:
     if answer.Errors or answer.WebException:
         said = sentence_of(answer.Errors) or sentence_of(answer.WebException) or "it does not say why"
         return States(of, problem=f"the answer broke off: {said}")
+    shown = tuple((item.Value, None if item.Name is None else well_formed(item.Name)) for item in answer.Items)
     if answer.Links is not None and answer.Links.Next:
-        return States(of, problem="the answer holds only a part of its states")
+        return States(of, problem="the answer holds only a part of its states", shown=shown, has_next=True)
     if not answer.Items:
         # No set of PI is empty: who may not see its states is told so by some servers.
         return States(of, problem="the server shows no state of it")
+    return together(of, shown)
+
+
+def together(of: SetOfStates, shown: Sequence[tuple[int, str | None]]) -> States:
+    """A set that was shown whole, in one answer or in several."""
     names: dict[int, set[str | None]] = {}
-    for item in answer.Items:
-        names.setdefault(item.Value, set()).add(None if item.Name is None else well_formed(item.Name))
+    for code, name in shown:
+        names.setdefault(code, set()).add(name)
     chosen = {code: min(several, key=lambda name: (name is None, name or "")) for code, several in names.items()}
-    return States(of, chosen, doubled=tuple(code for code, several in names.items() if len(several) > 1))
+    doubled = tuple(code for code, several in names.items() if len(several) > 1)
+    return States(of, chosen, doubled=doubled, shown=tuple(shown))
 
 
 def _parsed(body: bytes) -> Any:

@@ -26,6 +26,8 @@ TICKS_PER_MICRO = 10
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICRO
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICRO
 # What Arrow's parser takes too: the fast path and this one must agree on what a time is.
 _ISO = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<hour>\d\d)(:(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?)?"
@@ -35,7 +37,7 @@ _ISO = re.compile(
 
 
 def iso_text(at: Micros) -> str:
-    """ISO 8601 with `Z`, the only form of a time that means the same on every server."""
+    """ISO 8601 with `Z`, the only form of a time that means the same on every server; it knows the years 1 to 9999."""
     return _datetime(at).isoformat().removesuffix("+00:00") + "Z"
 
 
@@ -78,7 +80,7 @@ def parse_http_date(text: str) -> Micros:
 
 
 def _datetime(at: Micros) -> datetime:
-    return _EPOCH + timedelta(microseconds=at)
+    return _EPOCH + timedelta(microseconds=min(max(at, _FIRST), _LAST))
 
 
 def _zone_seconds(zone: str) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "DataServer",
     "DataServers",
     "Event",
+    "Links",
     "Point",
     "PointResult",
     "PointResults",
@@ -71,18 +72,23 @@ class Point(Struct, gc=False):
     Zero: float | None = None
     Step: bool | None = None
     Future: bool | None = None
+    # Of type None alone, so that a point that failed does not pass for one that did not.
+    Errors: None = None
+    WebException: None = None
 
 
-class _Links(Struct, gc=False):
+class Links(Struct, gc=False):
+    First: str | None = None
     Next: str | None = None
 
 
 class PointsPage(Struct):
     """One page of points. A server that was asked for links says by `Next` whether there is more."""
 
-    Items: list[Point] = []
-    Links: _Links | None = None
-    WebException: Any = None  # the server broke off: there are more
+    Items: list[Point]
+    Links: Links | None = None
+    Errors: Any = None  # the server broke off: there are more
+    WebException: Any = None
 
 
 class PointResult(Struct, gc=False):
@@ -94,7 +100,7 @@ class PointResult(Struct, gc=False):
 
 
 class PointResults(Struct):
-    Items: list[PointResult] = []
+    Items: list[PointResult]
 
 
 class DataServer(Struct, gc=False):

@@ -13,12 +13,13 @@ from .points import Point
 from .replies import Refusal, Reply, json_reply, message, refused
 from .roster import Standing
 from .site import Site
-from .times import iso
+from .times import SECOND, iso
 from .webid import SERVER_ID, decode, kind_of
 from .wildcards import wildcard
 
 __all__ = ["ROUTES", "page_links"]
 
+_LAST = 253_402_300_799 * SECOND  # 9999-12-31T23:59:59Z
 _POINT_LINKS = {
     "Attributes": "points/{w}/attributes",
     "InterpolatedData": "streams/{w}/interpolated",
@@ -75,13 +76,19 @@ def page_links(here: str, call: Call, start: int, size: int, total: int) -> dict
 
 def _page(site: Site, call: Call, here: str, found: Sequence[int], most: int) -> Reply:
     start = call.query.whole("startindex", 0)
-    size = call.query.whole("maxcount", 1000, least=1, most=most)
+    size = min(call.query.whole("maxcount", 1000, least=1, most=most), site.switches.page_cap or most)
     kind, tree = kind_of(call.query.one("webidtype")), call.query.fields()
     items_tree = below(tree, "Items") if wants(tree, "Items") else {}
     page = found[start : start + size]
     items = [point_object(site, call, site.point(index), kind, items_tree) for index in page]
-    body = {"Links": page_links(here, call, start, size, len(found)), "Items": items}
-    return json_reply(pick(body, tree))
+    links = page_links(here, call, start, size, len(found))
+    body: dict[str, Any] = pick({"Links": links, "Items": items}, tree)
+    stripped = site.switches.page_links
+    if stripped != "given":
+        body.pop("Links", None)
+        if stripped != "absent":
+            body["Links"] = {} if stripped == "empty" else None
+    return json_reply(body)
 
 
 def _dataserver_object(site: Site, call: Call) -> dict[str, Any]:
@@ -94,7 +101,7 @@ def _dataserver_object(site: Site, call: Call) -> dict[str, Any]:
         "Path": f"\\\\PIServers[{site.options.server}]",
         "IsConnected": True,
         "ServerVersion": "3.4.440.477",
-        "ServerTime": iso(call.now),
+        "ServerTime": iso(min(call.now + int(site.switches.archive_ahead_secs * SECOND), _LAST)),
         "Links": {"Self": here, "Points": f"{here}/points", "EnumerationSets": f"{here}/enumerationsets"},
     }
 

@@ -52,6 +52,11 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_max_items: Count | None = None
     batch_parallel: Count = 4
     points_search: bool = True
+    # What is left of the links of a page on the way to us, and how many points a page has at most, whatever is asked.
+    page_links: Literal["given", "empty", "null", "absent"] = "given"
+    page_cap: Count | None = None
+    # How far the archive's clock is ahead of the Date of the answers.
+    archive_ahead_secs: float = 0.0
     rate_limit: Count | None = None
     rate_limit_secs: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     retry_after: Index | None = None

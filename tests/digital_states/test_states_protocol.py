@@ -43,7 +43,7 @@ def test_the_sets_of_a_server_are_one_request() -> None:
     request = sets_of("F1DS+/x")
     assert (request.method, request.body) == ("GET", None)
     assert request.path == (
-        "/dataservers/F1DS%2B%2Fx/enumerationsets?selectedFields=Items.WebId;Items.Name&webIdType=IDOnly"
+        "/dataservers/F1DS%2B%2Fx/enumerationsets?selectedFields=Items.WebId;Items.Name;Links.Next&webIdType=IDOnly"
     )
 
 
@@ -67,8 +67,11 @@ def test_sets_are_found_whatever_their_case_and_broken_ones_are_left_out() -> No
         {"Name": "no id"},
         {"WebId": "w3", "Name": "pump öl"},
         {"WebId": "w4", "Name": "half a \ud800 pair"},
+        {"WebId": "w5\ud800", "Name": "half a WebID"},
+        {"WebId": 6, "Name": ["odd"]},
+        None,
     ).body
-    assert decode_sets(body, "PIDA") == {
+    assert decode_sets(body, "PIDA").sets == {
         "system": SetOfStates("PIDA", "SYSTEM", "w0"),
         "pump öl": SetOfStates("PIDA", "PUMP Öl", "w1"),
         "half a � pair": SetOfStates("PIDA", "half a � pair", "w4"),

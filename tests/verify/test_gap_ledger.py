@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from engine.commands.gaps import Gaps, as_dict
+from engine.commands.gaps_view import print_gaps
 from engine.model import Window
 from engine.plan.gap_ledger import Account, OpenGap, Why, coverage, gap_ledger, grouped
 from engine.plan.timeline import DAY, HOUR, SECOND
@@ -120,3 +123,17 @@ def test_columns_are_of_lengths_that_people_count_in(length: int, step: int):
     picture = coverage([Window(EPOCH, EPOCH + length)], [])
     assert picture is not None
     assert picture.step == step
+
+
+@pytest.mark.parametrize("year_9999", [253_402_300_799_000_000, 253_402_300_799_999_999, 2**62])
+def test_a_window_that_ends_with_the_last_year_there_is_can_be_told(year_9999: int):
+    """A clock that was ahead once has left it so."""
+    every = [Account(f"t{n}", Window(at(0), year_9999), window(0, 1)) for n in range(3)]
+    every.append(Account("behind", window(0, 1), Window(at(0), year_9999), "why"))
+    found = Gaps(gap_ledger(every), {})
+    told = as_dict(found)
+    assert told["coverage"]["start"].endswith("Z")
+    assert [one["end"][:4] for one in told["windows"]] == ["9999"]
+    console = Console(record=True, width=120)
+    print_gaps(console, found, 10)
+    assert "9999-12-31" in console.export_text()

@@ -1,0 +1,142 @@
+"""A list is read to its end whatever a server says of its pages, and no list is read for ever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.piweb.paging import End, Habits, PageLinks, Paging
+
+
+@dataclass
+class Source:
+    """Things 0 .. total - 1, at most `cap` a page. `links`: those of the protocol, or what became of them on the way."""
+
+    total: int
+    cap: int = 1_000
+    links: str = "given"
+    deaf: bool = False
+    clamps: bool = False  # beyond the end it repeats its last page
+    grows: int = 0  # so many are created in front of all others with each page
+    things: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.things = list(range(self.total))
+
+    def page(self, start: int, count: int) -> tuple[list[int], PageLinks]:
+        count = min(count, self.cap)
+        if self.deaf:
+            start = 0
+        if self.clamps and start >= len(self.things):
+            start = max(0, len(self.things) - count)
+        items = self.things[start : start + count]
+        more = start + count < len(self.things)
+        first = min(self.things, default=0)
+        self.things = [*range(first - self.grows, first), *self.things]
+        said = {"next only": PageLinks.EMPTY, "given": PageLinks.NO_NEXT, "empty": PageLinks.EMPTY}
+        if more and self.links in {"next only", "given"}:
+            return items, PageLinks.NEXT
+        return items, said.get(self.links, PageLinks.ABSENT)
+
+
+def walked(
+    source: Source, size: int = 1_000, at_once: int = 1, habits: Habits | None = None
+) -> tuple[list[int], End, int]:
+    """What is found, how it ended, and how many pages it took."""
+    walk = Paging(size, at_once=at_once, habits=habits)
+    found: list[int] = []
+    asked = 0
+    while walk.end is None:
+        starts = walk.starts
+        asked += len(starts)
+        pages = [source.page(start, walk.size) for start in starts]
+        walk.widen()
+        for items, links in pages:
+            found += items
+            if not walk.take(items, len(items), links):
+                break
+        assert asked < 10_000, "without end"
+    return found, walk.end, asked
+
+
+LINKS = st.sampled_from(["given", "next only", "empty", "missing"])
+
+
+@given(st.integers(0, 400), st.integers(1, 120), LINKS, st.integers(1, 100), st.integers(1, 4))
+def test_everything_is_found_and_the_list_is_known_to_be_whole(
+    total: int, cap: int, links: str, size: int, at_once: int
+) -> None:
+    found, end, _ = walked(Source(total, cap, links), size, at_once)
+    assert found == list(range(total))
+    assert end is End.WHOLE
+
+
+@given(st.integers(1, 400), st.integers(1, 120), LINKS, st.integers(1, 100))
+def test_it_takes_one_page_more_than_there_are_at_most(total: int, cap: int, links: str, size: int) -> None:
+    _, _, asked = walked(Source(total, cap, links), size)
+    pages = -(-total // min(size, cap))
+    assert asked <= pages + 1
+    if links == "given" and total % min(size, cap):
+        assert asked == pages
+
+
+@pytest.mark.parametrize("links", ["given", "next only", "empty", "missing"])
+def test_thirty_thousand_take_one_request_more_at_most(links: str) -> None:
+    for total in (29_999, 30_000):
+        assert walked(Source(total, links=links))[2] <= 31
+
+
+def test_what_a_long_list_has_shown_serves_the_others() -> None:
+    """Of many filters, only the first has to prove where a page may end."""
+    habits = Habits()
+    walked(Source(800, links="missing"), habits=habits)
+    assert [walked(Source(total, links="missing"), habits=habits)[2] for total in (1, 100, 400, 0)] == [1, 1, 1, 1]
+
+
+@given(st.integers(0, 300), st.integers(1, 60), LINKS, st.integers(1, 50))
+def test_a_server_that_repeats_its_last_page_ends_the_list(total: int, cap: int, links: str, size: int) -> None:
+    found, end, asked = walked(Source(total, cap, links, clamps=True), size)
+    assert set(found) == set(range(total))
+    one_page = 0 < total <= min(size, cap)  # the last page is the first one, too: that looks like a server that is deaf
+    assert one_page or end is End.WHOLE
+    assert asked <= -(-total // min(size, cap)) + 3
+
+
+@given(st.integers(1, 300), st.integers(1, 60), LINKS, st.integers(1, 50), st.integers(0, 3))
+def test_a_server_that_ignores_the_start_is_not_taken_for_one_that_is_whole(
+    total: int, cap: int, links: str, size: int, grows: int
+) -> None:
+    page = min(size, cap)
+    found, end, asked = walked(Source(total, cap, links, deaf=True, grows=grows if 4 * grows <= page else 0), size)
+    if set(range(total)) - set(found):
+        # One page that is capped and repeated: nothing tells it from one that holds all there is.
+        assert end is End.AGAIN or (end is End.UNSURE and cap < size)
+    assert asked <= 6 + 4 * size / page + page / 4
+
+
+@given(st.integers(0, 300), st.integers(2, 60), LINKS, st.integers(2, 50))
+def test_points_that_are_created_meanwhile_end_nothing_early(total: int, cap: int, links: str, size: int) -> None:
+    """They come in front of all others, so that each page begins with the last one of the page before."""
+    found, _, _ = walked(Source(total, cap, links, grows=1), size)
+    assert set(found) >= set(range(total))
+
+
+def test_a_link_beside_an_empty_page_is_followed_once() -> None:
+    walk = Paging(10)
+    assert walk.take([], 0, PageLinks.NEXT)
+    assert walk.start == 10
+    assert walk.take([1], 1, PageLinks.NEXT) is False
+    assert walk.end is None
+    for _ in range(2):
+        walk.take([], 0, PageLinks.NEXT)
+    assert walk.end is End.UNSURE
+
+
+def test_pages_shrink_to_one_and_no_further() -> None:
+    walk = Paging(3)
+    assert walk.shrink()
+    assert walk.size == 1
+    assert not walk.shrink()
