@@ -317,7 +317,9 @@ class CountSource:
         if isinstance(error, RetryError):
             await self._insist_on_life(error)
             return error
-        if isinstance(error, SplitError | TagError) or _before_pi(response):
+        if _before_pi(response):
+            return _BeforePIError(error)
+        if isinstance(error, SplitError | TagError):
             return error
         raise error
 
@@ -339,14 +341,14 @@ class CountSource:
             tags_before = self._most_tags
             first = await self._ask([part[0] for part in parts], of_anything=of_anything)
             rest = await self._ask([part[1] for part in parts if len(part) > 1], of_anything=of_anything)
-            if self._most_tags == tags_before and all(c.error is None for c in first + rest):
+            if self._most_tags == tags_before and _all_counted(first + rest):
                 self._most_days = min(half, self._most_days or half)
             return first + rest
         if len(asks) > 1:
             half = -(-len(asks) // 2)
             first = await self._ask(asks[:half], of_anything=of_anything)
             rest = await self._ask(asks[half:], of_anything=of_anything)
-            if all(c.error is None for c in first + rest):
+            if _all_counted(first + rest):
                 self._most_tags = min(half, self._most_tags or half)
             return first + rest
         [ask] = asks
@@ -381,8 +383,10 @@ class CountSource:
 
     def _given_up(self, ask: Ask, error: ExtractError) -> AskError:
         """What a day that was asked for in vain comes back with. Raises where it is the source that counts nothing."""
-        if isinstance(error, StopError) and not self._counted:
-            raise error
+        if isinstance(error, _BeforePIError):
+            error = error.refusal
+            if isinstance(error, StopError) and not self._counted:
+                raise error
         web_id = ask.tag.web_id
         self._days_in_vain[web_id] += 1
         self._tags_in_vain.add(web_id)
@@ -418,6 +422,18 @@ def _cut(ask: Ask, days: int) -> Iterator[Ask]:
     for start in range(ask.start, ask.end, days * DAY):
         end = min(start + days * DAY, ask.end)
         yield Ask(ask.tag, start, end, -(-(end - start) // DAY))
+
+
+class _BeforePIError(SplitError):
+    """A refusal by something before PI Web API, which may be one of too much at once."""
+
+    def __init__(self, refusal: ExtractError) -> None:
+        super().__init__(refusal.message, hint=refusal.hint)
+        self.refusal = refusal
+
+
+def _all_counted(found: Sequence[Counted]) -> bool:
+    return all(c.error is None and NOT_COUNTED not in c.days for c in found)
 
 
 def _says_nothing(counted: Counted) -> bool:

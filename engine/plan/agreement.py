@@ -243,7 +243,7 @@ def by_rounding(each: Disagreement, rows_at_end: int | None, good_at_end: int) -
     more_than_good, more = each.counted - each.good, each.counted - each.rows
     if rows_at_end is None:
         return more_than_good > 0
-    return rows_at_end > 0 and (more == rows_at_end or more_than_good in {rows_at_end, good_at_end} - {0})
+    return (rows_at_end > 0 and more == rows_at_end) or (good_at_end > 0 and more_than_good == good_at_end)
 
 
 def suspects(disagreements: Sequence[Disagreement]) -> tuple[Suspect, ...]:
