@@ -108,10 +108,8 @@ def _facts(found: Verification) -> Iterator[tuple[str, str]]:
     unread = f"; of {count(found.unread)} more there is nothing to compare" if found.unread else ""
     yield "tags", f"{count(len(found.tags))} compared{unread}"
     if found.left_to_runs:
-        yield (
-            "runs compare",
-            f"{count(found.left_to_runs, 'tag')} more: what is done of a tag without events, or from its last event on",
-        )
+        several = count(found.left_to_runs, "more tag")
+        yield "every run", f"compares {several} as a whole: nothing in them has settled yet, or they have no events"
     if found.ahead:
         yield (
             "forecasts",

@@ -156,7 +156,11 @@ class CountSource:
             return nothing
         if not _says_nothing(found):
             self._once_more_trials.helped = True
-            return found
+            days = list(found.days)
+            for first, last in _left_out(days):
+                rest = Ask(ask.tag, ask.start + first * DAY, min(ask.start + last * DAY, ask.end), last - first)
+                days[first:last] = (await self.once_more(rest)).days
+            return Counted(ask, tuple(days))
         if len(found.days) == 1:
             self._once_more_trials.made += 1
             return found
@@ -239,11 +243,14 @@ class CountSource:
         found: list[Counted] = []
         for pack in packs(pieces, replace(self._limits, tags_per_request=tags), self._mode):
             found += await self._try(pack, of_anything=of_anything)
-        return [self._joined(ask, found) for ask in asks]
+        of_tags: dict[str, list[Counted]] = defaultdict(list)
+        for counted in found:
+            of_tags[counted.ask.tag.web_id].append(counted)
+        return [self._joined(ask, of_tags[ask.tag.web_id]) for ask in asks]
 
     def _joined(self, ask: Ask, found: Sequence[Counted]) -> Counted:
         """The parts of one ask put together. Days that could not be had stand as such beside those that could."""
-        mine = [c for c in found if c.ask.tag.web_id == ask.tag.web_id and ask.start <= c.ask.start < ask.end]
+        mine = [c for c in found if ask.start <= c.ask.start < ask.end]
         errors = [c.error for c in mine if c.error is not None]
         if len(errors) == len(mine):
             refusal = errors[0] if errors else self.refused[ask.tag.web_id]
@@ -430,6 +437,16 @@ class _BeforePIError(SplitError):
     def __init__(self, refusal: ExtractError) -> None:
         super().__init__(refusal.message, hint=refusal.hint)
         self.refusal = refusal
+
+
+def _left_out(days: Sequence[int]) -> list[tuple[int, int]]:
+    """Where days without a count begin, and where they end."""
+    found: list[tuple[int, int]] = []
+    for missing, run in groupby(enumerate(days), key=lambda each: each[1] == NOT_COUNTED):
+        if missing:
+            places = [place for place, _ in run]
+            found.append((places[0], places[-1] + 1))
+    return found
 
 
 def _all_counted(found: Sequence[Counted]) -> bool:

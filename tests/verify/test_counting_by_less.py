@@ -64,10 +64,12 @@ PAGES = {
 class Scales:
     """A server that counts 1 event an hour of every tag, where it is willing to.
 
-    `too_much` is asked of every request from outside (its tags, the longest window in days), `of_one` of each tag.
+    `too_much` is asked of every request from outside (its tags, the longest window in days), `of_one` of each tag. Of more
+    than `most_figures` the first are sent without a word.
     """
 
     too_much: Callable[[set[str], float], bool] = lambda _tags, _days: False
+    most_figures: int = 1_000
     of_one: Callable[[str, int, int], bool] = lambda _tag, _start, _end: False
     refusal: Refusal = field(default_factory=lambda: REFUSALS["504"])
     down: bool = False
@@ -83,7 +85,7 @@ class Scales:
         items = [
             {"Type": "Count", "Value": {"Timestamp": iso_text(at), "Value": -(-(min(at + step, end) - at) // HOUR)}}
             for at in stamps
-        ]
+        ][: self.most_figures]
         return 200, {"Items": items}
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -160,19 +162,32 @@ def whole(number: int, days: int) -> dict[str, tuple[int, ...]]:
     return {f"T{n}": (24,) * days for n in range(number)}
 
 
+def refusals(tags: int, days: int) -> int:
+    """The most requests that may be refused before it is known how much is counted at once.
+
+    Halving finds one limit, and, where tags and days have a limit each, the other one after it.
+    """
+    return 2 * ceil(log2(days)) + ceil(log2(tags)) + 2
+
+
 def bound(tags: int, days: int, most_tags: int, most_days: int) -> int:
     """The most requests that counting may take for one pack of tags where so much is counted at once.
 
-    Halving finds what works in log2(days) + log2(tags) refusals, and finds more than half of it. What had been cut on
-    the way to it stays cut: the first pack may be asked in single days.
+    Halving finds more than half of what is counted. What had been cut on the way to it stays cut, in the first pack.
     """
-    narrowing = ceil(log2(days)) + ceil(log2(tags)) + 1
-    longest = min(days, max(1, most_days // 2)) if most_tags >= tags else 1
-    return 2 * narrowing + 2 * ceil(days / longest) * ceil(tags / max(1, most_tags // 2))
+    if most_tags >= tags and most_days >= days:
+        return 1
+    longest = ceil(most_days / 2) if most_tags >= tags else 1
+    return refusals(tags, days) + 2 * ceil(days / longest) * ceil(tags / ceil(most_tags / 2))
 
 
-@pytest.mark.parametrize("mode", Mode)
-@pytest.mark.parametrize("refusal", [*REFUSALS, *PAGES])
+@pytest.mark.parametrize(
+    ("mode", "refusal"),
+    [
+        *((Mode.BATCH, each) for each in (*REFUSALS, *PAGES)),
+        *((mode, each) for mode in (Mode.STREAMSET, Mode.SINGLE) for each in ("500", "403", "dropped")),
+    ],
+)
 async def test_whatever_refuses_a_window_a_shorter_one_is_counted(mode: Mode, refusal: str):
     scales = Scales(too_much=lambda _, days: days > 7, refusal={**REFUSALS, **PAGES}[refusal])
     async with counting(scales, mode) as source:
@@ -183,8 +198,13 @@ async def test_whatever_refuses_a_window_a_shorter_one_is_counted(mode: Mode, re
         assert all(answered for _, _, answered in scales.asked[before:]), "what works is remembered"
 
 
-@pytest.mark.parametrize("mode", [Mode.BATCH, Mode.STREAMSET])
-@pytest.mark.parametrize("refusal", [*REFUSALS, *PAGES])
+@pytest.mark.parametrize(
+    ("mode", "refusal"),
+    [
+        *((Mode.BATCH, each) for each in (*REFUSALS, *PAGES)),
+        *((Mode.STREAMSET, each) for each in ("414", "404", "504")),
+    ],
+)
 async def test_whatever_refuses_many_tags_fewer_are_counted(mode: Mode, refusal: str):
     scales = Scales(too_much=lambda tags, _: len(tags) > 5, refusal={**REFUSALS, **PAGES}[refusal])
     async with counting(scales, mode) as source:
@@ -197,9 +217,9 @@ async def test_whatever_refuses_many_tags_fewer_are_counted(mode: Mode, refusal:
         assert len(again) <= ceil(24 / 3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
-    st.integers(1, 24), st.integers(1, 40), st.integers(1, 30), st.integers(1, 50), st.sampled_from([Mode.BATCH, Mode.STREAMSET]),
+    st.integers(1, 12), st.integers(1, 20), st.integers(1, 14), st.integers(1, 24), st.sampled_from([Mode.BATCH, Mode.STREAMSET]),
     st.sampled_from(sorted(REFUSALS)),
 )  # fmt: skip
 async def test_of_any_limits_all_is_counted_in_so_many_requests(
@@ -209,10 +229,12 @@ async def test_of_any_limits_all_is_counted_in_so_many_requests(
     async with counting(scales, mode) as source:
         assert await counted(source, number, days) == whole(number, days)
         assert len(scales.asked) <= bound(number, days, most_tags, most_days)
-        before = len(scales.asked)
         assert await counted(source, number, days, first=days) == whole(number, days)
-        assert all(answered for _, _, answered in scales.asked[before:])
-        assert scales.small <= ceil(log2(max(2, days))) + ceil(log2(max(2, number))) + 1
+        assert sum(not answered for _, _, answered in scales.asked) <= refusals(number, days)
+        before = len(scales.asked)
+        assert await counted(source, number, days, first=2 * days) == whole(number, days)
+        assert all(answered for _, _, answered in scales.asked[before:]), "what works is remembered"
+        assert scales.small <= refusals(number, days)
 
 
 @pytest.mark.parametrize("hours", [12, 5, 1])
@@ -307,3 +329,25 @@ async def test_a_server_that_asks_for_patience_is_not_asked_for_less():
     async with counting(Scales(too_much=lambda *_: True, refusal=Refusal(429)), Mode.BATCH) as source:
         with pytest.raises(ThrottledError):
             await counted(source, 30, 30)
+
+
+@settings(max_examples=15, deadline=None)
+@given(days=st.integers(1, 20), most=st.integers(1, 20))
+async def test_days_that_an_answer_leaves_out_are_asked_for_again(days: int, most: int):
+    scales = Scales(most_figures=most)
+    async with counting(scales, Mode.BATCH) as source:
+        [(_, found)] = (await counted(source, 1, days)).items()
+        assert found == (24,) * min(days, most) + (NOT_COUNTED,) * (days - most)
+        rest = Ask(tags_of(1)[0], MIDNIGHT + min(days, most) * DAY, MIDNIGHT + days * DAY, 1)
+        if rest.start < rest.end:
+            assert (await source.once_more(rest)).days == (24,) * (days - most)
+            assert len(scales.asked) <= 1 + 2 * days
+
+
+async def test_what_is_always_left_out_is_not_asked_for_for_ever():
+    scales = Scales(most_figures=0)
+    async with counting(scales, Mode.BATCH) as source:
+        for tag in tags_of(60):
+            nothing = await source.once_more(Ask(tag, MIDNIGHT, MIDNIGHT + 8 * DAY, 1))
+            assert nothing.days == (NOT_COUNTED,) * 8
+        assert len(scales.asked) <= 2 * (20 + 8)
