@@ -7,6 +7,7 @@ for URLs (404.15) and bodies (404.13) that are too long, connections that a prox
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -53,6 +54,7 @@ REFUSALS = {
     "504": Refusal(504, "<html>504 Gateway Time-out</html>", "text/html"),
     "dropped": Refusal(None),
 }
+SILENCE = Refusal(None, "")
 PAGES = {
     "400": Refusal(400, PAGE, "text/html"),
     "403": Refusal(403, PAGE, "text/html"),
@@ -108,6 +110,8 @@ class Scales:
         refused = self.too_much({tag for tag, _ in asks}, days)
         self.asked.append((len({tag for tag, _ in asks}), days, not refused))
         if refused:
+            if self.refusal is SILENCE:
+                await asyncio.Event().wait()
             if self.refusal.status is None:
                 assert request.transport is not None
                 request.transport.close()
@@ -127,16 +131,23 @@ class Scales:
 
 
 @asynccontextmanager
-async def counting(scales: Scales, mode: Mode, *, workers: int = 1) -> AsyncIterator[CountSource]:
+async def counting(
+    scales: Scales, mode: Mode, *, workers: int = 1, timeout_secs: float = 30.0
+) -> AsyncIterator[CountSource]:
     app = web.Application(client_max_size=1 << 24)
     app.router.add_route("*", "/{tail:.*}", scales.handle)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/piwebapi"
     settings_ = ClientSettings(
-        url=url, max_requests_per_second=100_000, retry_attempts=1, retry_initial_wait_secs=0.0, retry_max_wait_secs=0.0
+        url=url,
+        timeout_secs=timeout_secs,
+        max_requests_per_second=100_000,
+        retry_attempts=1,
+        retry_initial_wait_secs=0.0,
+        retry_max_wait_secs=0.0,
     )
     try:
         async with PIClient(settings_) as client:
@@ -235,6 +246,13 @@ async def test_of_any_limits_all_is_counted_in_so_many_requests(
         assert await counted(source, number, days, first=2 * days) == whole(number, days)
         assert all(answered for _, _, answered in scales.asked[before:]), "what works is remembered"
         assert scales.small <= refusals(number, days)
+
+
+async def test_where_our_own_patience_ends_less_is_asked_for():
+    scales = Scales(too_much=lambda _, days: days > 7, refusal=SILENCE)
+    async with counting(scales, Mode.BATCH, timeout_secs=1.0) as source:
+        assert await counted(source, 6, 30) == whole(6, 30)
+        assert sum(not answered for _, _, answered in scales.asked) <= refusals(6, 30)
 
 
 @pytest.mark.parametrize("hours", [12, 5, 1])
