@@ -17,12 +17,13 @@ import pyarrow.compute as pc
 
 from .commit import CommitTable
 
-__all__ = ["DayCounts", "count_days"]
+__all__ = ["DayCounts", "count_at", "count_days"]
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
 _EPOCH = date(1970, 1, 1)
+_DAY = 86_400_000_000
 # Rows looked at together: tags are looked up in a table of hashes that is built each time.
 _LOOK_UP_ROWS = 1 << 19
 
@@ -50,6 +51,25 @@ def count_days(
         where = {"partition_date": (_EPOCH + timedelta(days=first_day + day)).isoformat()}
         for rows in _pieces(table.read(["tag_webid", "timestamp", "good"], where=where)):
             _count(rows, tags, (starts, ends), found.rows[:, day], found.good[:, day])
+    return found
+
+
+def count_at(table: CommitTable, instants: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+    """Rows of tags at single microseconds, and how many of them are good, for each pair of a WebID and an instant."""
+    found = [(0, 0)] * len(instants)
+    # A tag has one window a count: those of a day are counted together, the second of a tag by the next one.
+    passes: dict[tuple[int, int], list[int]] = {}
+    turns: dict[tuple[str, int], int] = {}
+    for place, (web_id, at) in enumerate(instants):
+        day = at // _DAY
+        turn = turns[web_id, day] = turns.get((web_id, day), -1) + 1
+        passes.setdefault((day, turn), []).append(place)
+    for (day, _), places in passes.items():
+        starts = np.array([instants[place][1] for place in places], np.int64)
+        web_ids = [instants[place][0] for place in places]
+        held = count_days(table, web_ids, starts=starts, ends=starts + 1, first_day=day, days=1)
+        for place, rows, good in zip(places, held.rows[:, 0].tolist(), held.good[:, 0].tolist(), strict=True):
+            found[place] = rows, good
     return found
 
 

@@ -50,10 +50,10 @@ class Mended:
 
     @property
     def exit_code(self) -> int:
-        """0 if all of it was read again and nothing disagrees any more."""
+        """0 if all of it was read again, and all of it agrees now."""
         if self.report.error is not None or self.report.status == "interrupted":
             return self.report.exit_code
-        return 0 if self.whole and self.after is not None and not self.after.disagreements else 1
+        return 0 if self.whole and self.after is not None and self.after.exit_code == 0 else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,10 @@ class Outcome:
 
     @property
     def wrong(self) -> set[str]:
-        """Names of the tags that disagree, are not counted, or could not be read again."""
+        """Names of the tags that disagree, could not be compared, or could not be read again."""
         last, mended = self.compared, self.mended
-        counted = set() if last is None else {each.tag.name for each in last.disagreements}
-        uncounted = set() if last is None else {tag.name for tag, _ in last.uncounted}
+        counted = set() if last is None else {each.tag.name for each in (*last.disagreements, *last.holes)}
+        uncounted = set() if last is None else {each.tag.name for each in last.uncounted}
         return counted | uncounted | set(mended.failed if mended else ())
 
     @property

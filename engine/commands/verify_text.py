@@ -5,6 +5,7 @@ Invariant: names and reasons that come from a server are made plain, and shorten
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..plan.agreement import Disagreement
@@ -13,9 +14,9 @@ from .terminal import count, plain, reason
 
 if TYPE_CHECKING:
     from .mending import Mended, Outcome
-    from .verification import Verification
+    from .verification import Uncounted, Verification
 
-__all__ = ["failure", "headline", "told"]
+__all__ = ["failure", "headline", "told", "untold"]
 
 _NAMED = 3
 _LONGEST_REASON = 200
@@ -26,17 +27,37 @@ def headline(found: Verification) -> tuple[bool, str]:
     name = f"pipeline {found.pipeline}"
     if not found.tags:
         return True, f"{name}: nothing that is settled falls into this; there is nothing to compare"
-    if found.disagreements:
-        tags = len({each.tag.web_id for each in found.disagreements})
-        days = f"{count(len(found.disagreements))} of {count(found.days, 'tag-day')}"
-        return False, f"{name}: {days} disagree, of {count(tags, 'tag')}"
     if not found.days:
         return (
             False,
             f"{name}: nothing could be compared, for the server counts none of {count(len(found.tags), 'tag')}",
         )
-    events = count(found.events, "event")
-    return True, f"{name}: PI and the table agree on {count(found.days, 'tag-day')} with {events}"
+    parts = []
+    if found.disagreements:
+        tags = len({each.tag.web_id for each in found.disagreements})
+        days = f"{count(len(found.disagreements))} of {count(found.days, 'tag-day')}"
+        parts.append(f"{days} disagree, of {count(tags, 'tag')}")
+    if found.holes:
+        parts.append(f"{_tag_days(found.holes)} disagree where something could not be read so far")
+    if found.uncounted:
+        every = count(found.days + found.days_uncounted, "tag-day")
+        some = count(len(found.uncounted), "tag")
+        parts.append(f"{count(found.days_uncounted)} of {every} could not be compared, of {some}")
+    if not found.disagreements:
+        on = f"{count(found.days - len(found.holes), 'tag-day')} with {count(found.events, 'event')}"
+        parts.append(f"PI and the table agree on {on}")
+    return found.exit_code == 0, f"{name}: {'; '.join(parts)}"
+
+
+def _tag_days(found: Sequence[Disagreement]) -> str:
+    tags = len({each.tag.web_id for each in found})
+    return f"{count(len(found), 'tag-day')} of {count(tags, 'tag')}"
+
+
+def untold(each: Uncounted) -> str:
+    """A tag that could not be compared, or could in part, and why."""
+    part = "" if each.days == each.of_days else f"{count(each.days)} of {count(each.of_days, 'day')}, "
+    return f"{plain(each.tag.name)}: {part}{reason(each.tag.name, each.reason)[:_LONGEST_REASON]}"
 
 
 def told(each: Disagreement) -> str:
@@ -71,13 +92,13 @@ def _of_repair(mended: Mended) -> list[str]:
         parts.append(plain(report.error.message))
     if report.status == "interrupted":
         parts.append("interrupted")
-    if mended.after is not None and mended.after.disagreements:
+    if mended.after is not None and mended.after.exit_code != 0:
         parts.append(f"after the repair {_compared(mended.after).removeprefix(prefix)}")
     return parts
 
 
 def _compared(found: Verification) -> str:
-    days = [told(each) for each in found.disagreements]
+    days = [*map(told, (*found.disagreements, *found.holes)), *map(untold, found.uncounted)]
     return f"{headline(found)[1]}{': ' if days else ''}{_listed(days)}"
 
 

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from ..piweb.times import iso_text
-from ..plan.agreement import Rule, Suspect
+from ..plan.agreement import Disagreement, Rule, Suspect
 from ..plan.timeline import DAY
 from ..telemetry.report_text import corrected
 from .bars import timeline
 from .mending import Mended, Outcome
 from .terminal import count, lasting, marks, plain, reason, size
 from .verification import Verification
-from .verify_text import headline, told
+from .verify_text import headline, told, untold
 
 __all__ = ["as_dict", "print_outcome"]
 
@@ -73,6 +73,10 @@ def _print_verification(console: Console, found: Verification, limit: int) -> No
         console.print(Text(f"  {told(each)}"), soft_wrap=True)
     if len(found.disagreements) > limit:
         console.print(Text(f"  {count(len(found.disagreements) - limit)} more disagree", style="dim"), soft_wrap=True)
+    if found.holes:
+        console.print(Text("Known not to have been read, and asked for again by the runs", style="bold yellow"))
+        for each in found.holes[:limit]:
+            console.print(Text(f"  {told(each)}"), soft_wrap=True)
     _print_uncounted(console, found, limit)
     for name, fact in _facts(found):
         console.print(Text.assemble((f"{name:<12}", "bold"), fact), soft_wrap=True)
@@ -95,14 +99,17 @@ def _print_uncounted(console: Console, found: Verification, limit: int) -> None:
     if not found.uncounted:
         return
     left = f", {count(limit)} shown" if len(found.uncounted) > limit else ""
-    console.print(Text(f"Cannot be counted ({count(len(found.uncounted))}{left})", style="bold yellow"))
-    for tag, why in found.uncounted[:limit]:
-        console.print(Text(f"  {plain(tag.name)}: {reason(tag.name, why)}"), soft_wrap=True)
+    console.print(Text(f"Could not be compared ({count(len(found.uncounted))}{left})", style="bold yellow"))
+    for each in found.uncounted[:limit]:
+        console.print(Text(f"  {untold(each)}"), soft_wrap=True)
 
 
 def _facts(found: Verification) -> Iterator[tuple[str, str]]:
     unread = f"; of {count(found.unread)} more there is nothing to compare" if found.unread else ""
     yield "tags", f"{count(len(found.tags))} compared{unread}"
+    if found.left_to_runs:
+        several = count(found.left_to_runs, "more tag")
+        yield "every run", f"compares {several} as a whole: nothing in them has settled yet, or they have no events"
     if found.ahead:
         yield (
             "forecasts",
@@ -135,6 +142,20 @@ def _windows(found: Sequence[Suspect]) -> list[dict[str, str]]:
     return [{"tag_webid": tag.web_id, "name": tag.name, **_ends(window.start, window.end)} for tag, window in found]
 
 
+def _days(found: Sequence[Disagreement]) -> list[dict[str, Any]]:
+    return [
+        {
+            "tag_webid": each.tag.web_id,
+            "name": each.tag.name,
+            **_ends(each.start, each.end),
+            "counted": each.counted,
+            "rows": each.rows,
+            "good_rows": each.good,
+        }
+        for each in found
+    ]
+
+
 def _ends(start: int, end: int) -> dict[str, str]:
     return {"start": iso_text(start), "end": iso_text(end)}
 
@@ -144,26 +165,28 @@ def _verification_dict(found: Verification) -> dict[str, Any]:
         "pipeline": found.pipeline,
         "tags": len(found.tags),
         "tags_nothing_to_compare": found.unread,
+        "tags_compared_by_runs": found.left_to_runs,
         "tags_ahead_left_out": found.ahead,
         "tag_days": found.days,
+        "tag_days_not_compared": found.days_uncounted,
         "events": found.events,
-        "disagreements": [
-            {
-                "tag_webid": each.tag.web_id,
-                "name": each.tag.name,
-                **_ends(each.start, each.end),
-                "counted": each.counted,
-                "rows": each.rows,
-                "good_rows": each.good,
-            }
-            for each in found.disagreements
-        ],
+        "disagreements": _days(found.disagreements),
+        "holes": _days(found.holes),
         "suspects": _windows(found.suspects()),
         "days": [
             {"date": iso_text(day * DAY)[:10], "compared": compared, "disagree": wrong}
             for day, compared, wrong in found.by_day
         ],
         "counts": {kind: rule.value for kind, rule in found.rules.items()},
-        "not_counted": [{"tag_webid": tag.web_id, "name": tag.name, "reason": why} for tag, why in found.uncounted],
+        "not_counted": [
+            {
+                "tag_webid": each.tag.web_id,
+                "name": each.tag.name,
+                "reason": each.reason,
+                "days": each.days,
+                "of_days": each.of_days,
+            }
+            for each in found.uncounted
+        ],
         "cost": asdict(found.cost),
     }

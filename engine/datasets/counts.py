@@ -1,31 +1,54 @@
 """Counts of events at the source: how many there are of each tag on each day. The shell around `piweb.counts`.
 
-Asked for as recorded values are: many tags in a batch, else a streamset, else alone. Invariant: every ask
-comes back whole, with its counts or the error that says why there are none.
+Asked for as recorded values are: many tags in a batch, else a streamset, else alone. What may have been too much
+at once is asked for by halves: of the days, then of the tags, then of the hours of a day; what was learnt of how
+much the server counts at once holds for all that follows. Invariant: every ask comes back whole, with its counts
+or the error that says why there are none.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
 
 import msgspec
 
-from config.errors import ExtractError, RetryError, SplitError, TagError, TagForbiddenError, TagGoneError
+from config.errors import (
+    ExtractError,
+    RetryError,
+    SplitError,
+    StopError,
+    TagError,
+    TagForbiddenError,
+    TagGoneError,
+    ThrottledError,
+    UnavailableError,
+)
 
-from ..model import Ask, Micros, Tag, Window
+from ..model import Ask, AskError, Micros, Tag, Window
 from ..net.client import PIClient
 from ..piweb import requests
-from ..piweb.counts import Counted, days_of, decode_counts
-from ..piweb.http import Request
+from ..piweb.counts import NO_DATA, NOT_COUNTED, Counted, Times, days_of, decode_counts, decode_times
+from ..piweb.http import Request, Response
 from ..piweb.problems import error_for
+from ..piweb.values import parse_json
 from ..piweb.wire import Shape
 from ..plan.lanes import Limits
-from ..plan.timeline import DAY
+from ..plan.timeline import DAY, HOUR, SECOND
 from .recorded import Mode
 
 __all__ = ["CountSource", "asks_for", "packs"]
+
+# So many days of a tag may be had in vain before it is given up, and so many tags one after the other before it is
+# the source that does not count: sooner while it never has.
+_DAYS_IN_VAIN, _TAGS_IN_VAIN, _TAGS_IN_VAIN_AT_FIRST = 3, 20, 5
+# So many tags are asked in another way, or once more, without any success before that is left.
+_TRIALS = 20
+# A server that rounds the times asked for may answer events so far outside.
+_ROUNDED: Micros = 60 * SECOND
 
 
 def asks_for(tag: Tag, window: Window, limits: Limits) -> Iterator[Ask]:
@@ -71,7 +94,9 @@ def _piles(asks: Iterable[Ask], limits: Limits) -> Iterator[list[Ask]]:
 
 
 class CountSource:
-    """Asks for counts. Remembers which tags have to be asked otherwise, and which in vain."""
+    """Asks for counts. Remembers how much the server counts at once, which tags have to be asked otherwise, and
+    which in vain.
+    """
 
     def __init__(self, client: PIClient, base_url: str, mode: Mode, limits: Limits, *, workers: int) -> None:
         self._client = client
@@ -80,8 +105,18 @@ class CountSource:
         self._limits = limits
         self._workers = workers
         self._other_way: set[str] = set()
+        self._other_way_trials = _Trials()
+        self._once_more_trials = _Trials()
+        # How much of it is counted at once, as far as it had to be found out.
+        self._most_days: int | None = None
+        self._most_tags: int | None = None
+        self._counted: set[str] = set()
+        self._days_in_vain: dict[str, int] = defaultdict(int)
+        self._tags_in_vain: set[str] = set()
         # WebIDs of tags of which no counts are to be had, and why; they are not asked again.
         self.refused: dict[str, ExtractError] = {}
+        # And of those of which some days are not.
+        self.reasons: dict[str, ExtractError] = {}
 
     async def counts(self, asks: Iterable[Ask]) -> AsyncIterator[Counted]:
         """Ask for all of it, `workers` requests at a time, and hand on each answer as it comes.
@@ -108,61 +143,266 @@ class CountSource:
                 task.cancel()
             await asyncio.gather(*at_work, return_exceptions=True)
 
+    async def once_more(self, ask: Ask) -> Counted:
+        """Ask again for days of a tag that an answer has left out, of fewer and fewer of them at once.
+
+        Given up where that has never helped.
+        """
+        nothing = Counted(ask, (NOT_COUNTED,) * days_of(ask))
+        if ask.tag.web_id in self.refused or ask.tag.web_id in self.reasons or self._once_more_trials.in_vain:
+            return nothing
+        [found] = await self._ask([ask], of_anything=ask.tag.web_id in self._other_way)
+        if found.error is not None:
+            return nothing
+        if not _says_nothing(found):
+            self._once_more_trials.helped = True
+            days = list(found.days)
+            for first, last in _left_out(days):
+                rest = Ask(ask.tag, ask.start + first * DAY, min(ask.start + last * DAY, ask.end), last - first)
+                days[first:last] = (await self.once_more(rest)).days
+            return Counted(ask, tuple(days))
+        if len(found.days) == 1:
+            self._once_more_trials.made += 1
+            return found
+        halves = [await self.once_more(half) for half in _cut(ask, -(-days_of(ask) // 2))]
+        return Counted(ask, tuple(chain.from_iterable(half.days for half in halves)))
+
+    async def times(self, asks: Sequence[Ask]) -> list[Times]:
+        """The first `max_count` events of each ask, read as they are: for many tags at once where batches are taken.
+
+        Events outside of what was asked for prove that it was not understood, but for the ends, which a server may
+        round: events there are left out. Nothing is repeated; what fails comes back with its error.
+        """
+        pile = list(packs(asks, self._limits, self._mode if self._mode is Mode.BATCH else Mode.SINGLE))
+        gate = asyncio.Semaphore(self._workers)
+
+        async def one(pack: list[Ask]) -> list[Times]:
+            async with gate:
+                return await self._read(pack)
+
+        found = await asyncio.gather(*(one(pack) for pack in pile))
+        by_place = {(each.ask.tag.web_id, each.ask.start): each for each in chain.from_iterable(found)}
+        return [by_place[ask.tag.web_id, ask.start] for ask in asks]
+
+    async def all_times(self, ask: Ask) -> Times:
+        """Every event of an ask, by halves of its time where they are more than an answer holds."""
+        [found] = await self.times([ask])
+        if not found.full and not _too_much(found.error):
+            return found
+        middle = (ask.start + ask.end) // 2
+        if middle == ask.start or (not found.full and ask.end - ask.start <= HOUR):
+            return Times(ask, error=found.error or UnavailableError(f"tag {ask.tag.name}: too many events at once"))
+        parts = []
+        for start, end in ((ask.start, middle), (middle, ask.end)):
+            parts.append(await self.all_times(Ask(ask.tag, start, end, ask.max_count)))
+            if (error := parts[-1].error) is not None:
+                return Times(ask, error=error)
+        return Times(ask, parts[0].at + parts[1].at, parts[0].good + parts[1].good)
+
+    async def _read(self, asks: list[Ask]) -> list[Times]:
+        if len(asks) == 1:
+            request, shape = requests.stream(asks[0]), Shape.STREAM
+        else:
+            request, shape = requests.batch(asks, self._base_url), Shape.BATCH
+        try:
+            response = await self._client.send(request)
+            error = error_for(response, f"reading {_named(asks)}", tags=0 if shape is Shape.BATCH else len(asks))
+            if error is not None:
+                raise error
+            found = decode_times(response.body, asks, shape)
+        except (SplitError, RetryError, TagError) as trouble:
+            return [Times(ask, error=trouble) for ask in asks]
+        return [_inside(each) for each in found]
+
     async def _count(self, asks: list[Ask]) -> list[Counted]:
         """The counts of these asks. What is refused is asked once more, as servers want it of other values."""
         plain = [ask for ask in asks if ask.tag.web_id not in self._other_way]
         found = await self._ask(plain, of_anything=False) if plain else []
-        odd = [counted.ask for counted in found if _may_be_asked_otherwise(counted)]
+        odd = [counted.ask for counted in found if self._may_be_asked_otherwise(counted)]
         self._other_way.update(ask.tag.web_id for ask in odd)
         others = [ask for ask in asks if ask.tag.web_id in self._other_way]
         answered = [counted for counted in found if counted.ask.tag.web_id not in self._other_way]
-        answered += await self._ask(others, of_anything=True) if others else []
+        otherwise = await self._ask(others, of_anything=True) if others else []
+        self._other_way_trials.made += len(odd)
+        self._other_way_trials.helped |= any(c.error is None and not _says_nothing(c) for c in otherwise)
+        answered += otherwise
         self.refused.update({c.ask.tag.web_id: c.error for c in answered if c.error is not None})
         return answered
 
-    async def _ask(self, asks: list[Ask], *, of_anything: bool) -> list[Counted]:
-        """Ask, in smaller and smaller portions where it has to be; what remains wrong is a tag's own."""
-        request, shape = self._request(asks, of_anything)
+    def _may_be_asked_otherwise(self, counted: Counted) -> bool:
+        error = counted.error
+        if _says_nothing(counted):
+            return not self._other_way_trials.in_vain
+        return isinstance(error, TagError) and not isinstance(error, TagGoneError | TagForbiddenError)
+
+    async def _ask(self, asks: Sequence[Ask], *, of_anything: bool) -> list[Counted]:
+        """Ask for no more at once than the server is known to count. Gives an answer for each ask, in their order."""
+        open_asks = [ask for ask in asks if ask.tag.web_id not in self.refused]
+        pieces = [piece for ask in open_asks for piece in _cut(ask, self._most_days or days_of(ask))]
+        tags = min(self._limits.tags_per_request, self._most_tags or self._limits.tags_per_request)
+        found: list[Counted] = []
+        for pack in packs(pieces, replace(self._limits, tags_per_request=tags), self._mode):
+            found += await self._try(pack, of_anything=of_anything)
+        of_tags: dict[str, list[Counted]] = defaultdict(list)
+        for counted in found:
+            of_tags[counted.ask.tag.web_id].append(counted)
+        return [self._joined(ask, of_tags[ask.tag.web_id]) for ask in asks]
+
+    def _joined(self, ask: Ask, found: Sequence[Counted]) -> Counted:
+        """The parts of one ask put together. Days that could not be had stand as such beside those that could."""
+        mine = [c for c in found if ask.start <= c.ask.start < ask.end]
+        errors = [c.error for c in mine if c.error is not None]
+        if len(errors) == len(mine):
+            refusal = errors[0] if errors else self.refused[ask.tag.web_id]
+            return Counted(ask, error=_of_a_tag(refusal))
+        if errors:
+            self.reasons[ask.tag.web_id] = errors[0]
+        mine.sort(key=lambda c: c.ask.start)
+        days = (c.days if c.error is None else (NOT_COUNTED,) * days_of(c.ask) for c in mine)
+        return Counted(ask, tuple(chain.from_iterable(days)))
+
+    async def _try(self, asks: list[Ask], *, of_anything: bool) -> list[Counted]:
+        """One request; what it does not answer is asked for by smaller ones."""
+        asks = [ask for ask in asks if ask.tag.web_id not in self.refused]
+        if not asks:
+            return []
+        answered = await self._answer(asks, of_anything=of_anything)
+        if isinstance(answered, TagError) and len(asks) == 1:
+            return [Counted(asks[0], error=answered)]
+        if isinstance(answered, ExtractError):
+            return await self._smaller(asks, answered, of_anything=of_anything)
+        found = [counted for counted in answered if not isinstance(counted.error, SplitError | RetryError)]
+        self._took(found)
+        busy = [c for c in answered if isinstance(c.error, ThrottledError)]
+        failed = [c for c in answered if _too_much(c.error)]
+        for counted in busy:
+            found += [await self._alone(counted, of_anything=of_anything)]
+        if failed and len(failed) == len(asks):
+            error = failed[0].error
+            assert error is not None  # noqa: S101 - it is what they failed by
+            found += await self._smaller(asks, error, of_anything=of_anything)
+        elif failed:
+            for pack in packs([c.ask for c in failed], self._limits, self._mode):
+                found += await self._try(pack, of_anything=of_anything)
+        return found
+
+    def _took(self, found: Sequence[Counted]) -> None:
+        counted = {c.ask.tag.web_id for c in found if c.error is None}
+        if counted:
+            self._counted |= counted
+            self._tags_in_vain.clear()
+
+    async def _alone(self, counted: Counted, *, of_anything: bool) -> Counted:
+        """Ask for one tag by itself where a whole batch cannot wait for it."""
         try:
+            answered = await self._answer([counted.ask], of_anything=of_anything)
+        except RetryError:
+            return counted
+        if isinstance(answered, ExtractError):
+            return counted
+        self._took(answered)
+        return answered[0]
+
+    async def _answer(self, asks: list[Ask], *, of_anything: bool) -> list[Counted] | ExtractError:
+        """What one request brings: an answer for each ask, or the error that asking for less may mend.
+
+        Raises every other one, and that of a source that does not answer anything at all.
+        """
+        try:
+            request, shape = self._request(asks, of_anything)
             response = await self._client.send(request)
             # A batch answers for its tags one by one: when it fails as a whole, that is no tag's fault.
             error = error_for(response, _named(asks), tags=0 if shape is Shape.BATCH else len(asks))
-            if error is not None:
-                raise error
+            if error is None:
+                return decode_counts(response.body, asks, shape)
+        except ThrottledError:
+            raise
         except SplitError as split:
-            return await self._divided(asks, split, of_anything=of_anything)
-        except TagError as refusal:
-            return [Counted(asks[0], error=refusal)]
-        answered = decode_counts(response.body, asks, shape)
-        return [each for one in answered for each in await self._again(one, of_anything=of_anything)]
+            return split
+        except RetryError as trouble:
+            error = trouble
+        if isinstance(error, RetryError):
+            await self._insist_on_life(error)
+            return error
+        if _before_pi(response):
+            return _BeforePIError(error)
+        if isinstance(error, SplitError | TagError):
+            return error
+        raise error
 
-    async def _again(self, counted: Counted, *, of_anything: bool) -> list[Counted]:
-        """Ask for one tag by itself where a whole batch cannot wait for it."""
-        match counted.error:
-            case SplitError() as split:
-                return await self._divided([counted.ask], split, of_anything=of_anything)
-            case RetryError() as error if self._mode is not Mode.SINGLE:
-                try:
-                    return await self._ask([counted.ask], of_anything=of_anything)
-                except RetryError:
-                    return [Counted(counted.ask, error=error)]
-            case _:
-                return [counted]
+    async def _insist_on_life(self, trouble: RetryError) -> None:
+        """Something small is asked: if that is not answered, the source is down, and it was not too much at once."""
+        if isinstance(trouble, ThrottledError):
+            raise trouble
+        try:
+            await self._client.send(requests.system())
+        except RetryError:
+            raise trouble from None
 
-    async def _divided(self, asks: list[Ask], split: SplitError, *, of_anything: bool) -> list[Counted]:
+    async def _smaller(self, asks: list[Ask], error: ExtractError, *, of_anything: bool) -> list[Counted]:
+        """Ask for half the days, or, where it is one day, for half the tags, or the hours of the day."""
+        days = max(map(days_of, asks))
+        if days > 1:
+            half = -(-days // 2)
+            parts = [list(_cut(ask, half)) for ask in asks]
+            tags_before = self._most_tags
+            first = await self._ask([part[0] for part in parts], of_anything=of_anything)
+            rest = await self._ask([part[1] for part in parts if len(part) > 1], of_anything=of_anything)
+            if self._most_tags == tags_before and _all_counted(first + rest):
+                self._most_days = min(half, self._most_days or half)
+            return first + rest
         if len(asks) > 1:
-            halves = [asks[: len(asks) // 2], asks[len(asks) // 2 :]]
-            return [counted for half in halves for counted in await self._ask(half, of_anything=of_anything)]
+            half = -(-len(asks) // 2)
+            first = await self._ask(asks[:half], of_anything=of_anything)
+            rest = await self._ask(asks[half:], of_anything=of_anything)
+            if _all_counted(first + rest):
+                self._most_tags = min(half, self._most_tags or half)
+            return first + rest
         [ask] = asks
-        days = days_of(ask)
-        if days == 1:
-            return [Counted(ask, error=split)]
-        middle: Micros = ask.start + days // 2 * DAY
-        before = Ask(ask.tag, ask.start, middle, days // 2)
-        after = Ask(ask.tag, middle, ask.end, days - days // 2)
-        parts = [c for part in (before, after) for c in await self._ask([part], of_anything=of_anything)]
-        error = next((part.error for part in parts if part.error is not None), None)
-        return [Counted(ask, () if error else tuple(day for part in parts for day in part.days), error)]
+        found = await self._by_hours(ask, error, of_anything=of_anything)
+        if isinstance(found, int):
+            counted = Counted(ask, (found,))
+            self._took([counted])
+            return [counted]
+        return [Counted(ask, error=self._given_up(ask, found))]
+
+    async def _by_hours(self, ask: Ask, error: ExtractError, *, of_anything: bool) -> int | ExtractError:
+        """The count of a day as the sum of its parts; the error of the first part that is not to be had."""
+        length = ask.end - ask.start
+        if length <= HOUR:
+            return error
+        middle = ask.start + max(HOUR, length // 2 // HOUR * HOUR)
+        total = 0
+        for part in (Ask(ask.tag, ask.start, middle, 1), Ask(ask.tag, middle, ask.end, 1)):
+            answered = await self._answer([part], of_anything=of_anything)
+            trouble = answered if isinstance(answered, ExtractError) else answered[0].error
+            if trouble is not None:
+                found = await self._by_hours(part, trouble, of_anything=of_anything)
+                if isinstance(found, ExtractError):
+                    return found
+            else:
+                assert not isinstance(answered, ExtractError)  # noqa: S101 - that would be trouble
+                found = 0 if answered[0].days[0] == NO_DATA else answered[0].days[0]
+                if found == NOT_COUNTED:
+                    return error
+            total += found
+        return total
+
+    def _given_up(self, ask: Ask, error: ExtractError) -> AskError:
+        """What a day that was asked for in vain comes back with. Raises where it is the source that counts nothing."""
+        if isinstance(error, _BeforePIError):
+            error = error.refusal
+            if isinstance(error, StopError) and not self._counted:
+                raise error
+        web_id = ask.tag.web_id
+        self._days_in_vain[web_id] += 1
+        self._tags_in_vain.add(web_id)
+        if len(self._tags_in_vain) >= (_TAGS_IN_VAIN if self._counted else _TAGS_IN_VAIN_AT_FIRST):
+            raise error
+        self.reasons[web_id] = error
+        if web_id not in self._counted or self._days_in_vain[web_id] >= _DAYS_IN_VAIN:
+            self.refused[web_id] = error
+        return _of_a_tag(error)
 
     def _request(self, asks: list[Ask], of_anything: bool) -> tuple[Request, Shape]:
         if len(asks) == 1:
@@ -172,9 +412,82 @@ class CountSource:
         return requests.count_streamset(asks, of_anything=of_anything), Shape.STREAMSET
 
 
-def _may_be_asked_otherwise(counted: Counted) -> bool:
-    error = counted.error
-    return isinstance(error, TagError) and not isinstance(error, TagGoneError | TagForbiddenError)
+@dataclass(slots=True)
+class _Trials:
+    """Something that may help with some servers: whether it ever has, and how often it was tried."""
+
+    made: int = 0
+    helped: bool = False
+
+    @property
+    def in_vain(self) -> bool:
+        return not self.helped and self.made >= _TRIALS
+
+
+def _cut(ask: Ask, days: int) -> Iterator[Ask]:
+    """An ask in parts of so many days at most."""
+    for start in range(ask.start, ask.end, days * DAY):
+        end = min(start + days * DAY, ask.end)
+        yield Ask(ask.tag, start, end, -(-(end - start) // DAY))
+
+
+class _BeforePIError(SplitError):
+    """A refusal by something before PI Web API, which may be one of too much at once."""
+
+    def __init__(self, refusal: ExtractError) -> None:
+        super().__init__(refusal.message, hint=refusal.hint)
+        self.refusal = refusal
+
+
+def _left_out(days: Sequence[int]) -> list[tuple[int, int]]:
+    """Where days without a count begin, and where they end."""
+    found: list[tuple[int, int]] = []
+    for missing, run in groupby(enumerate(days), key=lambda each: each[1] == NOT_COUNTED):
+        if missing:
+            places = [place for place, _ in run]
+            found.append((places[0], places[-1] + 1))
+    return found
+
+
+def _all_counted(found: Sequence[Counted]) -> bool:
+    return all(c.error is None and NOT_COUNTED not in c.days for c in found)
+
+
+def _says_nothing(counted: Counted) -> bool:
+    """Whether the server has answered, without a count of any day."""
+    return counted.error is None and all(day == NOT_COUNTED for day in counted.days)
+
+
+def _too_much(error: ExtractError | None) -> bool:
+    """Whether it may have been too much at once: also what looks like a server in trouble."""
+    return isinstance(error, SplitError | RetryError) and not isinstance(error, ThrottledError)
+
+
+def _before_pi(response: Response) -> bool:
+    """Whether a refusal may come from something before PI Web API, by its limits: it is not in the words of PI."""
+    if response.status not in {400, 403, 404}:
+        return False
+    try:
+        said = parse_json(response.body)
+    except ValueError:
+        return True
+    return not (isinstance(said, dict) and ("Errors" in said or "Message" in said))
+
+
+def _of_a_tag(error: ExtractError) -> AskError:
+    if isinstance(error, TagError | SplitError | RetryError):
+        return error
+    return TagError(error.message, hint=error.hint)
+
+
+def _inside(found: Times) -> Times:
+    """Without the events beside its window; an error where a server cannot just have rounded the ends."""
+    ask = found.ask
+    if any(not ask.start - _ROUNDED <= at <= ask.end + _ROUNDED for at in found.at):
+        error = TagError(f"tag {ask.tag.name}: the server answered events outside of the time that was asked for")
+        return Times(ask, error=error)
+    kept = [(at, good) for at, good in zip(found.at, found.good, strict=True) if ask.start <= at < ask.end]
+    return Times(ask, tuple(at for at, _ in kept), tuple(good for _, good in kept), len(found.at) >= ask.max_count)
 
 
 def _named(asks: Sequence[Ask]) -> str:

@@ -2,13 +2,14 @@
 
 Whether a server counts bad events, too, is not documented. A day agrees if its count is that of all rows or
 that of the good ones; where days with both kinds have shown which of the two a server means (for points of
-a type, or, while they tell too little, for all), only that one. Invariant: what is compared once is told of as agreeing, or as disagreeing.
+a type, or, while they tell too little, for all), only that one. Where it gives none, nothing is compared.
+Invariant: every day of a tag's window is told of, as agreeing, as disagreeing, or as not compared.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -17,16 +18,31 @@ import numpy as np
 import numpy.typing as npt
 
 from ..model import Micros, Tag, Window
-from .timeline import DAY
+from .timeline import DAY, SECOND
 
-__all__ = ["NOT_ASKED", "NOT_COUNTED", "Agreement", "Disagreement", "Rule", "Suspect", "suspects"]
+__all__ = [
+    "NOT_ASKED",
+    "NOT_COUNTED",
+    "NO_DATA",
+    "Agreement",
+    "Disagreement",
+    "Rule",
+    "Suspect",
+    "Unknown",
+    "by_rounding",
+    "runs",
+    "suspects",
+]
 
 Int32s = npt.NDArray[np.int32]
 # A window of a tag that has to be read again.
 Suspect: TypeAlias = tuple[Tag, Window]
 
-# In place of a count: the server gave none, or was not asked for one.
-NOT_COUNTED, NOT_ASKED = -1, -2
+Bools = npt.NDArray[np.bool_]
+
+# In place of a count: the server gave none, was not asked for one, or said that there is nothing to count.
+NOT_COUNTED, NOT_ASKED, NO_DATA = -1, -2, -3
+_MINUTE: Micros = 60 * SECOND
 # So many days must have told the rules apart, and so many of them for every one that says otherwise.
 _ENOUGH, _MAJORITY = 5, 9
 _SETTLED = 100_000
@@ -51,11 +67,30 @@ class Disagreement(msgspec.Struct, frozen=True):
     good: int
 
 
-class Agreement:
-    """What has been compared so far. Holds no day that agrees beyond doubt."""
+class Unknown(msgspec.Struct, frozen=True):
+    """A tag of which `days` out of `of_days` could not be compared."""
 
-    def __init__(self, tags: Sequence[Tag], windows: Sequence[Window]) -> None:
+    tag: Tag
+    days: int
+    of_days: int
+
+
+class Agreement:
+    """What has been compared so far. Holds no day that agrees beyond doubt.
+
+    `holes`, by WebID, are windows that could not be read, and are known as such: what disagrees on their days is no
+    news, and is told of apart.
+    """
+
+    def __init__(
+        self, tags: Sequence[Tag], windows: Sequence[Window], holes: Mapping[str, Sequence[Window]] | None = None
+    ) -> None:
         self._tags, self._windows = tags, windows
+        self._places = {tag.web_id: place for place, tag in enumerate(tags)}
+        self._holes = {self._places[each]: list(found) for each, found in (holes or {}).items() if each in self._places}
+        self._days_compared = np.zeros(len(tags), np.int64)
+        # Days that seemed to disagree, and do not, by place and day.
+        self._cleared: set[tuple[int, int]] = set()
         self._types = np.array([tag.point_type for tag in tags], dtype=object)
         self._wrong: list[Int32s] = []
         # Days that only one of the rules explains, by that rule.
@@ -63,7 +98,6 @@ class Agreement:
         self._evidence: dict[tuple[str, Rule], int] = defaultdict(int)
         self._compared: dict[int, int] = defaultdict(int)
         self.events = 0
-        self.uncounted: set[int] = set()
 
     @property
     def days(self) -> int:
@@ -72,19 +106,19 @@ class Agreement:
 
     def add(self, first_day: int, counted: Int32s, rows: Int32s, good: Int32s) -> None:
         """Compare some days of all tags: tags on the first axis, days from `first_day` since 1970 on the second."""
-        # Nothing good and no count: as a server answers that has nothing to calculate with.
-        silent = (counted == NOT_COUNTED) & (good > 0)
-        self.uncounted.update(np.flatnonzero(silent.any(axis=1)).tolist())
-        asked = (counted != NOT_ASKED) & ~silent
-        counted = np.where(counted == NOT_COUNTED, good, counted)
+        # "No Data" is an answer, and tells nothing of whether bad events count.
+        no_data = counted == NO_DATA
+        asked = (counted >= 0) | no_data
+        counted = np.where(no_data, 0, counted)
         as_good, as_all = counted == good, counted == rows
+        self._days_compared += asked.sum(axis=1)
         self.events += int(rows[asked].sum(dtype=np.int64))
         for day, compared in enumerate(asked.sum(axis=0).tolist()):
             self._compared[first_day + day] += compared
         cells = (first_day, counted, rows, good)
         self._wrong.append(_cells(asked & ~as_good & ~as_all, *cells))
         for rule, shows in ((Rule.GOOD, as_good & ~as_all), (Rule.ALL, as_all & ~as_good)):
-            self._learn(rule, _cells(asked & shows, *cells))
+            self._learn(rule, _cells(asked & shows & ~no_data, *cells))
 
     def _learn(self, rule: Rule, cells: Int32s) -> None:
         types = self._types[cells[:, 0]].astype(str)
@@ -109,26 +143,64 @@ class Agreement:
         return every if every is not Rule.UNKNOWN and shown[every] == max(shown.values()) else Rule.UNKNOWN
 
     def disagreements(self) -> list[Disagreement]:
-        """Every day that disagrees, by tag and time."""
-        cells = self._disagreeing()
+        """Every day that disagrees, by tag and time, and touches no hole."""
+        return self._told_in_order(self._disagreeing(in_holes=False))
+
+    def holes(self) -> list[Disagreement]:
+        """Every day that disagrees and touches a window that is known not to have been read, by tag and time."""
+        return self._told_in_order(self._disagreeing(in_holes=True))
+
+    def clear(self, found: Collection[Disagreement], *, compared: bool) -> None:
+        """Days that seemed to disagree do not: they agree after all, or cannot be `compared`."""
+        for each in found:
+            place, day = self._places[each.tag.web_id], each.start // DAY
+            self._cleared.add((place, day))
+            if not compared:
+                self._compared[day] -= 1
+                self._days_compared[place] -= 1
+                self.events -= each.rows
+
+    def unknown(self) -> list[Unknown]:
+        """The tags of which not every day in their windows was compared."""
+        wanted = [(window.end - 1) // DAY - window.start // DAY + 1 for window in self._windows]
+        return [
+            Unknown(self._tags[place], days - compared, days)
+            for place, (days, compared) in enumerate(zip(wanted, self._days_compared.tolist(), strict=True))
+            if compared < days
+        ]
+
+    def _told_in_order(self, cells: Int32s) -> list[Disagreement]:
         order = np.lexsort((cells[:, 1], cells[:, 0]))
         return [self._told_of(cell) for cell in cells[order].tolist()]
 
     def by_day(self) -> Iterator[tuple[int, int, int]]:
         """Each day since 1970 that was looked at: how many tags were compared, and how many disagree."""
-        days, counts = np.unique(self._disagreeing()[:, 1], return_counts=True)
+        days, counts = np.unique(self._disagreeing(in_holes=False)[:, 1], return_counts=True)
         wrong = dict(zip(days.tolist(), counts.tolist(), strict=True))
         for day in sorted(self._compared):
             yield day, self._compared[day], wrong.get(day, 0)
 
-    def _disagreeing(self) -> Int32s:
+    def _disagreeing(self, *, in_holes: bool) -> Int32s:
         found = list(self._wrong)
         rules = self.rules()
         for explained_by, other in ((Rule.GOOD, Rule.ALL), (Rule.ALL, Rule.GOOD)):
             broken = {kind for kind, rule in rules.items() if rule is other}
             of_them = np.isin(self._types, list(broken))
             found += [cells[of_them[cells[:, 0]]] for cells in self._told[explained_by] if broken]
-        return np.concatenate(found) if found else np.empty((0, 5), np.int32)
+        cells: Int32s = np.concatenate(found) if found else np.empty((0, 5), np.int32)
+        odd = np.isin(cells[:, 0], [*self._holes, *{place for place, _ in self._cleared}])
+        kept = np.full(len(cells), not in_holes)
+        for n in np.flatnonzero(odd).tolist():
+            place, day = cells[n, :2].tolist()
+            kept[n] = (place, day) not in self._cleared and self._touches_a_hole(place, day) is in_holes
+        told: Int32s = cells[kept]
+        return told
+
+    def _touches_a_hole(self, place: int, day: int) -> bool:
+        return any(
+            hole.start < (day + 1) * DAY and max(hole.end, hole.start + 1) > day * DAY
+            for hole in self._holes.get(place, ())
+        )
 
     def _told_of(self, cell: list[int]) -> Disagreement:
         place, day, counted, rows, good = cell
@@ -148,6 +220,30 @@ def _cells(which: npt.NDArray[np.bool_], first_day: int, counted: Int32s, rows: 
     places, days = np.nonzero(which)
     columns = (places, days + first_day, counted[which], rows[which], good[which])
     return np.column_stack(columns).astype(np.int32)
+
+
+def runs(which: Bools, windows: Sequence[Window], first_day: int) -> Iterator[tuple[int, Window]]:
+    """Days of tags that follow each other, as windows: the place of the tag, and from where to where."""
+    for place in np.flatnonzero(which.any(axis=1)).tolist():
+        edges = np.flatnonzero(np.diff(which[place].astype(np.int8), prepend=0, append=0)).tolist()
+        window = windows[place]
+        for first, last in zip(edges[::2], edges[1::2], strict=True):
+            start, end = (first_day + first) * DAY, (first_day + last) * DAY
+            yield place, Window(max(window.start, start), min(window.end, end))
+
+
+def by_rounding(each: Disagreement, rows_at_end: int | None, good_at_end: int) -> bool:
+    """Whether a server that rounds the times it is asked for may count as it did though nothing disagrees.
+
+    Asked up to the last tick of a day it counts what is at the first of the next, too: so many as the table holds
+    there (None: what is there is not done yet). Of times that are no whole minutes it may count anything.
+    """
+    if each.start % _MINUTE or each.end % _MINUTE:
+        return True
+    more_than_good, more = each.counted - each.good, each.counted - each.rows
+    if rows_at_end is None:
+        return more_than_good > 0
+    return (rows_at_end > 0 and more == rows_at_end) or (good_at_end > 0 and more_than_good == good_at_end)
 
 
 def suspects(disagreements: Sequence[Disagreement]) -> tuple[Suspect, ...]:

@@ -65,6 +65,9 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Bad values are left out of event-weighted calculations; AF counts both ends of a single interval.
     count_includes_bad: bool = False
     count_includes_end: Literal["single", "always", "never"] = "single"
+    # To how many seconds the ends of a range are rounded, and what is said of an interval without events.
+    count_rounds_secs: Literal[0, 1, 60] = 0
+    count_of_nothing: Literal["zero", "no_data", "left_out"] = "zero"
     # Stream updates: how long a marker lives unasked (by which clock), how many messages a stream may owe
     # before its marker is lost, from how many on an edit is told as one Refresh, and how many instances
     # take requests in turn, none knowing the markers of another.

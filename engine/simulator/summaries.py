@@ -16,10 +16,10 @@ from .fields import pick
 from .lane import no_filter
 from .render import event_object
 from .replies import Reply, json_bytes, refused
-from .sampling import BASES, SUMMARY_TYPES, Stretch, counts, stretches, summary
+from .sampling import BASES, SUMMARY_TYPES, Stretch, counts, no_data, stretches, summary
 from .site import Site
 from .streams import alone, in_set, instant, limit
-from .times import parse_span
+from .times import SECOND, parse_span
 from .values import Event
 
 __all__ = ["ROUTES"]
@@ -53,12 +53,16 @@ def _ask(query: Query, now: int, zone: str, switches: Switches) -> _Ask:
         name = known[asked.lower()]
         kinds += {"All": SUMMARY_TYPES, "AllForNonNumeric": ("Count", "PercentGood")}.get(name, (name,))
     basis = query.choice("calculationbasis", BASES)
-    start, end = sorted(
-        (instant(query, "starttime", "*-1d", zone, now), instant(query, "endtime", "*", zone, now)),
-    )
+    ends = (instant(query, "starttime", "*-1d", zone, now), instant(query, "endtime", "*", zone, now))
+    start, end = sorted(_rounded(ticks, switches.count_rounds_secs) for ticks in ends)
     span = parse_span(query.one("summaryduration")) if query.one("summaryduration") else max(1, end - start)
     limit(switches, (end - start) // span * len(kinds))
     return _Ask(kinds, basis, stretches(start, end, span, basis, switches.count_includes_end))
+
+
+def _rounded(ticks: int, secs: int) -> int:
+    step = secs * SECOND
+    return ticks if not step else (ticks + step // 2) // step * step
 
 
 @lru_cache(maxsize=64)
@@ -66,7 +70,7 @@ def _form(query_text: str, now: int, zone: str, switches: Switches) -> _Form | N
     """The form of an answer that holds counts of events and nothing else; none for other summaries."""
     query = Query(query_text)
     asked = _ask(query, now, zone, switches)
-    if asked.kinds != ["Count"] or not asked.basis.startswith("EventWeighted"):
+    if asked.kinds != ["Count"] or not asked.basis.startswith("EventWeighted") or switches.count_of_nothing != "zero":
         return None
     items = [
         {"Type": "Count", "Value": event_object(Event(stretch.start, _BLANK), switches.nan)}
@@ -81,6 +85,11 @@ def _summary(site: Site, call: Call, index: int) -> Any:
     items = []
     for stretch in asked.stretches:
         found = summary(site, index, asked.kinds, stretch, basis=asked.basis, now=call.now)
+        if site.switches.count_of_nothing != "zero" and any(
+            kind == "Count" and not event.value for kind, event in found
+        ):
+            left_out = site.switches.count_of_nothing == "left_out"
+            found = [] if left_out else [(kind, no_data(stretch.start)) for kind, _ in found]
         items += [{"Type": kind, "Value": event_object(event, site.switches.nan)} for kind, event in found]
     return items
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.model import Tag, Window
 from engine.plan import agreement as agreeing
-from engine.plan.agreement import NOT_ASKED, NOT_COUNTED, Agreement, Disagreement, Rule, suspects
+from engine.plan.agreement import NO_DATA, NOT_ASKED, NOT_COUNTED, Agreement, Disagreement, Rule, suspects
 from engine.plan.timeline import DAY, HOUR
 
 FIRST = 19_787
@@ -20,9 +20,15 @@ def tag(name: str, kind: str = "Float32") -> Tag:
     return Tag(name, name, point_type=kind)
 
 
-def compared(counted: list[list[int]], rows: list[list[int]], good: list[list[int]], tags: list[Tag] | None = None):
+def compared(
+    counted: list[list[int]],
+    rows: list[list[int]],
+    good: list[list[int]],
+    tags: list[Tag] | None = None,
+    window: Window = WHOLE,
+):
     tags = tags or [tag(f"t{n}") for n in range(len(counted))]
-    found = Agreement(tags, [WHOLE] * len(tags))
+    found = Agreement(tags, [window] * len(tags))
     found.add(FIRST, *(np.array(each, np.int32).reshape(len(tags), -1) for each in (counted, rows, good)))
     return found
 
@@ -71,11 +77,79 @@ def test_a_type_that_has_told_little_goes_by_what_all_have_told_unless_it_tells_
     assert wrong(more) == [("t1", 8)]
 
 
-def test_no_count_agrees_with_nothing_good_and_is_told_of_otherwise():
-    found = compared([[NOT_COUNTED, NOT_COUNTED], [NOT_COUNTED, 4]], [[0, 3], [5, 4]], [[0, 0], [5, 4]])
+def unknown(found: Agreement) -> list[tuple[str, int, int]]:
+    return [(each.tag.name, each.days, each.of_days) for each in found.unknown()]
+
+
+def test_without_a_count_nothing_is_compared_not_even_where_the_table_holds_nothing():
+    table = ([[NOT_COUNTED, NOT_COUNTED], [NOT_COUNTED, 4]], [[0, 3], [5, 4]], [[0, 0], [5, 4]])
+    found = compared(*table, window=Window(FIRST * DAY, (FIRST + 2) * DAY))
     assert wrong(found) == []
-    assert found.uncounted == {1}
-    assert found.days == 3
+    assert found.days == 1
+    assert unknown(found) == [("t0", 2, 2), ("t1", 1, 2)]
+
+
+def test_no_data_agrees_with_nothing_good_and_tells_nothing_of_what_is_counted():
+    found = compared([[NO_DATA] * 8], [[0, 3, 3, 3, 3, 3, 3, 5]], [[0] * 7 + [5]])
+    assert found.rules() == {"Float32": Rule.UNKNOWN}
+    assert wrong(found) == [("t0", 7)]
+    assert found.days == 8
+
+
+def test_what_was_looked_at_more_closely_no_longer_disagrees_or_is_not_compared():
+    found = compared([[6, 6, 6, 0]], [[5] * 4], [[5] * 4], window=Window(FIRST * DAY, (FIRST + 4) * DAY))
+    first, second, third, last = found.disagreements()
+    found.clear([first, second], compared=True)
+    found.clear([last], compared=False)
+    assert found.disagreements() == [third]
+    assert (found.days, found.events) == (3, 15)
+    assert unknown(found) == [("t0", 1, 4)]
+    assert list(found.by_day()) == [(FIRST, 1, 0), (FIRST + 1, 1, 0), (FIRST + 2, 1, 1), (FIRST + 3, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "days"),
+    [(2.5, 2.5, [2]), (1.5, 3.5, [1, 2, 3]), (2.0, 3.0, [2]), (0.2, 0.3, []), (3.0, 3.0, [3])],
+)
+def test_days_that_disagree_and_touch_a_hole_are_told_apart(start: float, end: float, days: list[int]):
+    tags = [tag("t0"), tag("t1")]
+    hole = Window(FIRST * DAY + int(start * DAY), FIRST * DAY + int(end * DAY))
+    found = Agreement(tags, [WHOLE] * 2, {"t1": [hole], "stranger": [hole]})
+    found.add(FIRST, *(np.array(each, np.int32) for each in ([[5, 4, 4, 4]] * 2, [[5] * 4] * 2, [[5] * 4] * 2)))
+    assert [each.start // DAY - FIRST for each in found.holes()] == days
+    assert {each.tag.name for each in found.holes()} <= {"t1"}
+    assert wrong(found) == [("t0", 1), ("t0", 2), ("t0", 3), *(("t1", day) for day in (1, 2, 3) if day not in days)]
+    assert [wrong_ones for _, _, wrong_ones in found.by_day()] == [0, *(2 - (day in days) for day in (1, 2, 3))]
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=4))
+def test_runs_are_the_days_that_are_marked(marked: list[list[bool]]):
+    window = Window(FIRST * DAY + 5 * HOUR, (FIRST + 6) * DAY - HOUR)
+    found = [(place, each) for place, each in agreeing.runs(np.array(marked), [window] * len(marked), FIRST)]
+    days = [
+        (place, day - FIRST) for place, each in found for day in range(each.start // DAY, (each.end - 1) // DAY + 1)
+    ]
+    assert days == [(place, day) for place, row in enumerate(marked) for day in range(6) if row[day]]
+    assert all(window.start <= each.start < each.end <= window.end for _, each in found)
+    ends = {(place, each.end) for place, each in found}
+    assert not any((place, each.start) in ends for place, each in found), "what touches is one"
+
+
+@pytest.mark.parametrize(
+    ("counted", "rows", "good", "there", "may_be"),
+    [
+        (11, 10, 10, (1, 1), True), (12, 10, 10, (1, 1), False), (11, 10, 10, (0, 0), False), (9, 10, 10, (1, 1), False),
+        (12, 10, 9, (3, 2), False), (11, 10, 9, (3, 2), True), (13, 10, 9, (3, 2), True), (11, 10, 10, (None, 0), True),
+        (9, 10, 10, (None, 0), False),
+    ],
+)  # fmt: skip
+def test_a_count_may_be_one_of_rounded_times(
+    counted: int, rows: int, good: int, there: tuple[int | None, int], may_be: bool
+):
+    each = Disagreement(tag("a"), FIRST * DAY, (FIRST + 1) * DAY, counted, rows, good)
+    assert agreeing.by_rounding(each, *there) is may_be
+    between = Disagreement(tag("a"), FIRST * DAY, FIRST * DAY + HOUR + 1, counted, rows, good)
+    assert agreeing.by_rounding(between, 0, 0)
 
 
 def test_what_was_not_asked_is_not_compared():
@@ -84,7 +158,7 @@ def test_what_was_not_asked_is_not_compared():
     assert list(found.by_day()) == [(FIRST, 0, 0), (FIRST + 1, 1, 0)]
 
 
-cells = st.tuples(st.integers(-2, 6), st.integers(0, 6), st.integers(0, 6)).map(
+cells = st.tuples(st.integers(-3, 6), st.integers(0, 6), st.integers(0, 6)).map(
     lambda c: (c[0], max(c[1:]), min(c[1:]))
 )
 
@@ -107,10 +181,10 @@ def test_whatever_is_compared_agrees_or_disagrees_in_portions_too(table, portion
             right = {Rule.GOOD: {good}, Rule.ALL: {rows}, Rule.UNKNOWN: {good, rows}}[
                 whole.rules()[tags[place].point_type]
             ]
-            if counted == NOT_ASKED or (counted == NOT_COUNTED and good > 0):
+            if counted in {NOT_ASKED, NOT_COUNTED}:
                 agrees = True
             else:
-                agrees = (good if counted == NOT_COUNTED else counted) in right
+                agrees = good == 0 if counted == NO_DATA else counted in right
             assert ((f"t{place}", day) in told) == (not agrees)
     assert whole.days == sum(total for _, total, _ in whole.by_day())
     assert len(told) == sum(differ for _, _, differ in whole.by_day())

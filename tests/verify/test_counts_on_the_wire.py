@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import TagForbiddenError, TagGoneError, UnavailableError, UndecodableError
+from config.errors import ExtractError, TagForbiddenError, TagGoneError, UnavailableError, UndecodableError
 from engine.datasets.counts import asks_for, packs
 from engine.datasets.recorded import Mode
 from engine.model import Ask, Tag, Window
 from engine.piweb import requests
-from engine.piweb.counts import NOT_COUNTED, days_of, decode_counts
+from engine.piweb.counts import NO_DATA, NOT_COUNTED, days_of, decode_counts, decode_times
 from engine.piweb.times import iso_text
 from engine.piweb.wire import Shape
 from engine.plan.lanes import Limits
@@ -83,11 +83,13 @@ def test_a_number_for_every_day_in_any_order_and_other_summaries_left_out():
 @pytest.mark.parametrize(
     ("value", "count"),
     [
-        ({"Name": "No Data", "Value": 248, "IsSystem": True}, 0),
-        ({"Name": "Keine Daten", "Value": 248, "IsSystem": True}, 0),
+        ({"Name": "No Data", "Value": 248, "IsSystem": True}, NO_DATA),
+        ({"Name": "Keine Daten", "Value": 248, "IsSystem": True}, NO_DATA),
         ({"Name": "Calc Failed", "Value": 249, "IsSystem": True}, NOT_COUNTED),
         ({"Errors": ["no"]}, NOT_COUNTED),
         (None, NOT_COUNTED), ("7", NOT_COUNTED), (True, NOT_COUNTED), (-1, NOT_COUNTED), (0.5, NOT_COUNTED),
+        (2**31 - 1, 2**31 - 1), (2**31, NOT_COUNTED), (2**63, NOT_COUNTED), (10**500, NOT_COUNTED), (1e300, NOT_COUNTED),
+        ({"Value": True}, NOT_COUNTED), ([7], NOT_COUNTED), ("\ud800", NOT_COUNTED),
     ],
 )  # fmt: skip
 def test_what_is_no_count_is_not_taken_for_one(value: object, count: int):
@@ -111,11 +113,86 @@ def test_days_begin_where_the_ask_does_to_the_microsecond(start: int, counts: li
 
 @pytest.mark.parametrize(
     "stamp",
-    ["2024-03-05T01:00:00Z", "2024-03-04T00:00:00Z", "2024-03-08T00:00:00Z", "2024-03-05T00:00:00.0000001Z", "soon"],
-)
+    ["2024-03-05T01:00:00Z", "2024-03-04T00:00:00Z", "2024-03-09T00:00:00Z", "2024-03-05T00:00:00.0000001Z", "soon",
+     "\ud800", "9" * 5_000],
+)  # fmt: skip
 def test_a_server_that_cuts_other_days_is_not_understood(stamp: str):
     wrong = {"Type": "Count", "Value": {"Timestamp": stamp, "Value": 1}}
-    assert isinstance(error(body(wrong)), UndecodableError)
+    found = error(body(wrong))
+    assert isinstance(found, UndecodableError)
+    assert str(found).isprintable()
+
+
+def test_a_count_of_what_follows_the_ask_is_left_out():
+    """A server that rounds the end to the next midnight has one day more to count."""
+    assert days(body(item(0, 5), item(1, 0), item(2, 7), item(3, 1))) == (5, 0, 7)
+
+
+def test_a_start_between_two_minutes_may_be_rounded():
+    start = MIDNIGHT + 10 * HOUR + 31_000_001
+    for stamp in (start // 1_000_000 * 1_000_000, (start // 60_000_000 + 1) * 60_000_000):
+        figure = {"Type": "Count", "Value": {"Timestamp": iso_text(stamp), "Value": 4}}
+        assert days(body(figure), Ask(A, start, MIDNIGHT + DAY, 1)) == (4,)
+
+
+ODD = [
+    5, "no", [], None, True, {}, {"Items": 5}, {"Items": [5]}, {"Items": [{"Type": 7, "Value": {"Timestamp": "x"}}]},
+    {"Items": [{"Value": None}]}, {"Items": [{"Value": {"Timestamp": None}}]}, {"Items": {"0": 1}},
+    {"Items": [], "WebException": {"StatusCode": 2**70}}, {"Items": [], "WebException": "\ud800"},
+    {"Errors": ["\ud800" * 9]}, {"Errors": {"a": {"b": []}}}, {"Items": None, "Message": 7},
+    {"Items": [{"Value": {"Timestamp": "2024-03-05T00:00:00+99:99", "Value": 1}}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_whatever_is_said_of_one_tag_the_others_are_counted(odd: object):
+    right = json.loads(body(item(0, 1), item(1, 2), item(2, 3)))
+    parts = {str(n): {"Status": 200, "Content": content} for n, content in enumerate([right, odd, right])}
+    found = decode_counts(json.dumps(parts).encode(), [ask()] * 3, Shape.BATCH)
+    assert [each.days for each in found] == [(1, 2, 3), (), (1, 2, 3)]
+    assert isinstance(found[1].error, ExtractError)
+    assert str(found[1].error).encode()
+    if isinstance(odd, dict):
+        streams = [{**odd, "WebId": A.web_id}, {**right, "WebId": B.web_id}]
+        [one, other] = decode_counts(json.dumps({"Items": streams}).encode(), [ask(A), ask(B)], Shape.STREAMSET)
+        assert isinstance(one.error, ExtractError)
+        assert other.days == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [5, [], {"Status": "200"}, {"Status": 2**70}, {"Status": 503, "Headers": {"Date": "\ud800", "Retry-After": "x"}}],
+)
+def test_a_part_of_a_batch_that_is_none_is_its_tags_error(part: object):
+    right = {"Status": 200, "Content": json.loads(body(item(0, 1), item(1, 2), item(2, 3)))}
+    found = decode_counts(json.dumps({"0": part, "1": right}).encode(), [ask()] * 2, Shape.BATCH)
+    assert isinstance(found[0].error, ExtractError)
+    assert found[1].days == (1, 2, 3)
+
+
+def test_a_stray_byte_in_one_tag_leaves_the_counts_of_the_others():
+    right = body(item(0, 1), item(1, 2), item(2, 3)).decode()
+    raw = f'{{"0":{{"Status":200,"Content":{right}}},"1":{{"Status":404,"Content":{{"Errors":["\xff"]}}}}}}'
+    found = decode_counts(raw.encode("latin-1"), [ask()] * 2, Shape.BATCH)
+    assert found[0].days == (1, 2, 3)
+    assert isinstance(found[1].error, TagGoneError)
+
+
+@given(st.binary(max_size=300) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["Items", "Value", "Timestamp", "Status", "Content", "0", "WebId", "Errors", "WebException"]), inner
+    ),
+    max_leaves=12,
+).map(lambda made: json.dumps(made).encode()), st.sampled_from(Shape))  # fmt: skip
+def test_any_bytes_bring_counts_or_our_errors(content: bytes, shape: Shape):
+    for decode in (decode_counts, decode_times):
+        try:
+            found = decode(content, [ask()], shape)
+        except UnavailableError:
+            continue
+        assert len(found) == 1
+        assert found[0].error is None or isinstance(found[0].error, ExtractError)
 
 
 def test_refusals_of_one_tag_are_its_own():
