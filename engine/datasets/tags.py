@@ -261,7 +261,13 @@ def _now(server: DataServer | None, response: Response) -> Micros:
         raise UnavailableError(
             "the server does not tell its time (no Date header)", hint="Check the proxy in front of the PI Web API."
         )
-    return parse_http_date(response.headers["date"])
+    try:
+        return parse_http_date(response.headers["date"])
+    except ValueError as error:
+        raise UnavailableError(
+            "the server does not tell its time (its Date header is none that can be read)",
+            hint="Check the proxy in front of the PI Web API.",
+        ) from error
 
 
 def _merge(found: Sequence[Points]) -> tuple[tuple[Tag, ...], pa.Table]:

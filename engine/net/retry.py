@@ -120,6 +120,6 @@ def retry_after_secs(headers: Mapping[str, str], *, now: float) -> float | None:
 def _http_date(text: str) -> float | None:
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

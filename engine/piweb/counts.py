@@ -28,6 +28,8 @@ __all__ = ["NOT_COUNTED", "Counted", "days_of", "decode_counts"]
 NOT_COUNTED = -1
 
 _DAY: Micros = 86_400_000_000
+# More than this is no count of a day (24,000 events a second), and does not fit into what counts are kept in.
+_MOST = (1 << 31) - 1
 _NO_DATA = 248
 
 
@@ -90,11 +92,11 @@ def decode_counts(body: bytes, asks: Sequence[Ask], shape: Shape) -> list[Counte
 def _opened(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.ValidationError, msgspec.DecodeError):
-        pass  # a bare NaN is enough; what the standard library reads may still be an answer
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # a bare NaN, or a stray byte, is enough; what the standard library reads may still be an answer
     try:
         return msgspec.convert(parse_json(body), kind)
-    except (ValueError, msgspec.ValidationError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise cut_midway(str(error)[:100]) from error
 
 
@@ -157,9 +159,9 @@ def _number(value: Any) -> int:
     match value:
         case bool():
             return NOT_COUNTED
-        case int() if value >= 0:
+        case int() if 0 <= value <= _MOST:
             return value
-        case float() if value >= 0 and value.is_integer():
+        case float() if 0 <= value <= _MOST and value.is_integer():
             return int(value)
         case {"Value": code} if code == _NO_DATA:
             return 0

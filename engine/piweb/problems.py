@@ -42,8 +42,11 @@ __all__ = [
 ]
 
 _EXCERPT_CHARS = 200
-_MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+# No more of a body is looked at: what it says, it says at its beginning.
+_BODY_BYTES = 4_000
+_MARKUP = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SCHEME = r"(?:basic|bearer|negotiate|ntlm)\s+"
 _SECRETS = re.compile(
     rf"(?P<key>(?:password|passwd|pwd|secret|token|api[-_]?key|authorization)[\"']?\s*[:=]\s*[\"']?(?:{_SCHEME})?)"
@@ -128,7 +131,7 @@ def retry_after_secs(headers: Mapping[str, str]) -> float | None:
 
 def excerpt_of(body: bytes) -> str:
     """What an error's body says, in one short line."""
-    text = body[:100_000].decode("utf-8-sig", "replace").strip()
+    text = body[:_BODY_BYTES].decode("utf-8-sig", "replace").strip()
     if text[:1] in {"{", "[", '"'}:
         try:
             return sentence_of(parse_json(text))
@@ -137,7 +140,7 @@ def excerpt_of(body: bytes) -> str:
     if text.startswith("<"):
         title = _TITLE.search(text)
         text = f"{title[1] if title else ''} {_MARKUP.sub(' ', text)}"
-    return _shorten(html.unescape(text))
+    return _shorten(_unescaped(text))
 
 
 def sentence_of(content: Any) -> str:
@@ -151,7 +154,7 @@ def sentence_of(content: Any) -> str:
 def _words(content: Any) -> str:
     """The sentences inside an error's JSON, wherever this release puts them."""
     if isinstance(content, str):
-        return html.unescape(_MARKUP.sub(" ", content))
+        return _unescaped(_MARKUP.sub(" ", content[:_BODY_BYTES]))
     if isinstance(content, list):
         return "; ".join(filter(None, map(_words, content)))
     if isinstance(content, dict):
@@ -161,8 +164,15 @@ def _words(content: Any) -> str:
     return ""
 
 
+def _unescaped(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # an entity of more digits than Python reads
+        return text
+
+
 def _shorten(text: str) -> str:
-    text = well_formed(" ".join(text[:2000].split()))
+    text = well_formed(" ".join(_CONTROL.sub(" ", text[:2000]).split()))
     text = _SECRETS.sub(lambda found: (found["scheme"] or found["key"] or found["user"]) + "***", text)
     return text if len(text) <= _EXCERPT_CHARS else text[: _EXCERPT_CHARS - 1] + "…"
 

@@ -68,9 +68,13 @@ def parse_micros(text: str) -> Micros:
 
 def parse_http_date(text: str) -> Micros:
     """The `Date` and `Retry-After` headers: `Tue, 05 Mar 2024 10:15:30 GMT`. Raises `ValueError`."""
-    when = parsedate_to_datetime(text)
-    # "-0000" parses as a time without a zone; HTTP dates are always UTC.
-    return (when.replace(tzinfo=when.tzinfo or UTC) - _EPOCH) // _MICRO
+    try:
+        when = parsedate_to_datetime(text)
+        # "-0000" parses as a time without a zone; HTTP dates are always UTC.
+        return (when.replace(tzinfo=when.tzinfo or UTC) - _EPOCH) // _MICRO
+    except (ArithmeticError, IndexError, TypeError) as error:  # the parser trusts that a date is one
+        msg = f"{text[:40]!r} is not a date"
+        raise ValueError(msg) from error
 
 
 def _datetime(at: Micros) -> datetime:
