@@ -25,6 +25,7 @@ from ..model import Answer, Ask, Micros
 from ..net.client import PIClient
 from ..piweb import requests
 from ..piweb.decode import Decoder, decode
+from ..piweb.guarded import guarded
 from ..piweb.http import Request
 from ..piweb.problems import error_for, is_batch_unsupported
 from ..piweb.wire import Shape
@@ -123,7 +124,7 @@ class RecordedSource:
         self._base_url = base_url
         self._executor = executor
         self._now = now
-        self._decoder = decoder
+        self._decoder = guarded(decoder)
         self.mode = mode
 
     @classmethod
