@@ -75,7 +75,7 @@ def last_sequences(place: Place, entries: Iterable[LogEntry], latest: int) -> di
     return found
 
 
-def parse(content: bytes, where: str) -> list[Action]:
+def parse(content: bytes, where: str = "an entry") -> list[Action]:
     """Read an entry. Raises `StorageError` for one that is damaged; `where` names it."""
     return list(actions_in(content, where))
 
