@@ -12,13 +12,11 @@ on, and ends this with 1. Half of the mutations are ours, which know JSON; the o
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -32,26 +30,36 @@ _LONGEST_SECS = 5.0
 _HANGS_AFTER_SECS = 60
 _LEAST_SECS = 2
 _AT_ONCE = 2
+Try = Callable[[str, bytes], object]
 # The packages that are watched for coverage.
 _WATCHED = ("engine.piweb", "engine.datasets", "engine.net", "engine.plan", "writers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    if options.child:
-        _fuzz(options.child, options.arguments)
-        return 0
-    from .harness import try_out
-    from .targets import TARGETS
-
-    names = options.only or list(TARGETS)
     if options.input:
-        try_out(names[0], options.input.read_bytes())
+        from .harness import try_out
+
+        try_out(options.only[0], options.input.read_bytes())
         return 0
+    try_one, targets = _watched()
+    names = options.only or targets
     secs = max(_LEAST_SECS, round(options.secs * _AT_ONCE / len(names)))
-    with ThreadPoolExecutor(_AT_ONCE) as players:
-        ends = list(players.map(lambda name: _play(name, secs, options.seed, keep=options.keep), names))
-    return 1 if any(ends) else 0
+    with tempfile.TemporaryDirectory() as folder:
+        waiting = [_Player(name, Path(folder, name)) for name in names]
+        playing: dict[int, _Player] = {}
+        found = False
+        while waiting or playing:
+            while waiting and len(playing) < _AT_ONCE:
+                player = waiting.pop(0)
+                playing[_in_child(try_one, player, player.playing(secs, options.seed))] = player
+            process, status = os.wait()
+            player = playing.pop(process)
+            found = player.has_found(os.waitstatus_to_exitcode(status)) or found
+            if options.keep:
+                merging = _in_child(try_one, player, player.merging())
+                os.waitpid(merging, 0)
+    return 1 if found else 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -61,40 +69,59 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--input", type=Path)
-    parser.add_argument("--child", default="", help=argparse.SUPPRESS)
-    parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
-def _play(name: str, secs: int, seed: int, *, keep: bool) -> bool:
-    """Whether something was found."""
-    corpus, regressions = _HERE / "corpus" / name, _HERE / "regressions" / name
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        found, artifacts = Path(folder, "found"), Path(folder, "artifacts")
-        found.mkdir()
-        artifacts.mkdir()
-        flags = [
+def _watched() -> tuple[Try, list[str]]:
+    """Import what is to be watched for coverage: once, for all the children that are forked from here."""
+    import atheris
+
+    with atheris.instrument_imports(include=list(_WATCHED)):
+        from .harness import try_out
+        from .targets import TARGETS
+
+    def try_one(name: str, data: bytes) -> object:
+        return try_out(name, data, longest_secs=_LONGEST_SECS)
+
+    return try_one, list(TARGETS)
+
+
+class _Player:
+    """One target, and where what it finds goes."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.told = folder / "told"
+        self._found, self._artifacts = folder / "found", folder / "artifacts"
+        for one in (self._found, self._artifacts):
+            one.mkdir(parents=True)
+        self._corpus, self._regressions = _HERE / "corpus" / name, _HERE / "regressions" / name
+
+    def playing(self, secs: int, seed: int) -> list[str]:
+        places = [self._found, self._corpus, *([self._regressions] if self._regressions.is_dir() else [])]
+        return [
             f"-max_total_time={secs}", f"-seed={seed}", f"-max_len={MAX_BYTES}", f"-timeout={_HANGS_AFTER_SECS}",
-            f"-dict={DICTIONARY}", f"-artifact_prefix={artifacts}/", "-rss_limit_mb=4096", "-print_final_stats=1",
+            f"-dict={DICTIONARY}", f"-artifact_prefix={self._artifacts}/", "-rss_limit_mb=4096", "-print_final_stats=1",
+            *map(str, places),
         ]  # fmt: skip
-        places = [str(found), str(corpus), *([str(regressions)] if regressions.is_dir() else [])]
-        done = _in_child(name, [*flags, *places])
-        inputs = next(
-            (line.split()[-1] for line in done.stderr.splitlines() if "number_of_executed_units" in line), "?"
-        )
-        broken = sorted(artifacts.iterdir())
-        print(f"{name}: {inputs} inputs in {time.monotonic() - began:.0f} s", flush=True)
-        if keep:
-            _in_child(name, ["-merge=1", f"-max_len={MAX_BYTES}", str(corpus), str(found)])
+
+    def merging(self) -> list[str]:
+        return ["-merge=1", f"-max_len={MAX_BYTES}", str(self._corpus), str(self._found)]
+
+    def has_found(self, code: int) -> bool:
+        """Tell what became of it; keep what breaks a rule."""
+        told = self.told.read_text(errors="replace")
+        inputs = next((line.split()[-1] for line in told.splitlines() if "number_of_executed_units" in line), "?")
+        broken = sorted(self._artifacts.iterdir())
+        print(f"{self.name}: {inputs} inputs", flush=True)
         for file in broken:
-            regressions.mkdir(parents=True, exist_ok=True)
-            kept = regressions / file.name.partition("-")[2][:12]
+            self._regressions.mkdir(parents=True, exist_ok=True)
+            kept = self._regressions / file.name.partition("-")[2][:12]
             kept.write_bytes(file.read_bytes())
-            print(f"{name}: FOUND {kept.relative_to(_HERE)}\n{_last_words(done.stderr)}", flush=True)
-        if done.returncode and not broken:
-            print(f"{name}: it ended with {done.returncode}\n{done.stderr[-3000:]}", flush=True)
-        return bool(done.returncode or broken)
+            print(f"{self.name}: FOUND {kept.relative_to(_HERE)}\n{_last_words(told)}", flush=True)
+        if code and not broken:
+            print(f"{self.name}: it ended with {code}\n{told[-3000:]}", flush=True)
+        return bool(code or broken)
 
 
 def _last_words(told: str) -> str:
@@ -103,22 +130,18 @@ def _last_words(told: str) -> str:
     return "\n".join(f"  {line[:300]}" for line in lines[first : first + 60])
 
 
-def _in_child(name: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.fuzzing.play", "--child", name, "--", *arguments]
-    environment = {**os.environ, "PYTHONUTF8": "1"}
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
-
-
-def _fuzz(name: str, arguments: Sequence[str]) -> None:
-    """Give this process to libFuzzer, which does not give it back."""
-    import logging
-
+def _in_child(try_one: Try, player: _Player, arguments: Sequence[str]) -> int:
+    """Give a child to libFuzzer, which does not give it back."""
     import atheris
 
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        return process
+    told = os.open(player.told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(told, 1)
+    os.dup2(told, 2)
     logging.disable()
-    with atheris.instrument_imports(include=list(_WATCHED)):
-        from .harness import try_out
-
     dice = Random(0)
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
@@ -126,10 +149,11 @@ def _fuzz(name: str, arguments: Sequence[str]) -> None:
         return mutated(data, dice, most=most) if seed % 2 else atheris.Mutate(data, most)[:most]
 
     def one(data: bytes) -> None:
-        try_out(name, data, longest_secs=_LONGEST_SECS)
+        try_one(player.name, data)
 
     atheris.Setup([sys.argv[0], *arguments], one, custom_mutator=mutate)
     atheris.Fuzz()
+    os._exit(0)
 
 
 if __name__ == "__main__":
