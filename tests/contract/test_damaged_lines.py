@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from config.errors import StorageError
@@ -28,8 +30,11 @@ def test_a_damaged_line_is_named_with_its_file(line: bytes) -> None:
     with pytest.raises(StorageError, match=r"^The log of a Delta table is damaged in _delta_log/7.json: ") as raised:
         list(actions_in(good + line, "_delta_log/7.json"))
     assert raised.value.message.isprintable()
-    with pytest.raises(StorageError, match="damaged in version 7"):
-        parse_entry(7, line)
+
+
+def test_an_entry_of_which_a_line_is_damaged_is_named_by_its_version() -> None:
+    with pytest.raises(StorageError, match="damaged in version 7: "):
+        parse_entry(7, DAMAGED["a version that is a text"])
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,4 @@ def test_a_damaged_line_is_named_with_its_file(line: bytes) -> None:
     ],
 )
 def test_what_others_write_is_handed_on_whole(line: bytes) -> None:
-    import json
-
     assert read_action(line, "x") == {kind: body for kind, body in json.loads(line).items() if body is not None}
