@@ -12,10 +12,12 @@ on, and ends this with 1. Half of the mutations are ours, which know JSON; the o
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -92,8 +94,8 @@ class _Player:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.told = folder / "told"
-        self._found, self._artifacts = folder / "found", folder / "artifacts"
-        for one in (self._found, self._artifacts):
+        self._found, self.artifacts = folder / "found", folder / "artifacts"
+        for one in (self._found, self.artifacts):
             one.mkdir(parents=True)
         self._corpus, self._regressions = _HERE / "corpus" / name, _HERE / "regressions" / name
 
@@ -101,7 +103,7 @@ class _Player:
         places = [self._found, self._corpus, *([self._regressions] if self._regressions.is_dir() else [])]
         return [
             f"-max_total_time={secs}", f"-seed={seed}", f"-max_len={MAX_BYTES}", f"-timeout={_HANGS_AFTER_SECS}",
-            f"-dict={DICTIONARY}", f"-artifact_prefix={self._artifacts}/", "-rss_limit_mb=4096", "-print_final_stats=1",
+            f"-dict={DICTIONARY}", f"-artifact_prefix={self.artifacts}/", "-rss_limit_mb=4096", "-print_final_stats=1",
             *map(str, places),
         ]  # fmt: skip
 
@@ -112,7 +114,7 @@ class _Player:
         """Tell what became of it; keep what breaks a rule."""
         told = self.told.read_text(errors="replace")
         inputs = next((line.split()[-1] for line in told.splitlines() if "number_of_executed_units" in line), "?")
-        broken = sorted(self._artifacts.iterdir())
+        broken = sorted(self.artifacts.iterdir())
         print(f"{self.name}: {inputs} inputs", flush=True)
         for file in broken:
             self._regressions.mkdir(parents=True, exist_ok=True)
@@ -149,10 +151,19 @@ def _in_child(try_one: Try, player: _Player, arguments: Sequence[str]) -> int:
         return mutated(data, dice, most=most) if seed % 2 else atheris.Mutate(data, most)[:most]
 
     def one(data: bytes) -> None:
-        try_one(player.name, data)
+        try:
+            try_one(player.name, data)
+        except AssertionError:  # as libFuzzer names it; of the empty input, it keeps nothing
+            name = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+            (player.artifacts / f"crash-{name}").write_bytes(data)
+            raise
 
-    atheris.Setup([sys.argv[0], *arguments], one, custom_mutator=mutate)
-    atheris.Fuzz()
+    try:
+        atheris.Setup([sys.argv[0], *arguments], one, custom_mutator=mutate)
+        atheris.Fuzz()
+    except (AssertionError, SystemExit):  # what the parent has set up is not this child's to take down
+        traceback.print_exc()
+        os._exit(1)
     os._exit(0)
 
 
