@@ -4,7 +4,7 @@ BIN := .venv/bin
 BUNDLE_CLI := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/osipi-connector/bundle-cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-slow test-histories test-scale test-unity unity-jars test-spark spark soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
+.PHONY: help setup run check test test-slow fuzz test-histories test-scale test-unity unity-jars test-spark spark soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test: setup ## the default tests (under ten minutes)
 
 test-slow: setup ## races, kills and following that take their time
 	$(BIN)/python -m pytest -n auto -m "slow and not (scale or unity or spark or runtimes)"
+
+fuzz: setup ## fuzz what reads foreign bytes, guided by coverage: SECS=60 SEED=1 (Linux on x86)
+	$(BIN)/pip install -q -c requirements.lock -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzzing.play --secs $(or $(SECS),60) --seed $(or $(SEED),1)
 
 test-histories: setup ## random histories against random runs, kills and repairs: SECS=600 SEED=1
 	$(BIN)/python -m tests.histories.play --secs $(or $(SECS),600) --seed $(or $(SEED),1)

@@ -20,6 +20,7 @@ __all__ = ["correcting_actions", "entry_path", "is_checkpoint_due", "refuse_entr
 
 _LOCKING = "aws_s3_locking_provider"
 _CHECKPOINT_EVERY = 100
+_DIGITS = 10  # as many as a number of entries has at most
 
 
 def entry_path(version: int) -> str:
@@ -77,4 +78,8 @@ def refuse_vectors(uri: str, files: Sequence[LiveFile]) -> None:
 def is_checkpoint_due(version: int, configuration: Mapping[str, str | None]) -> bool:
     """As delta-rs decides it after its own commits."""
     every = configuration.get("delta.checkpointInterval") or ""
-    return (version + 1) % (int(every) if every.isdigit() and int(every) else _CHECKPOINT_EVERY) == 0
+    return (version + 1) % (_whole(every) or _CHECKPOINT_EVERY) == 0
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0

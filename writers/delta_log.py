@@ -5,7 +5,6 @@ Imports nothing of the engine. Invariant: a checkpoint of which a part is missin
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from .actions import Action
 from .failures import storage_errors
+from .log_lines import actions_in
 from .outcome import LogEntry
 from .storage import Place
 
@@ -75,8 +75,9 @@ def last_sequences(place: Place, entries: Iterable[LogEntry], latest: int) -> di
     return found
 
 
-def parse(content: bytes) -> list[Action]:
-    return [json.loads(line) for line in content.splitlines() if line.strip()]
+def parse(content: bytes, where: str = "an entry") -> list[Action]:
+    """Read an entry. Raises `StorageError` for one that is damaged; `where` names it."""
+    return list(actions_in(content, where))
 
 
 def checkpointed(place: Place, found: Checkpoint, only: str | None = None) -> Iterator[Action]:
@@ -91,7 +92,7 @@ def checkpointed(place: Place, found: Checkpoint, only: str | None = None) -> It
 
 def _actions_of(place: Place, path: str, only: str | None) -> Iterator[Action]:
     if path.endswith(".json"):
-        yield from parse(place.read_small(path) or b"")
+        yield from parse(place.read_small(path) or b"", path)
         return
     with pq.ParquetFile(place.filesystem().open_input_file(path)) as file:
         there = {column.path for column in file.schema}

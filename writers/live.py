@@ -49,17 +49,17 @@ def holding(adds: Iterable[Action], low: int, high: int) -> Iterator[LiveFile]:
 
 def from_add(add: Action) -> LiveFile:
     """Read an `add` of the log, its statistics as JSON."""
-    stats = json.loads(add.get("stats") or "{}")
-    lows, highs = stats.get("minValues") or {}, stats.get("maxValues") or {}
+    stats = _statistics(add.get("stats") or "{}")
+    lows, highs = _mapping(stats.get("minValues")), _mapping(stats.get("maxValues"))
     return LiveFile(
         path=add["path"],
         size_bytes=int(add["size"]),
         partition_values=dict(add["partitionValues"]),
-        rows=stats.get("numRecords"),
+        rows=rows if isinstance(rows := stats.get("numRecords"), int) else None,
         low=_micros(lows.get("timestamp")),
         high=_loosened(_micros(highs.get("timestamp"))),
-        low_tag=lows.get("tag_webid"),
-        high_tag=highs.get("tag_webid"),
+        low_tag=_text(lows.get("tag_webid")),
+        high_tag=_text(highs.get("tag_webid")),
         deletion_vector=add.get("deletionVector") or None,
     )
 
@@ -112,6 +112,22 @@ _TOLD = (
 )
 
 
+def _statistics(text: str) -> Mapping[str, Any]:
+    """What a writer tells of a file; what cannot be read is as good as not told."""
+    try:
+        return _mapping(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _mapping(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _text(found: Any) -> str | None:
+    return found if isinstance(found, str) else None
+
+
 def _is_day_of(values: Mapping[str, str | None], low: int, high: int) -> bool:
     day = values.get(_PARTITION)
     return day is None or _day(low) <= day <= _day(high - 1)
@@ -130,7 +146,7 @@ def _loosened(high: int | None) -> int | None:
 def _micros(text: str | None) -> int | None:
     try:
         return None if text is None else (datetime.fromisoformat(text) - _EPOCH) // _MICRO
-    except (ValueError, TypeError):  # no time that we can read, or one without a zone
+    except (ValueError, TypeError, OverflowError):  # no time that we can read, or one without a zone
         return None
 
 

@@ -1,16 +1,17 @@
 """What became of a commit, read from the log entries that are newer than our snapshot. Pure.
 
-Imports nothing of ours. Invariant: only our own token proves that our commit landed. An exception
+Imports the reading of lines. Invariant: only our own token proves that our commit landed. An exception
 does not prove that it did not (the answer may have been lost, and the storage client then meets its
 own first attempt as a stranger's), and a sequence number does not prove that it was our payload.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from .log_lines import read_action
 
 __all__ = [
     "APP_ID",
@@ -63,7 +64,8 @@ class LogEntry:
     @property
     def seen(self) -> int:
         """Up to where its writer knew the log; where it does not say, up to itself."""
-        return int(self.metadata.get(SEEN, self.version - 1))
+        told = self.metadata.get(SEEN, "")
+        return int(told) if told.isascii() and told.isdigit() and len(told) < 20 else self.version - 1
 
     @property
     def replaces(self) -> bool:
@@ -112,7 +114,7 @@ def parse_entry(version: int, content: bytes) -> LogEntry:
         # Of the many lines few kinds matter; the others (new files, perhaps thousands) stay unread.
         if not any(kind in line for kind in _READ):
             continue
-        action = json.loads(line)
+        action = read_action(line, f"version {version}")
         if "remove" in action:
             removed.append(action["remove"]["path"])
             if action["remove"].get("dataChange", True):

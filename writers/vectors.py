@@ -26,6 +26,8 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=
 _DIGITS = {character: value for value, character in enumerate(_ALPHABET)}
 
 Rows = npt.NDArray[np.int64]
+# What is raised by reading beyond the end.
+_CUT = (struct.error, OverflowError, IndexError)
 
 
 def inline_or_path(vector: Mapping[str, Any]) -> bytes | str:
@@ -45,9 +47,12 @@ def inline_or_path(vector: Mapping[str, Any]) -> bytes | str:
 def slice_of_file(content: bytes, vector: Mapping[str, Any]) -> bytes:
     """Cut a vector out of a file that may hold many: size, bytes, checksum."""
     start = int(vector.get("offset") or 0)
-    (size,) = struct.unpack_from(">i", content, start)
-    found = content[start + 4 : start + 4 + size]
-    (checksum,) = struct.unpack_from(">I", content, start + 4 + size)
+    try:
+        (size,) = struct.unpack_from(">i", content, start)
+        found = content[start + 4 : start + 4 + size]
+        (checksum,) = struct.unpack_from(">I", content, start + 4 + size)
+    except _CUT as error:
+        raise ValueError("a deletion vector is cut") from error
     if size != vector["sizeInBytes"] or zlib.crc32(found) != checksum:
         raise ValueError("a deletion vector is damaged")
     return found
@@ -55,6 +60,16 @@ def slice_of_file(content: bytes, vector: Mapping[str, Any]) -> bytes:
 
 def deleted_rows(content: bytes, vector: Mapping[str, Any]) -> Rows:
     """Give the numbers of the rows that are gone, rising."""
+    try:
+        found = _rows(content)
+    except _CUT as error:
+        raise ValueError("a deletion vector is cut") from error
+    if len(found) != vector["cardinality"]:
+        raise ValueError("a deletion vector does not hold as many rows as it says")
+    return found
+
+
+def _rows(content: bytes) -> Rows:
     magic, many = struct.unpack_from("<Iq", content)
     if magic != _MAGIC:
         raise ValueError("a deletion vector of an unknown form")
@@ -64,10 +79,7 @@ def deleted_rows(content: bytes, vector: Mapping[str, Any]) -> Rows:
         (high,) = struct.unpack_from("<I", content, at)
         rows, at = _bitmap(content, at + 4)
         parts.append(rows + (high << 32))
-    found = np.concatenate(parts) if parts else np.empty(0, np.int64)
-    if len(found) != vector["cardinality"]:
-        raise ValueError("a deletion vector does not hold as many rows as it says")
-    return found
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
 def _bitmap(content: bytes, at: int) -> tuple[Rows, int]:
@@ -117,5 +129,7 @@ def decode_base85(text: str) -> bytes:
         value = 0
         for character in text[start : start + 5]:
             value = value * 85 + _DIGITS[character]
+        if value >= 1 << 32:
+            raise ValueError("a deletion vector is not spelled in base 85")
         words.append(struct.pack(">I", value))
     return b"".join(words)

@@ -35,6 +35,7 @@ from ..model import Answer, Ask, Micros
 from ..net.client import PIClient
 from ..piweb import requests
 from ..piweb.decode import Decoder, decode
+from ..piweb.guarded import guarded
 from ..piweb.http import Request, Response
 from ..piweb.limits import kind_of_request
 from ..piweb.probing import batch_trouble, streamset_trouble
@@ -217,7 +218,7 @@ class RecordedSource:
         self._base_url = base_url
         self._executor = executor
         self._now = now
-        self._decoder = decoder
+        self._decoder = guarded(decoder)
         self._may_change = may_change
         self.mode = mode
 

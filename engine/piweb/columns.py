@@ -25,16 +25,18 @@ _KIND_NAMES = pa.array(KINDS, pa.string())
 _STATE, _TEXT, _OTHER = range(3)
 _NO_TEXT = -1
 _GROUPS: dict[type, int] = {State: _STATE, str: _TEXT}
-# Texts that may stand for a number.
-_SPELLED = frozenset(NOT_NUMBERS) | frozenset(BARE_NUMBERS)
+# Texts that may stand for a number, in any answer, and in one in which `strict` has marked numbers by quoting them.
+_SPELLED = frozenset(NOT_NUMBERS)
+_MARKED = _SPELLED | frozenset(BARE_NUMBERS)
 
 
 class Columns:
     """Gathers the events of an answer. Events of small streams wait until there are enough of them."""
 
-    __slots__ = ("_chunks", "_waiting")
+    __slots__ = ("_chunks", "_marked", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, *, marked: bool = False) -> None:
+        self._marked = marked
         self._chunks: list[Chunk] = []
         self._waiting: list[Event] = []
 
@@ -71,7 +73,8 @@ class Columns:
             odd += chunk.odd
             odd_at += [first + i for i in chunk.odd_at]
             first += len(chunk)
-        return _value_columns(numbers, np.array(odd_at, np.int64), odd, tag_of, point_types)
+        spelled = _MARKED if self._marked else _SPELLED
+        return _value_columns(numbers, np.array(odd_at, np.int64), odd, tag_of, point_types, spelled=spelled)
 
     def _settle(self) -> None:
         if self._waiting:
@@ -87,7 +90,13 @@ def _flag_column(flags: bytes) -> pa.Array:
 
 
 def _value_columns(
-    numbers: Doubles, odd_at: Int64s, odd: list[Any], tag_of: Int64s, point_types: Sequence[str]
+    numbers: Doubles,
+    odd_at: Int64s,
+    odd: list[Any],
+    tag_of: Int64s,
+    point_types: Sequence[str],
+    *,
+    spelled: frozenset[str],
 ) -> list[pa.Array]:
     values = _Values(numbers)
     # States and texts are the bulk of what is odd and go in together; the rest goes one by one.
@@ -96,7 +105,7 @@ def _value_columns(
     if len(states):
         values.put_states(odd_at[states], [odd[i] for i in states.tolist()])
     if len(texts):
-        values.put_texts(odd_at[texts], [odd[i] for i in texts.tolist()], tag_of, point_types)
+        values.put_texts(odd_at[texts], [odd[i] for i in texts.tolist()], tag_of, point_types, spelled=spelled)
     for i in others.tolist():
         at, value = int(odd_at[i]), odd[i]
         values.put(at, value if type(value) is Landed else land(value, point_types[tag_of[at]]))
@@ -124,16 +133,19 @@ class _Values:
         self._kinds[where] = [Kind.SYSTEM if state.IsSystem else Kind.DIGITAL for state in states]
         self._put_texts(where, [state.Name for state in states])
 
-    def put_texts(self, where: Int64s, texts: list[str], tag_of: Int64s, point_types: Sequence[str]) -> None:
+    def put_texts(
+        self, where: Int64s, texts: list[str], tag_of: Int64s, point_types: Sequence[str], *, spelled: frozenset[str]
+    ) -> None:
         self._kinds[where] = Kind.STRING
         if TIME_POINT_TYPE in point_types:
             kinds = np.array([text_kind(point_type) for point_type in point_types], np.int32)
             self._kinds[where] = kinds[tag_of[where]]
         self._put_texts(where, texts)
         for n, text in enumerate(texts):
-            if text in _SPELLED:
+            if text in spelled:
                 i = int(where[n])
-                self.put(i, land(text, point_types[tag_of[i]]))
+                # Without its mark it is the number that was sent, whatever the type of the point.
+                self.put(i, land(BARE_NUMBERS.get(text, text), point_types[tag_of[i]]))
 
     def put(self, i: int, landed: Landed) -> None:
         self._numbers[i] = 0.0 if landed.value is None else landed.value

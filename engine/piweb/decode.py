@@ -52,8 +52,8 @@ class Decoder(Protocol):
 
 def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> Answer:
     """Decode an answer; the `Decoder` in use."""
-    columns = Columns()
-    contents = open_answer(body, shape, most_events=max((ask.max_count for ask in asks), default=0))
+    contents, marked = open_answer(body, shape, most_events=max((ask.max_count for ask in asks), default=0))
+    columns = Columns(marked=marked)
     found = _read(contents, keys_of(asks, shape), asks, columns)
     layout = _lay_out(asks, found.counts, columns.ticks())
     _refuse_disorder(layout, found)

@@ -51,6 +51,7 @@ _ERRORS_NAMED = 20
 # Each pattern goes over a text once, whatever it holds: what is not closed ends with the text, or at the next `<`.
 _MARKUP = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SCHEME = r"(?:basic|bearer|negotiate|ntlm)\s+"
 _SECRETS = re.compile(
     rf"(?P<key>(?:password|passwd|pwd|secret|token|api[-_]?key|authorization)[\"']?\s*[:=]\s*[\"']?(?:{_SCHEME})?)"
@@ -258,7 +259,7 @@ def excerpt_of(body: bytes) -> str:
         if title and title[1].strip() not in said:
             said = f"{title[1]} {said}"
         text = said
-    return _shorten(html.unescape(text))
+    return _shorten(_unescaped(text))
 
 
 def sentence_of(content: Any) -> str:
@@ -272,7 +273,7 @@ def sentence_of(content: Any) -> str:
 def _words(content: Any) -> str:
     """The sentences inside an error's JSON, wherever this release puts them."""
     if isinstance(content, str):
-        return html.unescape(_MARKUP.sub(" ", content[:_BODY_BYTES]))
+        return _unescaped(_MARKUP.sub(" ", content[:_BODY_BYTES]))
     if isinstance(content, list):
         return "; ".join(filter(None, map(_words, content[:_ERRORS_NAMED])))
     if isinstance(content, dict):
@@ -282,8 +283,15 @@ def _words(content: Any) -> str:
     return ""
 
 
+def _unescaped(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # an entity of more digits than Python reads
+        return text
+
+
 def _shorten(text: str) -> str:
-    text = well_formed(" ".join(text[:2000].split()))
+    text = well_formed(" ".join(_CONTROL.sub(" ", text[:2000]).split()))
     text = _SECRETS.sub(lambda found: (found["scheme"] or found["key"] or found["user"]) + "***", text)
     return text if len(text) <= _EXCERPT_CHARS else text[: _EXCERPT_CHARS - 1] + "…"
 

@@ -1,12 +1,12 @@
 """The decoder that is slow and obviously correct: the standard library's JSON, one event at a time. Pure.
 
-Not used in production. It says what `decode` (and any accelerator after it) must produce, and tests
+It reads what `decode` stumbles over (`guarded`), and it says what `decode` (and any accelerator after it) must produce, and tests
 compare the two on every answer they can think of. Invariant: no arrays, no tricks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Any
@@ -24,15 +24,27 @@ from .tolerant import PlainEvent, read_stream
 from .values import KINDS
 from .wire import Shape
 
-__all__ = ["decode"]
+__all__ = ["decode", "decode_with", "read_part", "rows_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> Answer:
     """Decode an answer; a `Decoder`."""
+    return decode_with(read_part, body, asks, shape, ingested_at=ingested_at)
+
+
+def decode_with(
+    read_one: Callable[[SubResponse | None, Ask], tuple[Part, list[PlainEvent]]],
+    body: bytes,
+    asks: Sequence[Ask],
+    shape: Shape,
+    *,
+    ingested_at: Micros,
+) -> Answer:
+    """Decode an answer, by a way to read what it holds for one ask."""
     answered = open_loosely(body, shape)
-    read = [_read(answered.get(key), ask) for key, ask in zip(keys_of(asks, shape), asks, strict=True)]
+    read = [read_one(answered.get(key), ask) for key, ask in zip(keys_of(asks, shape), asks, strict=True)]
     ambiguous = (
         shape is Shape.STREAMSET
         and len(asks) > 1
@@ -46,13 +58,13 @@ def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micro
     for ask, (part, events) in zip(asks, read, strict=True):
         until = _until(ask, part, events, ambiguous=ambiguous)
         kept = [event for event in events if ask.start <= _micros(event) < until]
-        rows += _rows(ask, part, kept, ingested_at)
+        rows += rows_of(ask, part, kept, ingested_at)
         last = _micros(kept[-1]) if kept else None
         outcomes.append(Outcome(ask, len(kept), until, last, part.error, recheck=ambiguous and part.error is None))
     return Answer(pa.RecordBatch.from_pylist(rows, schema=ROWS_SCHEMA), Outcomes.of(outcomes), len(body))
 
 
-def _read(sub: SubResponse | None, ask: Ask) -> tuple[Part, list[PlainEvent]]:
+def read_part(sub: SubResponse | None, ask: Ask) -> tuple[Part, list[PlainEvent]]:
     if sub is None:
         return missing(ask), []
     if not 200 <= sub.Status < 300:
@@ -74,7 +86,7 @@ def _until(ask: Ask, part: Part, events: list[PlainEvent], *, ambiguous: bool) -
     return min(until, ask.end)
 
 
-def _rows(ask: Ask, part: Part, events: list[PlainEvent], ingested_at: Micros) -> Iterator[dict[str, Any]]:
+def rows_of(ask: Ask, part: Part, events: list[PlainEvent], ingested_at: Micros) -> Iterator[dict[str, Any]]:
     for micros, sharing in groupby(events, _micros):
         when = _EPOCH + timedelta(microseconds=micros)
         for sequence, event in enumerate(sharing):

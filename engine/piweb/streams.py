@@ -85,4 +85,5 @@ def undecodable(ask: Ask, why: str) -> UndecodableError:
 
 
 def cut_midway(why: str) -> UnavailableError:
-    return UnavailableError(f"the answer was cut midway, or is no JSON: {why}")
+    # The server did answer. As with a 500, it may be that of one bad tag.
+    return UnavailableError(f"the answer was cut midway, or is no JSON: {why}", status=500)

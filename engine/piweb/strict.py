@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -29,7 +29,7 @@ from .streams import cut_midway
 from .values import parse_json
 from .wire import Event, Shape
 
-__all__ = ["Stream", "SubResponse", "open_answer", "open_loosely", "parsed"]
+__all__ = ["Opened", "Stream", "SubResponse", "open_answer", "open_loosely", "parsed"]
 
 _NOT_STRICT = (ValueError, RecursionError)
 # Shorter streams are taken apart several at a time.
@@ -103,6 +103,7 @@ _BEFORE_A_VALUE = re.compile(rb'"Value"\s*:\s*\Z')
 _AFTER_A_VALUE = re.compile(rb"\s*[,}]")
 _REACH = 64  # more white space than this before a value sends the body the slow way
 _MARKED_NUMBER = re.compile(rb'"\\u0000(NaN|-?Infinity)"')
+_NUL = b"\\u0000"  # the only way in which JSON can spell it
 _STREAM = msgspec.json.Decoder(_LongStream)
 # By whether streams may be long.
 _BATCH: dict[bool, msgspec.json.Decoder[Any]] = {
@@ -117,23 +118,36 @@ _BATCH_OF_RAW = msgspec.json.Decoder(dict[str, _RawSubResponse])
 _STREAMSET_OF_RAW = msgspec.json.Decoder(_RawStreamset)
 
 
-def open_answer(body: bytes, shape: Shape, *, most_events: int) -> Mapping[str, Any]:
-    """Each tag's `SubResponse` (or what looks like one) by key. `most_events`: of one tag, as was asked for.
+class Opened(NamedTuple):
+    """Each tag's `SubResponse` (or what looks like one) by key.
+
+    `marked`: numbers that JSON does not know may stand there as texts, as `BARE_NUMBERS` has them; in other answers
+    such a text is one that was sent.
+    """
+
+    contents: Mapping[str, Any]
+    marked: bool = False
+
+
+def open_answer(body: bytes, shape: Shape, *, most_events: int) -> Opened:
+    """Open an answer. `most_events`: of one tag, as was asked for.
 
     Raises `UnavailableError` for a body that is no complete JSON, or that a server broke off by its own account.
     """
     open_whole = partial(_open_whole, long=most_events >= _LONG)
     with suppress(*_NOT_STRICT):
-        return open_whole(body, shape)
+        return Opened(open_whole(body, shape))
     marked = body
-    for word in (b"NaN", b"Infinity"):  # hardly ever both
+    # Where a text holds a NUL, it might look like a mark.
+    for word in () if _NUL in body else (b"NaN", b"Infinity"):  # hardly ever both
         tried, marked = marked, _mark_bare(marked, word)
         if marked is not tried:
             with suppress(*_NOT_STRICT):
-                return open_whole(marked, shape)
-    with suppress(*_NOT_STRICT):
-        return _open_envelope(marked, shape)
-    return open_loosely(body, shape)
+                return Opened(open_whole(marked, shape), marked=True)
+    if shape is not Shape.STREAM:
+        with suppress(*_NOT_STRICT):
+            return Opened(_open_envelope(marked, shape, marked=marked is not body), marked=marked is not body)
+    return Opened(open_loosely(body, shape))
 
 
 def _mark_bare(body: bytes, word: bytes) -> bytes:
@@ -216,23 +230,23 @@ def _open_whole(body: bytes, shape: Shape, *, long: bool) -> Mapping[str, Any]:
     return subs
 
 
-def _open_envelope(body: bytes, shape: Shape) -> Mapping[str, Any]:
-    if shape is Shape.STREAM:
-        return open_loosely(body, shape)
+def _open_envelope(body: bytes, shape: Shape, *, marked: bool) -> Mapping[str, Any]:
     if shape is Shape.STREAMSET:
-        streams = [_stream(raw) for raw in _STREAMSET_OF_RAW.decode(body).Items]
+        streams = [_stream(raw, marked=marked) for raw in _STREAMSET_OF_RAW.decode(body).Items]
         return _by_web_id([stream for stream in streams if isinstance(stream, Stream | dict)])
     subs = _BATCH_OF_RAW.decode(body)
-    return {key: SubResponse(sub.Status, _stream(sub.Content), sub.Headers) for key, sub in subs.items()}
+    return {key: SubResponse(sub.Status, _stream(sub.Content, marked=marked), sub.Headers) for key, sub in subs.items()}
 
 
-def _stream(raw: Raw) -> Any:
+def _stream(raw: Raw, *, marked: bool) -> Any:
     """A strict stream, or the parsed JSON of what is not one."""
     try:
         stream = _STREAM.decode(raw)
+        if stream.is_whole():
+            return stream
     except _NOT_STRICT:
-        return parsed(_unmarked(raw))
-    return stream if stream.is_whole() else parsed(_unmarked(raw))
+        pass
+    return parsed(_unmarked(raw) if marked else raw)
 
 
 def _by_web_id(streams: Sequence[Any]) -> dict[str, SubResponse]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -40,12 +41,14 @@ _NUMERIC_POINT_TYPES = frozenset(
 TIME_POINT_TYPE = "Timestamp"
 # How a server may spell them in a string, for want of a JSON number.
 NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-# What `strict` makes of one that is sent bare, which JSON does not know. No server sends such a string.
+# What `strict` makes of one that is sent bare, which JSON does not know, in answers that hold no NUL themselves.
 BARE_NUMBERS = {f"\0{name}": number for name, number in NOT_NUMBERS.items()}
 
 _INT32 = range(-(2**31), 2**31)
 # Python itself refuses to read longer ones unasked; no double holds them either way.
 _LONGEST_INT = 400
+# How JSON spells half a surrogate pair, or a whole one.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Landed(NamedTuple):
@@ -66,12 +69,13 @@ class _Beyond(float):
 def parse_json(text: bytes | str) -> Any:
     """Read JSON the way servers write it: bare NaN and Infinity, numbers beyond doubles, stray bytes.
 
-    Raises `ValueError` for text that is no complete JSON.
+    All text in it is `well_formed`. Raises `ValueError` for text that is no complete JSON.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig", "replace")
     try:
-        return json.loads(text, strict=False, parse_int=_parse_int, parse_float=_parse_float)
+        content = json.loads(text, strict=False, parse_int=_parse_int, parse_float=_parse_float)
+        return _well_formed_within(content) if _SURROGATE.search(text) else content
     except RecursionError as error:
         msg = "JSON nested too deep"
         raise ValueError(msg) from error
@@ -120,6 +124,16 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _well_formed_within(content: Any) -> Any:
+    if isinstance(content, str):
+        return well_formed(content)
+    if isinstance(content, list):
+        return [_well_formed_within(one) for one in content]
+    if isinstance(content, dict):
+        return {well_formed(key): _well_formed_within(one) for key, one in content.items()}
+    return content
+
+
 def _land_int(value: int) -> Landed:
     try:
         number = float(value)
@@ -129,8 +143,6 @@ def _land_int(value: int) -> Landed:
 
 
 def _land_text(text: str, point_type: str) -> Landed:
-    if text in BARE_NUMBERS:
-        return Landed(BARE_NUMBERS[text], None, None, Kind.NUMBER)
     if point_type in _NUMERIC_POINT_TYPES and text in NOT_NUMBERS:
         return Landed(NOT_NUMBERS[text], None, None, Kind.NUMBER)
     return Landed(None, well_formed(text), None, text_kind(point_type))

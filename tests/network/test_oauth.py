@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from config.errors import AuthenticationError, CertificateError, ConfigurationError, UnavailableError
+from config.errors import AuthenticationError, CertificateError, ConfigurationError, ExtractError, UnavailableError
 from engine.net.auth import OAuth, OAuthSettings
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.http import Request
@@ -246,3 +246,32 @@ async def test_tokens_are_asked_for_under_the_same_tls_settings(certificates: Ce
             ):
                 await client.send(GET)
     assert len(idp.arrivals) == 1
+
+
+POISON = {
+    "an open bracket half a million times": b"[" * 500_000,
+    "nested beyond reason": b'{"access_token":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "invalid UTF-8": b'{"access_token":"\xff"}',
+    "half a surrogate": b'{"access_token":"\\ud83d"}',
+    "a number beyond reason": b'{"access_token":' + b"9" * 5000 + b"}",
+    "a token endpoint that is half an address": b'{"token_endpoint":"http://[x"}',
+    "a token endpoint with a port beyond 65535": b'{"token_endpoint":"http://127.0.0.1:99999999/"}',
+    "a token endpoint with a NUL": b'{"token_endpoint":"http://a\\u0000b/"}',
+    "a token endpoint without a host": b'{"token_endpoint":"token"}',
+    "methods that are a number": b'{"token_endpoint":"http://127.0.0.1:1/","token_endpoint_auth_methods_supported":7}',
+    "a list": b"[1]",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("discovered", [True, False], ids=["discovery", "token"])
+@pytest.mark.parametrize("body", POISON.values(), ids=POISON)
+async def test_whatever_an_identity_provider_answers_is_one_error_of_ours(body: bytes, discovered: bool) -> None:
+    async with Sinner([answer(body)] * 3) as provider:
+        settings = OAuthSettings(provider.url, "connector", SECRET, "" if discovered else f"{provider.url}/token")
+        client = PIClient(ClientSettings(provider.url, auth=OAuth(settings), retry_attempts=1))
+        async with client:
+            with pytest.raises(ExtractError) as raised:
+                await client.send(GET)
+    assert raised.value.message.isprintable()
+    assert SECRET not in f"{raised.value}{raised.value.hint}"

@@ -190,3 +190,26 @@ def test_of_bare_numbers_that_json_lacks(bare: bytes, beside: bytes) -> None:
     )
     check(body, [one], Shape.STREAM)
     assert fast.decode(body, [one], Shape.STREAM, ingested_at=INGESTED_AT).rows.num_rows == 2
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("beside", ["NaN", "Infinity", "1", "[1]", '"NaN"', '{"X":1}', r'"\u0000-Infinity"'])
+@pytest.mark.parametrize(
+    "text", [r"\u0000NaN", r"\u0000Infinity", r"\u0000\u004eaN", r"a\u0000NaN", r"\"Value\":NaN,\u0000"]
+)
+def test_a_text_that_looks_like_a_number_we_have_marked_is_a_text(shape: Shape, beside: str, text: str) -> None:
+    """Bare numbers are quoted behind a NUL, so that one of them does not cost the others: no text may pass for one."""
+    item = '{"Timestamp":"2024-03-05T10:00:0%dZ","Value":%s}'
+    items = ",".join(item % (n, value) for n, value in enumerate((f'"{text}"', beside)))
+    one = asks_of(2, 100)[1]
+    content = f'{{"WebId":"{one.tag.web_id}","Items":[{items}]}}'
+    body = {
+        Shape.BATCH: f'{{"0":{{"Status":200,"Content":{content}}}}}',
+        Shape.STREAMSET: f'{{"Items":[{content}]}}',
+        Shape.STREAM: content,
+    }[shape].encode()
+    check(body, [one], shape)
+    rows = fast.decode(body, [one], shape, ingested_at=INGESTED_AT).rows.to_pylist()
+    assert (rows[0]["value"], rows[0]["value_string"]) == (None, json.loads(f'"{text}"'))
+    if beside in {"NaN", "Infinity"}:
+        assert (str(rows[1]["value"]), rows[1]["value_kind"]) == ({"NaN": "nan", "Infinity": "inf"}[beside], "number")

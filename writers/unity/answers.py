@@ -7,9 +7,9 @@ is ever quoted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from config.errors import (
     AccessDeniedError,
@@ -22,9 +22,10 @@ from config.errors import (
     UnavailableError,
 )
 
-__all__ = ["Answer", "Intent"]
+__all__ = ["Answer", "Intent", "texts_of"]
 
 _SHOWN = 300
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class Answer:
     @property
     def message(self) -> str:
         text = self._error.get("message") or self.body.get("message") or f"HTTP {self.status}"
-        return " ".join(str(text).split()).rstrip(".")[:_SHOWN]
+        shown = "".join(letter if letter.isprintable() else " " for letter in str(text)[: 4 * _SHOWN])
+        return " ".join(shown.split()).rstrip(".")[:_SHOWN]
 
     @property
     def _error(self) -> Mapping[str, Any]:
@@ -79,6 +81,20 @@ class Answer:
         if not self.ok:
             raise self.refusal(intent)
         return self.body
+
+    def read(self, parse: Callable[[Mapping[str, Any]], T], intent: Intent) -> T:
+        """Give what `parse` makes of the body. Raises what `granted` does, and `UnavailableError` where the body is
+        not what the API of the catalog says.
+        """
+        body = self.granted(intent)
+        try:
+            return parse(body)
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise UnavailableError(
+                f"Unity Catalog gave an answer that its API does not know; we could not {intent.doing}: "
+                f"{type(error).__name__}.",
+                hint="Look whether a proxy answers in its place; else run again.",
+            ) from error
 
     def refusal(self, intent: Intent) -> ExtractError:
         """Say what this answer, which is not ok, means for `intent`."""
@@ -113,3 +129,8 @@ class Answer:
             hint="Check catalog, schema and table names in unity_catalog; a property that it names has to be taken out of "
             "unity_catalog.table_properties.",
         )
+
+
+def texts_of(properties: Any) -> dict[str, str]:
+    """Read properties as the catalog sends them; what is null is not there."""
+    return {str(name): str(value) for name, value in (properties or {}).items() if value is not None}

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from .answers import Intent
+from .answers import Intent, texts_of
 from .credentials import Credentials, from_temporary
 from .names import SchemaName, TableName
 from .transport import Transport
@@ -73,15 +74,8 @@ class CatalogClient:
         answer = self._transport.get(f"tables/{quote(str(name), safe='.')}")
         if answer.status == 404:
             return None
-        body = answer.granted(Intent(f"look at the table {name}", grants_to_write(name)))
-        return TableEntry(
-            name=name,
-            table_id=str(body.get("table_id", "")),
-            kind=str(body.get("table_type", "")),
-            file_format=str(body.get("data_source_format", "")),
-            location=str(body.get("storage_location", "")),
-            properties=dict(body.get("properties") or {}),
-        )
+        intent = Intent(f"look at the table {name}", grants_to_write(name))
+        return answer.read(partial(_entry, name), intent)
 
     def register_external(
         self,
@@ -111,10 +105,21 @@ class CatalogClient:
     def table_credentials(self, entry: TableEntry) -> Credentials:
         body = {"table_id": entry.table_id, "operation": "READ_WRITE"}
         answer = self._transport.ask("temporary-table-credentials", body)
-        return from_temporary(answer.granted(Intent(f"write the files of {entry.name}", grants_to_write(entry.name))))
+        return answer.read(from_temporary, Intent(f"write the files of {entry.name}", grants_to_write(entry.name)))
 
     def path_credentials(self, location: str) -> Credentials:
         """Credentials to create a table at a location that has none yet."""
         answer = self._transport.ask("temporary-path-credentials", {"url": location, "operation": "PATH_CREATE_TABLE"})
         grant = "GRANT CREATE EXTERNAL TABLE, EXTERNAL USE LOCATION ON EXTERNAL LOCATION `<location>` TO `<you>`"
-        return from_temporary(answer.granted(Intent(f"create a table at {location}", (grant,))))
+        return answer.read(from_temporary, Intent(f"create a table at {location}", (grant,)))
+
+
+def _entry(name: TableName, body: Mapping[str, Any]) -> TableEntry:
+    return TableEntry(
+        name=name,
+        table_id=str(body.get("table_id", "")),
+        kind=str(body.get("table_type", "")),
+        file_format=str(body.get("data_source_format", "")),
+        location=str(body.get("storage_location", "")),
+        properties=texts_of(body.get("properties")),
+    )

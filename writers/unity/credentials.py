@@ -80,7 +80,7 @@ def _credentials(
         "azure_storage_sas_key": sas_token,
     }
     # An expiry of 0 is the open-source server's way to say nothing.
-    return Credentials({k: v for k, v in options.items() if v}, expires_ms / 1000 if expires_ms else None)
+    return Credentials({k: str(v) for k, v in options.items() if v}, expires_ms / 1000 if expires_ms else None)
 
 
 def is_due(now: float, fetched_at: float, expires_at: float | None) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from config.errors import SchemaDriftError, UnavailableError
 
-from .answers import Answer, Intent
+from .answers import Answer, Intent, texts_of
 from .client import grants_to_create, grants_to_write
 from .credentials import Credentials, from_delta_api
 from .names import TableName
@@ -31,6 +31,16 @@ class StagingTable:
     credentials: Credentials
     protocol: Mapping[str, Any]  # hyphenated, as sent
     properties: Mapping[str, str | None]  # None: the writer makes up the value
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> StagingTable:
+        return cls(
+            table_id=str(body["table-id"]),
+            location=str(body["location"]),
+            credentials=from_delta_api(body),
+            protocol=dict(body["required-protocol"]),
+            properties=dict(body.get("required-properties") or {}),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class LoadedTable:
             location=str(about.get("location", "")),
             latest=int(body.get("latest-table-version") or 0),
             unpublished={int(c["version"]): str(c["file-name"]) for c in body.get("commits") or ()},
-            properties=dict(about.get("properties") or {}),
+            properties=texts_of(about.get("properties")),
             uniform=bool(body.get("uniform")),
         )
 
@@ -115,14 +125,7 @@ class DeltaApi:
         answer = self._transport.post(f"{_ROOT}{name.parent.url}/staging-tables", {"name": name.table})
         if answer.exists_already:
             return None
-        body = answer.granted(_creating(name))
-        return StagingTable(
-            table_id=str(body["table-id"]),
-            location=str(body["location"]),
-            credentials=from_delta_api(body),
-            protocol=body["required-protocol"],
-            properties=body.get("required-properties") or {},
-        )
+        return answer.read(StagingTable.parse, _creating(name))
 
     def create_table(self, table: NewTable) -> bool:
         """Turn a staged table into a real one; False if somebody else was quicker."""
@@ -145,11 +148,11 @@ class DeltaApi:
 
     def load(self, name: TableName) -> LoadedTable:
         answer = self._transport.get(f"{_ROOT}{name.url}")
-        return LoadedTable.parse(answer.granted(Intent(f"read the table {name}", grants_to_write(name))))
+        return answer.read(LoadedTable.parse, Intent(f"read the table {name}", grants_to_write(name)))
 
     def credentials(self, name: TableName) -> Credentials:
         answer = self._transport.get(f"{_ROOT}{name.url}/credentials", operation="READ_WRITE")
-        return from_delta_api(answer.granted(_writing(name)))
+        return answer.read(from_delta_api, _writing(name))
 
     def propose(self, name: TableName, table_id: str, proposal: Proposal) -> tuple[Reply, LoadedTable | None]:
         """Ask the catalog to ratify a staged commit. Raises what forbids it for good."""
@@ -162,10 +165,10 @@ class DeltaApi:
         }
         try:
             answer = self._update(name, table_id, {"action": "add-commit", "commit": commit})
-        except UnavailableError:
+            if answer.ok:
+                return Reply.RATIFIED, answer.read(LoadedTable.parse, _writing(name))
+        except UnavailableError:  # no answer, or none that can be understood
             return Reply.OPEN, None
-        if answer.ok:
-            return Reply.RATIFIED, LoadedTable.parse(answer.body)
         if answer.status == 409:
             return Reply.TAKEN, None
         if answer.backlog:

@@ -51,9 +51,10 @@ def load_snapshot(place: Place, table: LoadedTable) -> Snapshot:
             snapshot.start(found.version, checkpointed(place, found))
             # A checkpoint does not say when its commit was made. Its entry may have been cleaned up since;
             # then it is so old that any clock is ahead of it.
-            content = place.read_small(entry_path(found.version, table))
+            path = entry_path(found.version, table)
+            content = place.read_small(path)
             at = Snapshot(version=found.version - 1)
-            at.advance(found.version, parse(content or b""))
+            at.advance(found.version, parse(content or b"", path))
             snapshot.timestamp = at.timestamp
     for version, actions in read_entries(place, table, snapshot.version + 1):
         snapshot.advance(version, actions)
@@ -71,7 +72,7 @@ def read_entries(place: Place, table: LoadedTable, start: int) -> Iterator[tuple
                     f"The log of {place.uri} ends at version {table.latest}, but version {version} is missing.",
                     hint="Restore the file, or the table to a version before it.",
                 )
-            yield version, parse(content)
+            yield version, parse(content, entry_path(version, table))
 
 
 def write_checkpoint(place: Place, snapshot: Snapshot, now_ms: int) -> None:

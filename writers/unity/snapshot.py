@@ -6,6 +6,7 @@ other, without a gap; a file is known by its path and its deletion vector.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -115,6 +116,6 @@ def retention_ms(text: str | None) -> int:
     """Read an interval like `interval 30 days`; a week for none, and for one that we cannot read."""
     words = (text or "").lower().removeprefix("interval").split()
     units = {"hour": 3_600_000, "day": 86_400_000, "week": 604_800_000}
-    if len(words) == 2 and words[0].isdigit() and words[1].rstrip("s") in units:
+    if len(words) == 2 and re.fullmatch(r"[0-9]{1,9}", words[0]) and words[1].rstrip("s") in units:
         return int(words[0]) * units[words[1].rstrip("s")]
     return _WEEK_MS

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import requests
 
 from config.errors import AuthenticationError, UnavailableError
@@ -141,14 +142,14 @@ def _pause(attempt: int, asked: float | None) -> float:
 
 def _parsed(response: requests.Response) -> Mapping[str, Any]:
     try:
-        body = response.json() if response.content else {}
-    except ValueError:
+        body = msgspec.json.decode(response.content) if response.content else {}
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested beyond reason
         return {}
     return body if isinstance(body, dict) else {}
 
 
 def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isdigit() else None
+    return float(text[:12]) if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -35,6 +35,7 @@ _EARLY_SECS: Final = 60.0
 _EARLY_SHARE: Final = 0.2  # of a short life
 _ERROR_WORD: Final = re.compile(r"[a-z_]{1,40}")
 _ANSWER_BYTES: Final = 1 << 20
+_NO_HOST: Final = "an address without a host"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0)
 
 
@@ -96,7 +97,7 @@ class OAuth:
         asked_at = self._clock()
         form, headers = self._token_request(self._endpoint)
         status, answer = await _call(session, "POST", self._endpoint.url, data=form, headers=headers)
-        host = urlsplit(self._endpoint.url).netloc
+        host = _host_of(self._endpoint.url)
         if status != 200:
             raise _refusal(status, answer, host)
         token = answer.get("access_token")
@@ -131,17 +132,24 @@ class OAuth:
                 hint="PI Web API does so from 2023 on, when bearer authentication is on; else set "
                 "pi_web_api.oauth.token_url.",
             )
+        if _host_of(url) == _NO_HOST:
+            raise ConfigurationError(
+                f"{urlsplit(where).netloc} names a token endpoint that is no URL.",
+                hint="Have the identity provider's address corrected, or set pi_web_api.oauth.token_url.",
+            )
         if urlsplit(where).scheme == "https" and urlsplit(url).scheme != "https":
             raise ConfigurationError(
                 f"{urlsplit(where).netloc} names a token endpoint without TLS; the client secret is not sent there.",
                 hint="Have the identity provider's address corrected, or set pi_web_api.oauth.token_url.",
             )
-        methods = document.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-        return _Endpoint(url, secret_in_body="client_secret_basic" not in methods)
+        methods = document.get("token_endpoint_auth_methods_supported")
+        # What is no list says nothing; then it is basic (RFC 8414, 2).
+        offered = methods if isinstance(methods, list) and methods else ["client_secret_basic"]
+        return _Endpoint(url, secret_in_body="client_secret_basic" not in offered)
 
 
 async def _call(session: aiohttp.ClientSession, method: str, url: str, **options: Any) -> tuple[int, Mapping[str, Any]]:
-    host = urlsplit(url).netloc
+    host = _host_of(url)
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", **options.pop("headers", {})}
     try:
         async with session.request(
@@ -156,6 +164,15 @@ async def _call(session: aiohttp.ClientSession, method: str, url: str, **options
         raise said from without_credentials(error)
 
 
+def _host_of(url: str) -> str:
+    """The host, for a sentence: a server may name any as its token endpoint."""
+    try:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:  # [half an address
+        return _NO_HOST
+    return "".join(letter if letter.isprintable() else " " for letter in host[:100]) or _NO_HOST
+
+
 def _named(error: ExtractError) -> ExtractError:
     return type(error)(f"While asking for a token: {error.message}", hint=error.hint)
 
@@ -163,7 +180,7 @@ def _named(error: ExtractError) -> ExtractError:
 def _document(body: bytes) -> Mapping[str, Any]:
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested beyond reason
         return {}
     return document if isinstance(document, dict) else {}
 
