@@ -45,6 +45,7 @@ __all__ = [
 # Where nobody watches, lines need not be broken for a screen.
 _UNWATCHED_WIDTH = 160
 _SCRIPT = "osipi-connector"
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 def results() -> Console:
@@ -171,4 +172,5 @@ def stamp(at: Micros | None) -> str:
     """A time to the second, UTC."""
     if at is None:
         return "never"
-    return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    # What a server's clock once said may lie beyond the calendar; it is told as its end.
+    return datetime.fromtimestamp(min(at // 1_000_000, _LAST_SECOND), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
