@@ -135,6 +135,10 @@ class RecordedSource:
     def split(self, chunk: Chunk) -> list[Chunk]:
         return split(chunk, self.mode)
 
+    def waited_secs(self) -> float:
+        """How long requests have waited for their turn, all together."""
+        return self._client.statistics().waited_secs
+
     def expected_bytes(self, asks: Sequence[Ask]) -> int:
         """The largest answer these asks can bring, as JSON."""
         return BYTES_PER_VALUE * sum(ask.max_count for ask in asks)
