@@ -79,7 +79,7 @@ for _command in (run, check, plan, tags, status, verify, maintain, simulate, con
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code: 0 all done, 1 tags failed, 2 configuration, 3 login or
+    """Run one command. Returns its exit code: 0 all done, 1 tags failed or not well, 2 configuration, 3 login or
     permission, 4 tables or another run, 70 a bug of ours, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)

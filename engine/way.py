@@ -83,6 +83,15 @@ class Way:
             emit=emit,
         )
         fetchers = performance.fetchers or self.config.pi_web_api.max_in_flight
-        pipeline = Pipeline(plan, self.recorded, channel, committer, fetchers=fetchers, emit=emit, stop=self.stop)
+        pipeline = Pipeline(
+            plan,
+            self.recorded,
+            channel,
+            committer,
+            fetchers=fetchers,
+            emit=emit,
+            stop=self.stop,
+            waited_secs=self.recorded.waited_secs,
+        )
         await pipeline.run()
         return committer

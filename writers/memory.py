@@ -7,6 +7,7 @@ taken from one `MemoryLakehouse` share its tables, as runs share a bucket.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -34,6 +35,7 @@ class _Entry:
     metadata: Mapping[str, str]
     added: tuple[StagedFile, ...] = ()
     removed: tuple[str, ...] = ()  # paths
+    at: int = 0  # microseconds since 1970
 
 
 @dataclass(slots=True)
@@ -190,7 +192,14 @@ class MemoryCommitTable:
         for version in range(self._snapshot, 0, -1):
             entry = self._store.log[version]
             assert entry.key is not None  # noqa: S101  only the first, which creates the table, has none
-            yield LogEntry(version, {entry.key.app_id: entry.key.sequence}, entry.metadata, frozenset(entry.removed))
+            yield LogEntry(
+                version,
+                {entry.key.app_id: entry.key.sequence},
+                entry.metadata,
+                frozenset(entry.removed),
+                at=entry.at,
+                rows=sum(file.rows for file in entry.added),
+            )
 
     @property
     def properties(self) -> Mapping[str, str | None]:
@@ -240,7 +249,7 @@ class MemoryCommitTable:
             labels[SEEN] = str(self._snapshot)
             if beside is not None:
                 labels[CORRECTS] = "true"
-            self._store.log.append(_Entry(key, labels, tuple(files), removed))
+            self._store.log.append(_Entry(key, labels, tuple(files), removed, time.time_ns() // 1000))
             self._snapshot = len(self._store.log) - 1
         return CommitReceipt(
             key, self._snapshot, sum(f.rows for f in files), len(files), sum(f.size_bytes for f in files)

@@ -7,6 +7,7 @@ own first attempt as a stranger's), and a sequence number does not prove that it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -30,6 +31,8 @@ __all__ = [
 Partition: TypeAlias = Mapping[str, Any] | None
 
 _READ = (b'"txn"', b'"commitInfo"', b'"remove"', b'"metaData"', b'"protocol"')
+# The count in the statistics of a file, which stand in the entry as JSON inside JSON; text in them is escaped twice.
+_ROWS = re.compile(rb'numRecords\\":\s*(\d+)')
 
 # Our entries in the commit's metadata, beside what delta-rs writes there itself.
 _PREFIX = "osipi."
@@ -46,7 +49,10 @@ _REPLACED = ("RESTORE", "REPLACE", "CLONE")
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One version of a Delta log: its app transactions, and our own part of its metadata."""
+    """One version of a Delta log: its app transactions, and our own part of its metadata.
+
+    `at` is what the committing machine's clock said, in microseconds since 1970; `rows` are those of the files added.
+    """
 
     version: int
     sequences: Mapping[str, int]  # app_id -> sequence
@@ -55,6 +61,8 @@ class LogEntry:
     reshaped: bool = False  # whether it says anew what the table is: schema, properties, protocol
     operation: str = ""
     lost: tuple[Partition, ...] = ()  # where rows have gone, which is more than files put together
+    at: int = 0
+    rows: int = 0
 
     @property
     def is_foreign(self) -> bool:
@@ -110,9 +118,12 @@ def parse_entry(version: int, content: bytes) -> LogEntry:
     removed: list[str] = []
     reshaped, operation = False, ""
     lost: list[Partition] = []
+    at = rows = 0
     for line in content.splitlines():
-        # Of the many lines few kinds matter; the others (new files, perhaps thousands) stay unread.
+        # Of the many lines few kinds matter; of the others (new files, perhaps thousands) their rows are counted.
         if not any(kind in line for kind in _READ):
+            found = _ROWS.search(line)
+            rows += int(found[1]) if found else 0
             continue
         action = read_action(line, f"version {version}")
         if "remove" in action:
@@ -124,8 +135,9 @@ def parse_entry(version: int, content: bytes) -> LogEntry:
             sequences[action["txn"]["appId"]] = int(action["txn"]["version"])
         info = action.get("commitInfo", {})
         operation = info.get("operation") or operation
+        at = int(info.get("timestamp") or info.get("inCommitTimestamp") or 0) * 1000 or at
         metadata.update({k.removeprefix(_PREFIX): str(v) for k, v in info.items() if k.startswith(_PREFIX)})
-    return LogEntry(version, sequences, metadata, frozenset(removed), reshaped, operation, tuple(lost))
+    return LogEntry(version, sequences, metadata, frozenset(removed), reshaped, operation, tuple(lost), at, rows)
 
 
 def judge(entries: Iterable[LogEntry], token: str) -> Outcome:

@@ -35,6 +35,10 @@ def print_gaps(console: Console, found: Gaps, limit: int) -> None:
         console.print(timeline(console, bar.start, bar.step, bar.shares, good=True), soft_wrap=True)
     _print_windows(console, grouped((g for g in ledger.gaps if g.why is not Why.FAILED), to=SECOND), limit)
     _print_failed(console, [gap for gap in ledger.gaps if gap.why is Why.FAILED], found, limit)
+    if found.not_due is not None:
+        start, end, tags = found.not_due
+        line = f"  {count(tags, 'tag')}: {span(start, end)}, not due yet: newer than what the last run could read"
+        console.print(Text(line, style="dim"), soft_wrap=True)
     for tags, why in ((found.gone, "the point is gone"), (found.unselected, "the configuration selects them no more")):
         if tags:
             console.print(Text(f"  {count(tags, 'tag')} left out: {why}", style="dim"), soft_wrap=True)

@@ -45,8 +45,12 @@ def rebuild_watermarks(path: str | None, overrides: tuple[str, ...], yes: bool, 
     from .terminal import count, results, stamp
 
     config = loaded(path, overrides).config
-    if not yes:
-        _ask(f"Replace all watermarks of pipeline {config.pipeline} by what {target_of(config)} holds?")
+    _insist_on_data(config)
+    if not yes and not _agreed(
+        f"Replace all watermarks of pipeline {config.pipeline} by what {target_of(config)} holds?"
+    ):
+        results().print("Nothing was changed.")
+        return 0
     selected = None if every else asyncio.run(_selected(config))
     found = asyncio.run(_rebuilt(config, selected))
     span = "" if found.low is None else f", {stamp(found.low)} to {stamp(found.high)}"
@@ -58,14 +62,29 @@ def rebuild_watermarks(path: str | None, overrides: tuple[str, ...], yes: bool, 
     return 0
 
 
-def _ask(question: str) -> None:
+def _insist_on_data(config: Config) -> None:
+    """Refuse a place that holds no data to read back from, before anything is created there."""
+    from config.errors import ConfigurationError
+    from writers import PI_TIMESERIES
+
+    from ..wiring import lakehouse_of
+
+    table = lakehouse_of(config).table(PI_TIMESERIES)
+    if not table.exists():
+        raise ConfigurationError(
+            f"There is no table at {table.uri}, so there is nothing to read watermarks back from",
+            hint="Correct storage.root, or the names under unity_catalog; where nothing was ever read, begin with `run`.",
+        )
+
+
+def _agreed(question: str) -> bool:
     from config.errors import ConfigurationError
 
     if not sys.stdin.isatty():
         raise ConfigurationError(
             "rebuild-watermarks asks before it replaces, and nobody is here to answer", hint="Add --yes."
         )
-    click.confirm(question, abort=True, err=True)
+    return click.confirm(question, err=True)
 
 
 async def _selected(config: Config) -> set[str] | None:

@@ -10,16 +10,16 @@ from rich.text import Text
 
 from writers import Watermark
 
+from ..piweb.times import iso_text
 from ..telemetry.freshness import Freshness
-from .standing import LastRun, Standing
+from .selection import Away
+from .standing import LastRun
 from .status import Status
 from .terminal import ago, count, lasting, marks, plain, reason, stamp
 
-__all__ = ["headline", "print_headline", "print_status"]
+__all__ = ["print_away", "print_headline", "print_status"]
 
 _BAR = 40
-# A pipeline whose present is a day old is not at work, however seldom it is meant to be.
-_STALE_SECS = 86_400
 
 
 def print_status(console: Console, found: Status, limit: int) -> None:
@@ -30,53 +30,29 @@ def print_status(console: Console, found: Status, limit: int) -> None:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
-        for name, fact in _facts(state):
+        for name, fact in _facts(found):
             grid.add_row(name, fact)
         console.print(grid)
     if state.freshness is not None:
         _print_histogram(console, state.freshness)
     _print_tags(console, "In trouble", state.troubled, found, limit)
     _print_tags(console, "More than 1 h behind the freshest tag", state.behind, found, limit)
+    print_away(console, found.away, limit)
     _print_runs(console, found)
 
 
 def print_headline(console: Console, found: Status) -> None:
-    well, text = headline(found)
-    mark = marks(console)[0 if well else 1]
-    console.print(Text.assemble((f"{mark} ", "bold green" if well else "bold yellow"), (text, "bold")), soft_wrap=True)
+    health, name = found.health, f"pipeline {found.pipeline}"
+    mark = marks(console)[0 if health.well else 1]
+    style = "bold green" if health.well else "bold yellow"
+    line = Text.assemble((f"{mark} ", style), (f"{name}: {plain(health.headline)}", "bold"))
+    console.print(line, soft_wrap=True)
+    for problem in health.problems[1:]:
+        console.print(Text(f"  {plain(problem)}", style="yellow"), soft_wrap=True)
 
 
-def headline(found: Status) -> tuple[bool, str]:
-    """Whether all is well, and the one sentence to know."""
-    state, name = found.standing, f"pipeline {found.pipeline}"
-    if not state.tags:
-        return False, f"{name}: nothing has been read yet; `run` begins"
-    if state.troubled:
-        return False, f"{name}: {count(len(state.troubled))} of {count(state.tags, 'tag')} in trouble"
-    if state.behind:
-        return False, f"{name}: {count(len(state.behind))} of {count(state.tags, 'tag')} fell behind"
-    if state.high is None:
-        return False, f"{name}: nothing of {count(state.tags, 'tag')} has been read yet"
-    upto = f"{stamp(state.high[0])}, {ago((found.now - state.high[0]) / 1e6)}"
-    if not found.holders and (went_wrong := _went_wrong(found.runs)):
-        return False, f"{name}: the last run {went_wrong}; read up to {upto}"
-    if found.open_ended and state.freshness is not None and state.freshness.p50 > _STALE_SECS:
-        return False, f"{name}: nothing newer than {upto}; do runs still take place?"
-    return True, f"{name}: all of {count(state.tags, 'tag')} read up to {upto}"
-
-
-def _went_wrong(runs: Sequence[LastRun]) -> str:
-    """What there is to say against the newest run, or the newest of any shard beside it."""
-    newest: dict[str, LastRun] = {}
-    for run in runs:
-        if run.command == "run":
-            newest.setdefault(run.shard, run)
-    division = {shard.rpartition("-of-")[2] for shard in list(newest)[:1]}  # shards of another one are over
-    ended = {run.status for shard, run in newest.items() if shard.rpartition("-of-")[2] in division}
-    return "failed" if "failed" in ended else "was incomplete" if "incomplete" in ended else ""
-
-
-def _facts(state: Standing) -> Iterator[tuple[str, str]]:
+def _facts(found: Status) -> Iterator[tuple[str, str]]:
+    state, shards = found.standing, found.shards
     unread = f", of {count(state.unread)} nothing is read yet" if state.unread else ""
     yield "tags", f"{count(state.tags)}: {count(state.tags - len(state.troubled))} ok{unread}"
     yield "events", count(state.rows)
@@ -85,6 +61,8 @@ def _facts(state: Standing) -> Iterator[tuple[str, str]]:
         yield "read up to", _range(*state.high)
     if state.ahead is not None:
         yield "read ahead", f"{count(state.ahead[0], 'tag')} with future data, up to {stamp(state.ahead[1])}"
+    if shards.count > 1:
+        yield "shards", f"{count(shards.count - len(shards.never))} of {count(shards.count)} have run"
     if state.freshness is not None:
         fresh = state.freshness
         yield "freshness", f"half {lasting(fresh.p50)}, 95 % {lasting(fresh.p95)}, worst {lasting(fresh.worst)}"
@@ -118,6 +96,21 @@ def _print_tags(console: Console, title: str, tags: tuple[Watermark, ...], found
         upto = f"read up to {stamp(mark.present)}" if mark.high > mark.low else "never read"
         why = f": {mark.status}, {reason(name, mark.last_error or 'no reason known')}" if mark.status != "ok" else ""
         console.print(Text(f"  {plain(name)} ({upto}){why}"), soft_wrap=True)
+
+
+def print_away(console: Console, away: Sequence[Away], limit: int) -> None:
+    """Tags that went away: their rows stay, and they count in nothing else that is told."""
+    if not away:
+        return
+    deleted = [tag for tag in away if tag.deleted_at is not None]
+    left = [tag for tag in away if tag.deleted_at is None]
+    shown = ", ".join(f"{plain(tag.name)} deleted since {iso_text(tag.deleted_at or 0)}" for tag in deleted[:limit])
+    more = f"{count(len(deleted) - limit)} more deleted" if len(deleted) > limit else ""
+    upto = max((tag.read_up_to for tag in left if tag.read_up_to is not None), default=None)
+    since = "" if upto is None else f", last read up to {iso_text(upto)}"
+    unselected = f"{count(len(left))} {'is' if len(left) == 1 else 'are'} not selected any more{since}" if left else ""
+    told = "; ".join(text for text in (shown, more, unselected) if text)
+    console.print(Text(f"{count(len(away), 'tag')} went away: {told}", style="dim"), soft_wrap=True)
 
 
 def _went(run: LastRun, pipeline: str) -> str:

@@ -45,6 +45,7 @@ __all__ = [
 # Where nobody watches, lines need not be broken for a screen.
 _UNWATCHED_WIDTH = 160
 _SCRIPT = "osipi-connector"
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 def results() -> Console:

@@ -266,6 +266,10 @@ class RecordedSource:
         self.mode = simpler
         return True
 
+    def waited_secs(self) -> float:
+        """How long requests have waited for their turn, all together."""
+        return self._client.statistics().waited_secs
+
     def expected_bytes(self, asks: Sequence[Ask]) -> int:
         """The largest answer these asks can bring, as JSON."""
         return BYTES_PER_VALUE * sum(ask.max_count for ask in asks)

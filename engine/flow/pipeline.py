@@ -8,15 +8,17 @@ unless the destination itself failed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import pyarrow as pa
 
 from config.errors import ExtractError, RetryError, UnavailableError
 
+from ..clock import monotonic
 from ..model import Answer, Ask
 from ..plan.planner import Chunk, Plan
+from ..plan.remaining import Remaining
 from ..plan.settled import Failure, Settled
 from ..telemetry.events import Answered, Emit, RequestFailed, Stopping, TagFailed
 from .channel import Channel, Room
@@ -70,7 +72,9 @@ class Pipeline:
         fetchers: int,
         emit: Emit,
         stop: Stop,
+        waited_secs: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`waited_secs`: how long requests of the source have waited for their turn so far, all together."""
         self._feed = Feed(plan)
         self._plan = plan
         self._source = source
@@ -81,6 +85,7 @@ class Pipeline:
         self._stop = stop
         self._silent_in_a_row = 0
         self._broken_in_a_row = 0
+        self._remaining = Remaining(plan, monotonic, waited_secs)
 
     async def run(self) -> None:
         """Read everything planned, or as much as the stop allows.
@@ -108,7 +113,9 @@ class Pipeline:
     async def _fetch(self) -> None:
         while (chunk := await self._feed.next()) is not None:
             try:
-                for portion in self._source.split(chunk):
+                portions = self._source.split(chunk)
+                self._remaining.took(chunk, len(portions))
+                for portion in portions:
                     await self._read(portion)
                     if self._plan.stopped or self._stop.asked:
                         break
@@ -126,6 +133,7 @@ class Pipeline:
         self._silent_in_a_row = self._broken_in_a_row = 0
         answer = reply.answer
         settled = self._plan.settle(chunk, answer.outcomes)
+        self._remaining.answered(chunk, answer.outcomes, reply.fetch_secs + reply.decode_secs)
         rows, replacing = part(answer, settled.keep)
         self._emit(
             Answered(
@@ -134,7 +142,8 @@ class Pipeline:
                 body_bytes=answer.body_bytes,
                 fetch_secs=reply.fetch_secs,
                 decode_secs=reply.decode_secs,
-                fraction_done=self._plan.fraction_done,
+                fraction_done=self._remaining.fraction_done(),
+                left_secs=self._remaining.left_secs(),
             )
         )
         self._report(settled.failures)

@@ -50,6 +50,7 @@ class Plan:
         self._heap: list[tuple[tuple[bool, bool, bool, Micros, int], Lane]] = []
         self._lanes_made = 0
         self._away = 0
+        self._lanes_away: dict[int, Lane] = {}
         self._stopped: ExtractError | None = None
         self._stopping = False
         self.span_total = 0
@@ -98,12 +99,18 @@ class Plan:
         self._heap.clear()
         self._stopped = self._stopped or error
 
+    def lanes(self) -> Iterator[Lane]:
+        """All lanes with something left to read, ready or away, to be looked at."""
+        yield from (lane for _, lane in self._heap)
+        yield from self._lanes_away.values()
+
     def take(self) -> Chunk | None:
         """The most urgent chunk, or None when nothing is ready now (more may come back)."""
         if not self._heap:
             return None
         _, lane = heapq.heappop(self._heap)
         self._away += 1
+        self._lanes_away[lane.number] = lane
         readings, asks = lane.asks(self.limits)
         return Chunk(lane, readings, asks)
 
@@ -111,6 +118,7 @@ class Plan:
         """Every part of the chunk is settled: its lane may travel again, if anything is left of it."""
         self._away -= 1
         lane = chunk.lane
+        self._lanes_away.pop(lane.number, None)
         lane.readings = [r for r in lane.readings if r.start < r.end]
         if lane.readings and not self._stopping:
             heapq.heappush(self._heap, (lane.priority, lane))

@@ -104,7 +104,10 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer was read and decoded: so many events, those included that are only compared with the table."""
+    """One answer was read and decoded: so many events, those included that are only compared with the table.
+
+    `fraction_done`, of the time the plan takes; `left_secs`, how long the rest takes, as far as can be said yet.
+    """
 
     tags: int
     read: int
@@ -112,6 +115,7 @@ class Answered:
     fetch_secs: float
     decode_secs: float
     fraction_done: float
+    left_secs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 from ..clock import monotonic
 from .events import (
@@ -25,10 +26,21 @@ from .events import (
     TagsFound,
 )
 
-__all__ = ["Display", "LiveProgress", "LogProgress", "can_move", "display_for", "spinner", "tell_of_states"]
+__all__ = [
+    "Display",
+    "LiveProgress",
+    "LogProgress",
+    "can_move",
+    "display_for",
+    "in_time",
+    "spinner",
+    "tell_of_states",
+]
 
 LOG = logging.getLogger("osipi.run")
 LOG_EVERY_SECS = 5.0
+# Without an answer for so long, how long the rest would take says nothing: it is told how long nothing came.
+SILENT_SECS = 30.0
 
 
 class Display(Protocol):
@@ -52,6 +64,50 @@ def can_move(console: Console) -> bool:
 def spinner(console: Console) -> str:
     """One whose signs the encoding has: a sign that is spelt out is longer than it looks, and lines would pile up."""
     return "line" if console.options.ascii_only else "dots"
+
+
+def in_time(secs: float) -> str:
+    """About how long, as coarse as it is known."""
+    if secs < 90:
+        return f"about {max(1, round(secs))} s left"
+    if secs < 90 * 60:
+        return f"about {secs / 60:.0f} min left"
+    return f"about {secs / 3600:.1f} h left" if secs < 48 * 3600 else f"about {secs / 86_400:.1f} d left"
+
+
+class _Left:
+    """How long the rest takes, as the last answer had it; where none comes any more, since when none has come."""
+
+    def __init__(self) -> None:
+        self._left: float | None = None
+        self._at: float | None = None
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Planned):
+            self._left, self._at = None, monotonic()
+        elif isinstance(event, Answered):
+            self._left, self._at = event.left_secs, monotonic()
+
+    def __str__(self) -> str:
+        if self._at is None:
+            return ""
+        silent = monotonic() - self._at
+        if silent > SILENT_SECS:
+            return f"no answer for {silent:.0f} s" if silent < 90 else f"no answer for {silent / 60:.0f} min"
+        return "" if self._left is None else in_time(max(0.0, self._left - silent))
+
+
+class _LeftColumn(ProgressColumn):
+    """Asked again whenever the display is drawn, so that what it says has not passed."""
+
+    max_refresh = 0.5
+
+    def __init__(self, left: _Left) -> None:
+        super().__init__()
+        self._left = left
+
+    def render(self, _task: Task) -> Text:
+        return Text(str(self._left), style="cyan")
 
 
 class _Rates:
@@ -78,17 +134,18 @@ class _Rates:
 
 
 class LiveProgress:
-    """A bar over the planned tag-time, with rates, on the console it is given."""
+    """A bar over the time that the plan takes, with rates, on the console it is given."""
 
     def __init__(self, console: Console) -> None:
         self._rates = _Rates()
+        self._left = _Left()
         self._progress = Progress(
             SpinnerColumn(spinner(console)),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             TaskProgressColumn(),
             TextColumn("{task.fields[detail]}"),
-            TimeRemainingColumn(compact=True),
+            _LeftColumn(self._left),
             console=console,
             transient=True,
         )
@@ -97,6 +154,7 @@ class LiveProgress:
 
     def __call__(self, event: Event) -> None:
         self._rates.take(event)
+        self._left.take(event)
         match event:
             case Started():
                 self._update(description=f"reaching {event.source}")
@@ -115,6 +173,10 @@ class LiveProgress:
 
     def _update(self, **fields: object) -> None:
         self._progress.update(self._task, **fields)  # type: ignore[arg-type]  # rich types each field apart
+
+    def drawn(self) -> RenderableType:
+        """What is on the screen, as of now."""
+        return self._progress.get_renderable()
 
     def close(self) -> None:
         self._progress.stop()
@@ -153,7 +215,8 @@ class LogProgress:
                 tell_of_states(event)
             case Answered() if monotonic() - self._last >= self._every_secs:
                 self._last = monotonic()
-                LOG.info("%.1f %% done: %s", 100 * event.fraction_done, self._rates)
+                left = "" if event.left_secs is None else f", {in_time(event.left_secs)}"
+                LOG.info("%.1f %% done%s: %s", 100 * event.fraction_done, left, self._rates)
             case Stopping():
                 LOG.warning("stopping: %s; what is complete is committed", event.reason)
             case Finished():

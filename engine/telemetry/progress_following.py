@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.status import Status
 from rich.text import Text
 
@@ -19,6 +19,7 @@ from .events import (
     Cycled,
     Event,
     Finished,
+    Paused,
     Planned,
     Started,
     StatesSynced,
@@ -64,6 +65,20 @@ class FollowedLog(LogProgress):
                 super().__call__(event)
 
 
+class _Next:
+    """What comes next, and when. Asked whenever the line is drawn: a time that has passed is not told any more."""
+
+    def __init__(self, text: str, waits: str, secs: float, then: str) -> None:
+        self._text, self._waits, self._then = text, waits, then
+        self._at = wall_micros() / 1e6 + secs
+
+    def __rich__(self) -> Text:
+        if wall_micros() / 1e6 >= self._at:
+            return Text(f"{self._text}{self._then}")
+        at = time.strftime("%H:%M:%S", time.localtime(self._at))
+        return Text(f"{self._text}{self._waits} {at}")
+
+
 class FollowedLive:
     """One line on a terminal that tells of the last cycle and of the next; sums are logged and stay."""
 
@@ -84,8 +99,12 @@ class FollowedLive:
                 self._show(f"first cycle, {event.fraction_done:.0%} done")
             case Cycled():
                 self._last = f"{in_words(event)}; "
-                next_at = time.strftime("%H:%M:%S", time.localtime(wall_micros() / 1e6 + event.next_secs))
-                self._show(f"{self._last}next at {next_at}")
+                self._status.update(_Next(self._last, "next at", event.next_secs, "asking the server for its time"))
+            case Paused():
+                waits = "the source gave out; it is asked again at"
+                self._status.update(
+                    _Next(self._last, waits, event.seconds, "the source gave out; it is asked again now")
+                )
             case Summed():
                 LOG.info("%s", in_words(event))
             case TagsSynced() if self._last:
@@ -101,6 +120,10 @@ class FollowedLive:
 
     def _show(self, text: str) -> None:
         self._status.update(Text(text))  # no markup: an address may have brackets
+
+    def drawn(self) -> RenderableType:
+        """What is on the screen, as of now."""
+        return self._status.renderable
 
     def close(self) -> None:
         self._status.stop()

@@ -183,8 +183,8 @@ def test_a_run_goes_well_whose_streams_are_closed(here: Path, site: str):
 def test_signs_are_ascii_where_the_encoding_knows_no_more(here: Path):
     written(here)
     done = engine("status", "-c", "plant.yaml", cwd=here, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    assert done.code == 0, done.err
-    assert done.out == "!! pipeline plant: nothing has been read yet; `run` begins\n"
+    assert done.code == 1, done.err
+    assert done.out == "!! pipeline plant: it has never run; `run` begins\n"
 
 
 def test_warnings_of_the_configuration_are_told_once(called: Called, here: Path):

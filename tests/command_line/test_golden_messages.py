@@ -177,8 +177,19 @@ def test_what_does_not_parse_is_one_line_and_where_to_look(called: Called, argum
     assert hint.endswith("--help` shows what there is.")
 
 
-def test_a_rebuild_that_nobody_confirms(told):
-    told("rebuild_unconfirmed", "rebuild-watermarks")
+def test_a_rebuild_that_nobody_confirms(told, called, here: Path, site: str):
+    written(here, site)
+    assert called("run", "-c", "plant.yaml").code == 0
+    told("rebuild_unconfirmed", "rebuild-watermarks", "-c", "plant.yaml")
+
+
+@pytest.mark.parametrize("confirmed", [(), ("--yes",)])
+def test_a_rebuild_where_nothing_was_ever_read(told, here: Path, confirmed: tuple[str, ...]):
+    written(here)
+    told(
+        "rebuild_nothing" + "".join(confirmed).replace("--", "_"), "rebuild-watermarks", "-c", "plant.yaml", *confirmed
+    )
+    assert not (here / "lakehouse").exists(), "a refusal creates nothing"
 
 
 def test_everything_in_place(told, here: Path, site: str):

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import StorageError
-from engine.commands.standing import LastRun, last_runs, standing
-from engine.commands.status import Status
-from engine.commands.status_view import headline
+from engine.commands.health import Health, health_of
+from engine.commands.standing import LastRun, Shards, last_runs, shards_of, standing
 from engine.telemetry.freshness import BUCKETS, freshness
 from writers import Watermark
-from writers.history import Commit, newest_commits, parse_commit
+from writers.outcome import LogEntry, parse_entry
 from writers.probe import probe_writing
 
 NOW = 1_709_640_000_000_000
@@ -31,9 +30,8 @@ def marks(*all_of_them: Watermark) -> dict[str, Watermark]:
     return {each.tag_webid: each for each in all_of_them}
 
 
-def said(*all_of_them: Watermark, runs: tuple[LastRun, ...] = (), **changes) -> tuple[bool, str]:
-    holders = changes.pop("holders", {})
-    return headline(Status("plant", NOW, standing(marks(*all_of_them), NOW), runs, {}, holders, **changes))
+def judged(*all_of_them: Watermark, runs: tuple[LastRun, ...] = (), at_work: bool = False, **changes) -> Health:
+    return health_of(standing(marks(*all_of_them), NOW), NOW, runs, at_work=at_work, **changes)
 
 
 @given(st.lists(st.integers(-(10**13), 10**13), min_size=1, max_size=50))
@@ -86,7 +84,8 @@ def test_tags_behind_are_those_far_from_the_freshest_and_the_worst_comes_first()
     ],
 )
 def test_the_headline_says_what_matters_most(watermarks: tuple[Watermark, ...], well: bool, words: str):
-    assert said(*watermarks) == (well, f"pipeline plant: {words}")
+    health = judged(*watermarks)
+    assert (health.well, health.headline) == (well, words)
 
 
 @pytest.mark.parametrize(
@@ -103,22 +102,70 @@ def test_the_headline_says_what_matters_most(watermarks: tuple[Watermark, ...], 
 )
 def test_runs_that_fail_are_not_well_however_fresh_the_tags_are(runs: list[tuple[str, str, str]], words: str):
     last = tuple(LastRun("r", shard, NOW, 0, status=status, command=command) for shard, status, command in runs)
-    well, text = said(mark("a", 1), runs=last)
-    assert (well, text.startswith(f"pipeline plant: {words}")) == (words == "all of 1 tag", True)
-    assert said(mark("a", 1), runs=last, holders={"0-of-1": "somebody"})[0], "a run at work is at it again"
+    health = judged(mark("a", 1), runs=last)
+    assert (health.well, health.headline.startswith(words)) == (words == "all of 1 tag", True)
+    assert judged(mark("a", 1), runs=last, at_work=True).well, "a run at work is at it again"
 
 
 def test_a_pipeline_that_has_an_end_need_not_be_fresh():
-    assert said(mark("a", 2000), open_ended=False)[0]
+    assert judged(mark("a", 2000), open_ended=False, max_age_secs=60).well
 
 
-def commit(version: int, run: str, rows: int, pipeline: str = "plant", shard: str = "0-of-1") -> Commit:
-    return Commit(version, NOW + version, f"osipi/{pipeline}/recorded/{shard}", run, rows)
+@pytest.mark.parametrize(("secs", "well"), [(119, False), (120, True), (1e9, True), (0, False)])
+def test_the_worst_tag_is_held_against_the_age_that_is_allowed(secs: float, well: bool):
+    health = judged(mark("a", 1), mark("b", 2), max_age_secs=secs)
+    assert health.well == well
+    assert well or "read up to 2024-03-05 11:58:00Z, 2 min ago; --max-age allows" in health.headline
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shards": Shards(4, ("2-of-4",))}, "3 of 4 shards have run; 2-of-4 never did"),
+        ({"shards": Shards(3, ("0-of-3", "2-of-3"))}, "1 of 3 shards has run; 0-of-3 and 2-of-3 never did"),
+        ({"holes": 2}, "2 holes in what is read; `status --gaps` names them"),
+        ({"never_read": 1}, "1 tag that the configuration selects was never read"),
+        ({"unreadable": ["The table has a feature that we cannot write."]}, "The table has a feature"),
+    ],
+)
+def test_whatever_else_is_not_well_is_said_and_counts(changes: dict, words: str):
+    health = judged(mark("a", 1), **changes)
+    assert not health.well
+    assert health.headline.startswith(words)
+    assert judged(mark("a", 1)).well
+
+
+def test_all_problems_are_told_and_the_worst_first():
+    failed = (LastRun("r", "0-of-1", NOW, 0, status="failed"),)
+    health = judged(mark("a", 1), mark("b", 200), mark("c", 3, status="failed"), runs=failed, holes=1, max_age_secs=60)
+    assert [problem.split(";")[0].split(" read up")[0] for problem in health.problems] == [
+        "1 of 3 tags in trouble", "1 of 3 tags fell behind", "the last run failed", "1 hole in what is read",
+        "the tag furthest behind is",
+    ]  # fmt: skip
+
+
+def test_a_pipeline_that_never_ran_and_one_that_began_in_vain_are_told_apart():
+    assert judged(seen=False).problems == ("it has never run; `run` begins",)
+    failed = (LastRun("r", "0-of-1", NOW, 0, status="failed"),)
+    assert judged(runs=failed).problems == ("nothing has been read yet; `run` begins", "the last run failed")
+    assert judged(away=3).problems == ("3 tags went away, and no other is selected",)
+
+
+def test_tags_that_are_read_seldom_are_behind_later():
+    seldom = standing(marks(mark("fresh", 1), mark("late", 600)), NOW, lambda _web_id: 6 * 60 * MINUTE)
+    assert seldom.behind == ()
+    assert standing(marks(mark("fresh", 1), mark("late", 600)), NOW, lambda _web_id: 60 * MINUTE).behind != ()
+
+
+def entry(version: int, run: str, rows: int, pipeline: str = "plant", shard: str = "0-of-1") -> LogEntry:
+    labels = {"app_id": f"osipi/{pipeline}/recorded/{shard}", "run_id": run}
+    return LogEntry(version, {}, labels, at=NOW + version, rows=rows)
 
 
 def test_commits_add_up_to_runs_newest_first():
-    data = [commit(5, "b", 7), commit(4, "x", 1, pipeline="other"), commit(3, "a", 2), commit(1, "a", 3)]
-    watermarks = [commit(9, "c", 50), commit(8, "b", 50)]
+    stranger = LogEntry(2, {}, {}, at=NOW + 2, rows=9)
+    data = [entry(5, "b", 7), entry(4, "x", 1, pipeline="other"), entry(3, "a", 2), stranger, entry(1, "a", 3)]
+    watermarks = [entry(9, "c", 50), entry(8, "b", 50)]
     assert last_runs("plant", data, watermarks, limit=5) == (
         LastRun("c", "0-of-1", NOW + 9, 0),
         LastRun("b", "0-of-1", NOW + 8, 7),
@@ -128,7 +175,7 @@ def test_commits_add_up_to_runs_newest_first():
 
 
 def test_a_run_whose_first_commits_were_not_looked_at_may_have_more_events():
-    [run] = last_runs("plant", [commit(9, "a", 2), commit(8, "a", 3)], [], limit=5)
+    [run] = last_runs("plant", [entry(9, "a", 2), entry(8, "a", 3)], [], limit=5)
     assert (run.events, run.or_more) == (5, True)
 
 
@@ -139,21 +186,33 @@ def log_entry(*actions: dict) -> bytes:
 INFO = {"timestamp": 1_709_640_000_123, "osipi.run_id": "r", "osipi.app_id": "osipi/plant/recorded/0-of-1"}
 
 
-def test_a_commit_tells_its_run_its_time_and_its_rows():
-    adds = [{"add": {"path": "p", "stats": json.dumps({"numRecords": n})}} for n in (3, 4)]
-    entry = log_entry({"commitInfo": INFO}, *adds, {"add": {"path": "p", "stats": None}})
-    assert parse_commit(7, entry) == Commit(7, 1_709_640_000_123_000, "osipi/plant/recorded/0-of-1", "r", 7)
-    assert parse_commit(7, log_entry({"commitInfo": {"timestamp": 1, "operation": "OPTIMIZE"}})) is None
+def test_an_entry_of_the_log_tells_its_run_its_time_and_its_rows():
+    # A tag may be called so that its name in the statistics looks like the count.
+    named = {"numRecords": 4, "minValues": {"tag_webid": 'numRecords":99'}}
+    adds = [{"add": {"path": "p", "stats": json.dumps(stats)}} for stats in ({"numRecords": 3}, named)]
+    found = parse_entry(7, log_entry({"commitInfo": INFO}, *adds, {"add": {"path": "p", "stats": None}}))
+    assert (found.version, found.at, found.rows) == (7, 1_709_640_000_123_000, 7)
+    assert found.metadata == {"run_id": "r", "app_id": "osipi/plant/recorded/0-of-1"}
+    later = parse_entry(8, log_entry({"commitInfo": {"inCommitTimestamp": 5, "operation": "OPTIMIZE"}}))
+    assert (later.at, later.rows, later.metadata) == (5000, 0, {})
 
 
-def test_only_the_newest_entries_are_read_and_strangers_left_out(tmp_path: Path):
-    log = tmp_path / "_delta_log"
-    log.mkdir()
-    for version in range(5):
-        (log / f"{version:020}.json").write_bytes(log_entry({"commitInfo": INFO if version != 3 else {"timestamp": 1}}))
-    (log / "_last_checkpoint").write_text("{}")
-    (log / f"{4:020}.checkpoint.parquet").write_text("")
-    assert [found.version for found in newest_commits(str(tmp_path), limit=3)] == [4, 2]
+@pytest.mark.parametrize(
+    ("seen", "newest", "count", "never"),
+    [
+        ((), (), 1, ()),
+        (("0-of-1",), (), 1, ()),
+        (("0-of-4", "1-of-4", "3-of-4"), (), 4, ("2-of-4",)),
+        (("0-of-4", "backfill.1-of-4"), (), 4, ("1-of-4", "2-of-4", "3-of-4")),
+        (("0-of-4", "0-of-1"), ("0-of-1",), 1, ()),
+        (("0-of-1", "0-of-3"), ("0-of-3", "0-of-1"), 3, ("1-of-3", "2-of-3")),
+        (("0-of-2",), ("1-of-2",), 2, ()),  # the lease of one is lost, its row in the metrics is not
+        (("repair.0-of-1", "1-of-2"), (), 2, ("0-of-2",)),
+    ],
+)
+def test_shards_that_never_ran_are_those_of_the_newest_division(seen, newest, count: int, never: tuple[str, ...]):
+    runs = [LastRun("r", shard, NOW, 0) for shard in newest]
+    assert shards_of(seen, runs) == Shards(count, never)
 
 
 def test_a_probe_leaves_nothing_behind_and_respects_what_is_there(tmp_path: Path):

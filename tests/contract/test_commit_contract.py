@@ -98,6 +98,8 @@ def test_the_log_says_who_has_committed_and_what_each_knew(new_table, rows: Rows
             (first.version, ME, begun),
         ]
         assert not any(entry.is_foreign for entry in newest)
+        assert [entry.rows for entry in newest] == [1, 1]
+        assert newest[0].at >= newest[1].at > 1_700_000_000_000_000, "microseconds since 1970"
 
 
 def test_everybody_who_has_committed_is_told_at_once(new_table, rows: Rows) -> None:

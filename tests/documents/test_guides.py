@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -62,19 +63,29 @@ def test_every_whole_configuration_could_run(guide, number, text):
     config.check_runnable(config.from_mapping(yaml.safe_load(text), env={}).config)
 
 
+# Of the first run: it ends long before the second, so that whoever counts what was deleted in between is found out.
+BEFORE = {"tag_name_filter": "*", "start_date": "now-1h", "end_date": "now-40m", "future_horizon": "2h"}
+
+
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory):
-    """The tables of a real run, one tag of which failed, and of a verification, under the names the guides use; and
-    a stand-in for what only a workspace has.
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lake")
+
+
+@pytest.fixture(scope="module")
+def lake(folder):
+    """The tables of real runs, one tag of which failed and three of which were deleted in between, and of a
+    verification, under the names the guides use; and a stand-in for what only a workspace has.
     """
-    folder = tmp_path_factory.mktemp("lake")
     document = {
         "pipeline": "plant",
-        "development": {"simulator": {"tags": 50, "future_tags": 1, "history": "2h"}},
+        "development": {"simulator": {"tags": 53, "future_tags": 1, "history": "2h"}},
         "pi_web_api": {"auth_type": "anonymous"},
         "extraction": {"tag_name_filter": "*", "tags": ["NOTHING"], "start_date": "now-1h", "future_horizon": "2h"},
         "storage": {"root": str(folder)},
     }
+    asyncio.run(run(config.from_mapping(document | {"extraction": BEFORE}, env={}).config))
+    document["development"]["simulator"]["tags"] = 50
     asyncio.run(run(config.from_mapping(document, env={}).config))
     (folder / "plant.yaml").write_text(yaml.safe_dump(document))
     assert main(["verify", "-c", str(folder / "plant.yaml"), "--run-id", "tonight"]) == 0
@@ -88,6 +99,11 @@ def lake(tmp_path_factory):
         database.execute(f"CREATE SCHEMA IF NOT EXISTS main_catalog.{schema}")
         database.register("arriving", found)
         database.execute(f"CREATE TABLE main_catalog.{schema}.{name} AS SELECT * FROM arriving")
+    # What the connector keeps beside the watermarks is no tag's freshness.
+    database.execute(
+        "INSERT INTO main_catalog.checkpoints.pi_watermarks SELECT * REPLACE ('recorded.holes' AS dataset, "
+        "'hole' AS status, low + INTERVAL 1 MINUTE AS high) FROM main_catalog.checkpoints.pi_watermarks LIMIT 3"
+    )
     database.execute("ATTACH ':memory:' AS system_catalog; CREATE SCHEMA system_catalog.billing")
     database.execute(
         "CREATE TABLE system_catalog.billing.usage AS SELECT DATE '2026-01-01' AS usage_date, 'JOBS' AS sku_name, "
@@ -121,10 +137,34 @@ def test_the_query_on_silence_says_nobody_is_silent(lake):
     assert answer(lake, query) == [{"silent": 0}]
 
 
+def test_the_queries_on_freshness_agree_with_status(lake, folder, capsys):
+    capsys.readouterr()
+    main(["status", "-c", str(folder / "plant.yaml"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    [query] = [text for text in QUERIES if "all_read_up_to, MAX" in text]
+    [summed] = answer(lake, query)
+    assert (summed["pipeline"], summed["tags"]) == ("plant", told["tags"] - told["tags_unread"])
+    ends = [f"{summed[name]:%Y-%m-%dT%H:%M:%S.%f}"[:19] for name in ("all_read_up_to", "newest")]
+    assert ends == [told["high"]["min"][:19], told["high"]["max"][:19]]
+    assert summed["worst_seconds_behind"] == pytest.approx(told["freshness_seconds"]["worst"], abs=60)
+    assert summed["worst_seconds_behind"] < 600
+
+    [query] = [text for text in QUERIES if "seconds_behind DESC LIMIT 20" in text]
+    every = answer(lake, query.replace("LIMIT 20", ""))
+    assert len(every) == summed["tags"] == 50
+    assert {row["read_up_to"] for row in every} >= {summed["all_read_up_to"], summed["newest"]}
+    [query] = [text for text in QUERIES if "t.deleted_at IS NOT NULL" in text]
+    away = answer(lake, query)
+    assert {row["name"] for row in away} == {tag["name"] for tag in told["went_away"]}
+    assert len(away) == 3
+    assert not {row["name"] for row in every} & {row["name"] for row in away}
+
+
 def test_the_query_on_runs_tells_of_the_failed_tag(lake):
     [query] = [text for text in QUERIES if "run_id, shard" in text]
-    [_, row] = answer(lake, query)
-    assert (row["command"], row["status"], row["corrections"]) == ("run", "incomplete", 0)
+    [_, row, first] = answer(lake, query)
+    assert (first["command"], first["status"], first["corrections"]) == ("run", "succeeded", 0)
+    assert (row["command"], row["status"]) == ("run", "incomplete")
     assert "NOTHING" in row["error"]
 
 
