@@ -29,8 +29,9 @@ from writers.probe import probe_writing
 
 from ..abandon import abandonable
 from ..datasets.recorded import choose_mode
-from ..datasets.tags import find_tags
+from ..datasets.tags import Inventory, find_tags
 from ..ownership import DISTRIBUTION, HOME, claimed
+from ..owning import refuse_held
 from ..piweb.http import Request
 from ..piweb.problems import error_for
 from ..plan.ahead import future_tags
@@ -64,11 +65,12 @@ async def look_at_everything(config: Config, tell: Tell) -> None:
     await _in_turn((("packages", _packages),), tell)
     await _in_turn((("configuration", lambda: _configuration(config)),), tell)
     resolved = await _with_secrets(config, tell)
+    found: list[Inventory] = []
     if resolved is None:
         _skip(_SOURCE, tell)
     else:
-        await _source(resolved, tell)
-    await _destination(resolved or config, tell)
+        await _source(resolved, tell, found)
+    await _destination(resolved or config, tell, found)
 
 
 async def _in_turn(looks: Sequence[Look], tell: Tell) -> bool:
@@ -113,7 +115,7 @@ async def _with_secrets(config: Config, tell: Tell) -> Config | None:
     return resolved if await _in_turn((("secrets", secrets),), tell) else None
 
 
-async def _source(config: Config, tell: Tell) -> None:
+async def _source(config: Config, tell: Tell, found: list[Inventory]) -> None:
     # Whoever waits for an answer does not want to see it tried five times.
     once = config.model_copy(update={"retry": config.retry.model_copy(update={"max_attempts": 1})})
     try:
@@ -123,7 +125,7 @@ async def _source(config: Config, tell: Tell) -> None:
                     (_SOURCE[0], lambda: _reach(source, simulated=uses_simulator(config))),
                     (_SOURCE[1], lambda: _log_in(source, config.pi_web_api.auth_type)),
                     (_SOURCE[2], lambda: _mode(source, config)),
-                    (_SOURCE[3], lambda: _tags(source, config)),
+                    (_SOURCE[3], lambda: _tags(source, config, found)),
                 ),
                 tell,
             )
@@ -169,8 +171,9 @@ async def _mode(source: Connection, config: Config) -> str:
     return f"as {mode.value}" + (f" (extraction.request_mode: {wanted})" if wanted != mode.value else "")
 
 
-async def _tags(source: Connection, config: Config) -> str:
+async def _tags(source: Connection, config: Config, found: list[Inventory]) -> str:
     inventory = (await find_tags(source.client, config.extraction)).insist()
+    found.append(inventory)
     if inventory.unresolved:
         failures = "; ".join(f"{tag}: {reason}" for tag, reason in inventory.unresolved[:_TAGS_SHOWN])
         raise TagError(
@@ -182,7 +185,7 @@ async def _tags(source: Connection, config: Config) -> str:
     return f"{count(len(inventory.tags), 'tag')} found{f'; {ahead}' if ahead else ''}"
 
 
-async def _destination(config: Config, tell: Tell) -> None:
+async def _destination(config: Config, tell: Tell, found: Sequence[Inventory]) -> None:
     lakehouse: Lakehouse | None = None
 
     async def open_lakehouse() -> str:
@@ -194,11 +197,15 @@ async def _destination(config: Config, tell: Tell) -> None:
         await _in_turn((("grants", lambda: asyncio.to_thread(look_at_grants, config)),), tell)
     await _in_turn((("tables", open_lakehouse),), tell)
     if lakehouse is None:
-        _skip(("writing", "lease"), tell)
+        _skip(("writing", "lease", "owners"), tell)
         return
     there: Lakehouse = lakehouse
     await _in_turn((("writing", lambda: asyncio.to_thread(_writing, config, there)),), tell)
     await _in_turn((("lease", lambda: asyncio.to_thread(_lease, config, there)),), tell)
+    if found:
+        await _in_turn((("owners", lambda: asyncio.to_thread(_owners, config, there, found[0])),), tell)
+    else:
+        _skip(("owners",), tell)
 
 
 def _tables(lakehouse: Lakehouse) -> str:
@@ -262,3 +269,8 @@ def _lease(config: Config, lakehouse: Lakehouse) -> str:
                 hint="Wait until it has finished, or stop it.",
             )
     return "nobody else is at work on this pipeline"
+
+
+def _owners(config: Config, lakehouse: Lakehouse, inventory: Inventory) -> str:
+    refuse_held(config, lakehouse, inventory.tags)
+    return "no other pipeline has brought these tags into the table"
