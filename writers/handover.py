@@ -23,7 +23,7 @@ from config.errors import CommitConflictError, ExtractError, FencedError, Unknow
 from .commit import CommitKey, StagedFile
 from .landing import FENCE, GATE, Landing
 from .owners import BACKFILL, REPAIR, app_id, is_landing
-from .tag_owners import of_dataset
+from .tag_owners import claims, claims_name, of_dataset
 
 __all__ = ["HandedOver", "HandingOver"]
 
@@ -115,10 +115,13 @@ class HandingOver(Landing):
         rows = self._rows()
         go = self._are_wanted(rows, wanted)
         gone = rows.filter(go)
-        at = gone.schema.get_field_index("pipeline")
-        moved = gone.set_column(at, gone.schema.field(at), pa.repeat(to, gone.num_rows))
-        files = self._written(rows.filter(pc.invert(go)), moved)
-        doubled = self._doubled(gone, to)
+        at, claimed = gone.schema.get_field_index("pipeline"), claims_name(self._dataset, self._data.uri)
+        known = gone.filter(pc.not_equal(gone["dataset"].cast(pa.string()), claimed))
+        moved = known.set_column(at, known.schema.field(at), pa.repeat(to, known.num_rows))
+        tags = pc.unique(gone["tag_webid"]).to_pylist()
+        ours = claims(tags, pipeline=to, dataset=claimed, now=self._now())
+        files = self._written(rows.filter(pc.invert(go)), moved, pa.Table.from_batches([ours]))
+        doubled = self._doubled(known, to)
         try:
             self._checkpoint.commit(key, files, metadata={"run_id": self._run_id}, replace_where=self._partition)
         except UnknownCommitError:
@@ -126,7 +129,7 @@ class HandingOver(Landing):
         except ExtractError:
             self._checkpoint.discard(files)
             raise
-        return HandedOver(pc.count_distinct(gone["tag_webid"]).as_py(), doubled)
+        return HandedOver(len(tags), doubled)
 
     def _written(self, *tables: pa.Table) -> tuple[StagedFile, ...]:
         stage = self._checkpoint.stage()

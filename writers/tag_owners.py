@@ -1,7 +1,8 @@
 """Whose a tag of a data table is. Decides on plain values; reads snapshots, and commits claims.
 
 Imports nothing of the engine. A tag belongs to the pipeline that has rows of it in the checkpoint table, whatever
-they say: one that only ever failed is owned, too. Before a pipeline reads tags that are nowhere yet it claims them:
+they say: one that only ever failed is owned, too. Where it has a claim as well that one counts: watermarks that were
+read back from the data (`writers.rebuild`) do not know whose they are. Before a pipeline reads tags that are nowhere yet it claims them:
 one commit of rows with empty windows, under a name that all pipelines share. So of two that claim at the same moment
 one is fenced, and looks again.
 
@@ -32,7 +33,7 @@ from .owners import is_landing
 from .tables import PI_WATERMARKS, TableSpec
 from .watermark import Watermark
 
-__all__ = ["Held", "TagOwners", "of_dataset", "refuse", "table_name", "take_over_hint"]
+__all__ = ["Held", "TagOwners", "claims", "claims_name", "of_dataset", "refuse", "table_name", "take_over_hint"]
 
 _SHOWN = 5
 # Rows that are held against the wanted tags at a time: each time these are put into a hash table anew.
@@ -45,6 +46,12 @@ class Held:
 
     pipeline: str
     web_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Having:
+    any: set[str]
+    claimed: set[str]
 
 
 class TagOwners:
@@ -68,7 +75,7 @@ class TagOwners:
         self._run_id = run_id
         self._now = now
         self._table = table_name(lakehouse.table(spec).uri)
-        self._claims = f"{dataset}.claims.{self._table}"
+        self._claims = claims_name(dataset, lakehouse.table(spec).uri)
         self.on_step = on_step
 
     @property
@@ -87,11 +94,28 @@ class TagOwners:
             checkpoint = table.open()
         wanted = pa.array(web_ids, pa.string())
         found: list[Held] = []
+        claimed: set[str] | None = None
         for pipeline in sorted(_pipelines(checkpoint) - {self._pipeline}):
-            theirs = _having(checkpoint, pipeline, self._dataset, wanted)
-            if theirs and self._shares_table(checkpoint, pipeline):
-                found.append(Held(pipeline, tuple(sorted(theirs))))
+            theirs = self._having(checkpoint, pipeline, wanted)
+            if theirs.any and claimed is None:
+                claimed = self._having(checkpoint, self._pipeline, wanted).claimed
+            tags = theirs.claimed | (theirs.any - (claimed or set()))
+            if tags and self._shares_table(checkpoint, pipeline):
+                found.append(Held(pipeline, tuple(sorted(tags))))
         return found
+
+    def _having(self, checkpoint: CommitTable, pipeline: str, wanted: pa.Array) -> _Having:
+        """Those of the wanted tags of which a pipeline has rows."""
+        having = _Having(set(), set())
+        rows = checkpoint.read(["dataset", "tag_webid"], where={"pipeline": pipeline})
+        for table in _gathered(rows):
+            theirs = table.filter(pc.is_in(table["tag_webid"], wanted))
+            if theirs.num_rows:
+                datasets = theirs["dataset"].cast(pa.string())
+                of_it, claims = of_dataset(datasets, self._dataset), pc.equal(datasets, self._claims)
+                having.any.update(pc.unique(theirs.filter(of_it)["tag_webid"]).to_pylist())
+                having.claimed.update(pc.unique(theirs.filter(claims)["tag_webid"]).to_pylist())
+        return having
 
     def claim(
         self, web_ids: Sequence[str], marks: Marks, checkpoint: CommitTable, *, leave_out: bool = False
@@ -112,7 +136,7 @@ class TagOwners:
             held = self.held(web_ids, table)
             theirs = {web_id for one in held for web_id in one.web_ids}
             new = [web_id for web_id in unknown if web_id not in theirs]
-            ours = _having(table, self._pipeline, self._dataset, pa.array(new, pa.string())) if new else set()
+            ours = self._having(table, self._pipeline, pa.array(new, pa.string())).any if new else set()
             new = [web_id for web_id in new if web_id not in ours]
             if not new or (held and not leave_out):
                 table.discard(staged)
@@ -137,19 +161,16 @@ class TagOwners:
             return held
 
     def _staged(self, table: CommitTable, web_ids: Sequence[str]) -> tuple[StagedFile, ...]:
-        now, stage = self._now(), table.stage()
-        # An empty window says nothing of what is done; under a dataset of their own claims are no watermarks at all.
-        one = np.array([row_of(Watermark("", now, now))], np.int64)
-        rows = MarkColumns(web_ids, np.repeat(one, len(web_ids), axis=0))
-        stage.write(encode(rows, pipeline=self._pipeline, dataset=self._claims, sequence=0, updated_at=now))
+        stage = table.stage()
+        stage.write(claims(web_ids, pipeline=self._pipeline, dataset=self._claims, now=self._now()))
         return closed(stage)
 
     def _shares_table(self, checkpoint: CommitTable, pipeline: str) -> bool:
         """Whether another pipeline writes to the data table of this one. Where it has neither claimed nor landed
         anything anywhere (it was run by an earlier version, and found nothing), it is taken to.
         """
-        claims = f"{self._dataset}.claims."
-        named = {name for name in _datasets(checkpoint, pipeline) if name.startswith(claims)}
+        prefix = f"{self._dataset}.claims."
+        named = {name for name in _datasets(checkpoint, pipeline) if name.startswith(prefix)}
         if named:
             return self._claims in named
         data = self._lakehouse.table(self._spec)
@@ -207,6 +228,20 @@ def take_over_hint(pipeline: str) -> str:
     )
 
 
+def claims(web_ids: Sequence[str], *, pipeline: str, dataset: str, now: int) -> pa.RecordBatch:
+    """Give the rows that claim these tags. An empty window says nothing of what is done, and under a dataset of their
+    own they are no watermarks at all.
+    """
+    one = np.array([row_of(Watermark("", now, now))], np.int64)
+    rows = MarkColumns(web_ids, np.repeat(one, len(web_ids), axis=0))
+    return encode(rows, pipeline=pipeline, dataset=dataset, sequence=0, updated_at=now)
+
+
+def claims_name(dataset: str, uri: str) -> str:
+    """Name claims of the tags of a data table, in the column `dataset`."""
+    return f"{dataset}.claims.{table_name(uri)}"
+
+
 def table_name(uri: str) -> str:
     """Name a table by schema and name, however its root is spelled."""
     return ".".join(re.split(r"[/\\.]", uri.rstrip("/"))[-2:])
@@ -221,18 +256,6 @@ def _pipelines(checkpoint: CommitTable) -> set[str]:
     """Who has rows in the snapshot; its files say it, none is read."""
     found = (file.partition_values.get("pipeline") for file in checkpoint.live_files(0, 1))
     return {name for name in found if name is not None}
-
-
-def _having(checkpoint: CommitTable, pipeline: str, dataset: str, wanted: pa.Array) -> set[str]:
-    """Those of the wanted tags of which a pipeline has rows."""
-    found: set[str] = set()
-    rows = checkpoint.read(["dataset", "tag_webid"], where={"pipeline": pipeline})
-    for table in _gathered(rows):
-        theirs = table.filter(pc.is_in(table["tag_webid"], wanted))
-        if theirs.num_rows:
-            mine = theirs.filter(of_dataset(theirs["dataset"].cast(pa.string()), dataset))
-            found.update(pc.unique(mine["tag_webid"]).to_pylist())
-    return found
 
 
 def _datasets(checkpoint: CommitTable, pipeline: str) -> set[str]:

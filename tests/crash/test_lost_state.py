@@ -158,7 +158,7 @@ async def test_what_others_may_do_to_the_tables_is_no_loss(tmp_path: Path) -> No
     """Take rows out of the data, put files together, change properties; take watermarks from other pipelines."""
     plant = plant_of(tmp_path)
     await plant.run(BEGIN + HOUR, performance={"commit_rows": 500, "values_per_answer": 300})
-    await plant.run(BEGIN + HOUR, pipeline="other", extraction={"start_date": "2024-03-05T00:59:00Z"})
+    await plant.run(BEGIN + HOUR, pipeline="other", unity_catalog={"tables": {"timeseries": "other_events"}})
     DeltaTable(str(plant.timeseries)).delete(f"tag_webid = '{web_id_of(0)}'")
     for path in (plant.timeseries, plant.watermarks):
         DeltaTable(str(path)).optimize.compact()
