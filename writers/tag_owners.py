@@ -37,7 +37,7 @@ __all__ = ["Held", "TagOwners", "claims", "claims_name", "of_dataset", "refuse",
 
 _SHOWN = 5
 # Rows that are held against the wanted tags at a time: each time these are put into a hash table anew.
-_ROWS = 1 << 18
+_ROWS = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
