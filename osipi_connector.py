@@ -70,11 +70,12 @@ class PILakeflowConnector:
         source = self.config.pi_web_api.url or "the simulator"
         return f"PILakeflowConnector({self.config.pipeline!r}: {source} -> {target_of(self.config)})"
 
-    def run(self, *, shard: str | None = None, run_id: str | None = None) -> RunReport:
+    def run(self, *, shard: str | None = None, run_id: str | None = None, take_over: str | None = None) -> RunReport:
         """Read what is new, land it exactly once, and say what became of it.
 
         Works where an event loop runs already; interrupting it commits what is complete. `shard`, for
-        example "0/4", takes a share of the tags. A report may tell of failed tags: in a notebook that
+        example "0/4", takes a share of the tags. `take_over` names a pipeline whose tags, as far as they are
+        selected here, belong to this one from then on. A report may tell of failed tags: in a notebook that
         runs as a job, end with `report.raise_for_status()`.
 
         Raises:
@@ -87,7 +88,14 @@ class PILakeflowConnector:
         set_up_logging(console, level=monitoring.log_level, as_json=monitoring.log_format == "json")
         part = Shard.parse(shard) if shard else Shard()
         with self._own_words():
-            return run_job(found.config, shard=part, run_id=run_id, console=console, warnings=found.warnings)
+            return run_job(
+                found.config,
+                shard=part,
+                run_id=run_id,
+                console=console,
+                warnings=found.warnings,
+                take_over=take_over,
+            )
 
     @contextmanager
     def _own_words(self) -> Iterator[None]:

@@ -43,6 +43,7 @@ from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
 from .metadata import Metadata
 from .model import Micros, Tag, Window
+from .owning import Owning
 from .plan.ahead import notes
 from .plan.parts import Part, shard_of
 from .plan.shards import Shard
@@ -87,6 +88,7 @@ async def run(
     run_id: str | None = None,
     follow: bool = False,
     suspects: Sequence[tuple[Tag, Window]] | None = None,
+    take_over: str | None = None,
 ) -> RunReport:
     """Read everything the configuration selects and is not done yet, and land it exactly once; with
     `follow` again and again, until asked to stop.
@@ -94,6 +96,8 @@ async def run(
     With `suspects`, nothing new is read: these windows, as far as they are done, are read again and put in
     the place of what the table holds, where that differs. Other runs of the pipeline may be at work; what each
     of them compares itself is then left to them. Whoever asks for it leaves the row in the metrics table.
+
+    With `take_over`, tags that the pipeline of this name has brought into the table become those of this one first.
 
     Returns the report, also of a run that was interrupted or stopped by the source. Raises
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
@@ -104,7 +108,7 @@ async def run(
     check_columns(PI_TIMESERIES, config.performance.zorder_columns)
     run_id = run_id or uuid.uuid4().hex[:12]
     this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id, follow=follow)
-    this.suspects = suspects
+    this.suspects, this.take_over = suspects, take_over
     try:
         with rare_collections():
             report = await this.go()
@@ -153,6 +157,8 @@ class _Run:
         self._warnings: list[str] = []
         self._replaces: Mapping[str, str] = {}
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
+        self.take_over: str | None = None
+        self._owning: Owning | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="osipi-decoder")
@@ -186,8 +192,8 @@ class _Run:
         try:
             front = await self._leased(lakehouse, Part.FRONT, work)
         except FencedError as busy:
-            if self._marks:
-                raise  # another run came in between
+            if self._marks or self.take_over:
+                raise  # another run came in between, or must not be at work
             LOG.warning("%s Only the history before what is done is read beside it.", busy.message)
             front = Cycle(wanted_window(self._config, None, inventory.server_now).end)
         if front.stopped or self._stop.asked:
@@ -235,6 +241,8 @@ class _Run:
 
     async def _find_tags(self, source: Connection, *, since: float) -> Inventory:
         inventory = (await find_tags(source.client, self._config.extraction)).insist().share(self._shard)
+        if self._owning is not None:
+            inventory = await self._blocking(partial(self._owning.without_theirs, self._marks, inventory))
         self._inventory, self._found_at = inventory, monotonic()
         self._warn(inventory.warnings)
         for note in notes(self._config.extraction, inventory.tags):
@@ -253,7 +261,10 @@ class _Run:
             run_id=self._run_id,
             on_step=self._on_step,
         )
-        self._marks = await self._blocking(landing.open)
+        if self.suspects is not None:
+            self._marks = await self._blocking(landing.open)
+        elif isinstance(landing, Landing):
+            self._marks = await self._blocking(partial(self._own, landing, lakehouse, inventory.tags, part))
         recorded = await RecordedSource.open(
             source.client,
             source.url,
@@ -298,6 +309,22 @@ class _Run:
             if warning not in self._warnings:
                 self._warnings.append(warning)
                 LOG.warning("%s", warning)
+
+    def _own(self, landing: Landing, lakehouse: Lakehouse, tags: Sequence[Tag], part: Part) -> Marks:
+        """Open the landing, and make sure that no tag is another pipeline's. The back reads no tag that is new."""
+        back = part is Part.BACK
+        own = Owning(
+            *(self._config, lakehouse),
+            run_id=self._run_id,
+            take_over=None if back else self.take_over,
+            on_step=self._on_step,
+        )
+        own.taken(tags)
+        self._warnings += own.warnings
+        marks = landing.open()
+        own.begin(landing, marks, tags, claim=not back)
+        self._owning = own
+        return marks
 
     def _following(
         self, cycle: ReadOnce, inventory: Inventory, source: Connection, lakehouse: Lakehouse, metadata: Metadata

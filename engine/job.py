@@ -45,10 +45,12 @@ def run_job(
     warnings: tuple[str, ...] = (),
     follow: bool = False,
     suspects: Sequence[tuple[Tag, Window]] | None = None,
+    take_over: str | None = None,
 ) -> RunReport:
     """Run to the end and report; `warnings` are passed on into the report. `run_id` names the run in
     logs, commits and metrics: whoever schedules runs has a name for them already. With `follow` the end
-    comes when it is asked for; with `suspects` these windows are read again, instead of what is new.
+    comes when it is asked for; with `suspects` these windows are read again, instead of what is new. `take_over` names
+    a pipeline whose tags, as far as they are selected here, belong to this one from then on.
 
     Raises `StopError` where there is nothing to report, and `KeyboardInterrupt` when interrupted
     before there was.
@@ -64,7 +66,15 @@ def run_job(
         log(event)
 
     try:
-        start = partial(run, config, shard=shard or Shard(), run_id=run_id, follow=follow, suspects=suspects)
+        start = partial(
+            run,
+            config,
+            shard=shard or Shard(),
+            run_id=run_id,
+            follow=follow,
+            suspects=suspects,
+            take_over=take_over,
+        )
         report = _in_loop(lambda stop: _interruptible(start, emit, stop))
     finally:
         display.close()

@@ -16,6 +16,7 @@ from config.errors import ConfigurationError
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, LiveFile, Stage, StagedFile
 from .correction import CorrectionCounts, Replacement
 from .digest import Digest, digests, row_hashes
+from .handover import HandingOver
 from .landing import Landing
 from .landing_batch import LandingBatch, LandingReceipt
 from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
@@ -36,6 +37,7 @@ from .tables import (
     Names,
     TableSpec,
 )
+from .tag_owners import Held, TagOwners, refuse
 from .tags import Replaced, missing_tags, newly_replaced, replaced_tags, sync_tags
 from .watermark import NEVER, Move, Moves, Watermark
 from .windows import window_digests
@@ -53,6 +55,8 @@ __all__ = [
     "CommitTable",
     "CorrectionCounts",
     "Digest",
+    "HandingOver",
+    "Held",
     "Lakehouse",
     "Landing",
     "LandingBatch",
@@ -73,6 +77,7 @@ __all__ = [
     "StagedFile",
     "SyncReceipt",
     "TableSpec",
+    "TagOwners",
     "Upkeep",
     "UpkeepReport",
     "Watermark",
@@ -85,6 +90,7 @@ __all__ = [
     "newly_replaced",
     "open_lakehouse",
     "rebuild_watermarks",
+    "refuse",
     "replaced_tags",
     "row_hashes",
     "sets_seen_today",

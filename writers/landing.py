@@ -22,7 +22,7 @@ import pyarrow as pa
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
 from .checkpoint import columns_of, encode, merge_stream
-from .commit import CommitKey, CommitReceipt, Lakehouse, Stage, StagedFile
+from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
 from .draft import Draft
 from .foreign import Others
@@ -38,6 +38,8 @@ __all__ = ["Landing", "LandingBatch", "LandingReceipt"]
 WATERMARK_FILE = "watermark_file"
 # Of one that says nothing but that whoever was at work under this name is not to commit any more.
 FENCE = "fence"
+# Of a fence before tags go over to another pipeline: whose step has to be finished before this one (writers.handover).
+GATE = "gate"
 _MANY_FILES = 64
 # A correction that other writers disturb (compaction, repairs) is computed again on what they left. Each time
 # somebody has got on; a run that goes on for months does not give way at the first crowd.
@@ -118,6 +120,11 @@ class Landing:
             self._compact(merged)
         self._ready = True
         return self._marks
+
+    @property
+    def checkpoint(self) -> CommitTable:
+        """The checkpoint table as it was when the landing was opened, or has committed last. To be read only."""
+        return self._checkpoint
 
     def begin(self) -> LandingBatch:
         """Start a commit. Finish it before the next one begins."""
@@ -206,6 +213,9 @@ class Landing:
         last = self._data.last_commit(owner) if state is State.ROLL_FORWARD else None
         if last is None:
             return
+        gate = last.metadata.get(GATE, owner)
+        if gate != owner:
+            self._recover(gate)
         file = _decode_file(last.metadata.get(WATERMARK_FILE))
         if FENCE not in last.metadata and (file is None or not self._checkpoint.has_file(file)):
             raise self._lost(f"the watermarks of commit {data} are gone")

@@ -31,9 +31,10 @@ from writers.probe import probe_writing
 from ..abandon import abandonable
 from ..clock import wall_micros
 from ..datasets.recorded import Mode, RecordedSource, choose_mode
-from ..datasets.tags import find_tags
+from ..datasets.tags import Inventory, find_tags
 from ..model import Ask
 from ..ownership import DISTRIBUTION, HOME, claimed
+from ..owning import refuse_held
 from ..piweb import requests
 from ..piweb.http import Request
 from ..piweb.problems import error_for
@@ -70,11 +71,12 @@ async def look_at_everything(config: Config, tell: Tell) -> None:
     await _in_turn((("packages", _packages),), tell)
     await _in_turn((("configuration", lambda: _configuration(config)),), tell)
     resolved = await _with_secrets(config, tell)
+    found: list[Inventory] = []
     if resolved is None:
         _skip(_SOURCE, tell)
     else:
-        await _source(resolved, tell)
-    await _destination(resolved or config, tell)
+        await _source(resolved, tell, found)
+    await _destination(resolved or config, tell, found)
 
 
 async def _in_turn(looks: Sequence[Look], tell: Tell) -> bool:
@@ -119,10 +121,10 @@ async def _with_secrets(config: Config, tell: Tell) -> Config | None:
     return resolved if await _in_turn((("secrets", secrets),), tell) else None
 
 
-async def _source(config: Config, tell: Tell) -> None:
+async def _source(config: Config, tell: Tell, found: list[Inventory]) -> None:
     # Whoever waits for an answer does not want to see it tried five times.
     once = config.model_copy(update={"retry": config.retry.model_copy(update={"max_attempts": 1})})
-    look = _SourceLook(config)
+    look = _SourceLook(config, found)
     try:
         async with connect(once) as source:
             well = await _in_turn(
@@ -148,8 +150,9 @@ async def _source(config: Config, tell: Tell) -> None:
 class _SourceLook:
     """What one look at the source finds, the next one asks by: tags, the way of asking, a few values."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, inventories: list[Inventory]) -> None:
         self._config = config
+        self._inventories = inventories
         self._sample: list[Ask] = []
         self._mode = Mode.SINGLE
         self.found = False
@@ -157,6 +160,7 @@ class _SourceLook:
     async def tags(self, source: Connection) -> str:
         config = self._config
         inventory = (await find_tags(source.client, config.extraction)).insist()
+        self._inventories.append(inventory)
         self.found = bool(inventory.tags)
         self._sample = sample_of(config, inventory.tags, Marks(), inventory.server_now)
         if inventory.unresolved:
@@ -226,7 +230,7 @@ def _fields(body: bytes) -> dict[str, str]:
     return {k: v for k, v in content.items() if isinstance(v, str)} if isinstance(content, dict) else {}
 
 
-async def _destination(config: Config, tell: Tell) -> None:
+async def _destination(config: Config, tell: Tell, found: Sequence[Inventory]) -> None:
     lakehouse: Lakehouse | None = None
 
     async def open_lakehouse() -> str:
@@ -238,11 +242,15 @@ async def _destination(config: Config, tell: Tell) -> None:
         await _in_turn((("grants", lambda: asyncio.to_thread(look_at_grants, config)),), tell)
     await _in_turn((("tables", open_lakehouse),), tell)
     if lakehouse is None:
-        _skip(("writing", "lease"), tell)
+        _skip(("writing", "lease", "owners"), tell)
         return
     there: Lakehouse = lakehouse
     await _in_turn((("writing", lambda: asyncio.to_thread(_writing, config, there)),), tell)
     await _in_turn((("lease", lambda: asyncio.to_thread(_lease, config, there)),), tell)
+    if found:
+        await _in_turn((("owners", lambda: asyncio.to_thread(_owners, config, there, found[0])),), tell)
+    else:
+        _skip(("owners",), tell)
 
 
 def _tables(lakehouse: Lakehouse) -> str:
@@ -306,3 +314,8 @@ def _lease(config: Config, lakehouse: Lakehouse) -> str:
                 hint="Wait until it has finished, or stop it.",
             )
     return "nobody else is at work on this pipeline"
+
+
+def _owners(config: Config, lakehouse: Lakehouse, inventory: Inventory) -> str:
+    refuse_held(config, lakehouse, inventory.tags)
+    return "no other pipeline has brought these tags into the table"

@@ -92,12 +92,14 @@ async def _looked(config: Config, shard: Shard) -> Outlook:
     import asyncio
 
     from ..datasets.tags import find_tags
-    from ..wiring import connect, watermarks_of
+    from ..owning import refuse_held
+    from ..wiring import connect, lakehouse_of, watermarks_of
 
     marks = await asyncio.to_thread(watermarks_of, config)
     async with connect(config, shard) as source:
         inventory = (await find_tags(source.client, config.extraction)).share(shard)
         discovery = source.client.statistics().requests
+    await asyncio.to_thread(lambda: refuse_held(config, lakehouse_of(config), inventory.tags))
     states = await asyncio.to_thread(_states_requests, config, shard, inventory)
     return outlook(config, shard, inventory, marks, discovery=discovery, states=states)
 

@@ -23,6 +23,7 @@ _DATASETS = frozenset({"recorded", "tags"})
         "python -m engine run -c plant.yaml --start now-7d --json",
         "python -m engine run -c plant.yaml --shard 0/4",
         "python -m engine run -c plant.yaml --follow",
+        "python -m engine run -c plant.yaml --take-over old-plant",
     )
 )
 @configured
@@ -35,6 +36,9 @@ _DATASETS = frozenset({"recorded", "tags"})
 @click.option("--shard", metavar="I/N", help="Take the share I (from 0) of N of all tags, for example 0/4.")
 @click.option("--run-id", metavar="ID", help="Name of the run in logs, commits and metrics. Without it: a new one.")
 @click.option("--follow", is_flag=True, help="Read on, in cycles, until told to stop (SIGTERM, Ctrl-C).")
+@click.option(
+    "--take-over", metavar="PIPELINE", help="First take over the selected tags that PIPELINE has brought in, for good."
+)
 @as_json
 def run(
     *,
@@ -47,6 +51,7 @@ def run(
     shard: str | None,
     run_id: str | None,
     follow: bool,
+    take_over: str | None,
     json_wanted: bool,
 ) -> RunReport:
     """Read recorded values and tags into the tables.
@@ -57,6 +62,10 @@ def run(
     With --follow the run goes on, and reads each class of tags in its own interval
     (extraction.classes, extraction.interval). When told to stop it ends with 0, or with 1 if
     tags fail or the source is down.
+
+    A tag belongs to the pipeline that brought it into the table first; another is refused. With
+    --take-over the selected tags of a pipeline, which must not be at work, become this one's,
+    and are read on where it ended.
     """
     from ..job import run_job
     from ..plan.shards import Shard
@@ -69,7 +78,13 @@ def run(
     found = loaded(path, (*overrides, *_as_overrides(mode=mode, start_date=start, end_date=end)), console)
     part = Shard.parse(shard) if shard else Shard()
     report = run_job(
-        found.config, shard=part, run_id=run_id or None, console=console, warnings=found.warnings, follow=follow
+        found.config,
+        shard=part,
+        run_id=run_id or None,
+        console=console,
+        warnings=found.warnings,
+        follow=follow,
+        take_over=take_over or None,
     )
     if json_wanted:
         print_json(report.as_dict())

@@ -111,7 +111,7 @@ def run_of(folder: Path, document: Mapping[str, Any], **options: Any) -> Process
 
     `shard` is (index, count); `at` names a step and which time it is reached; `send` is the signal the
     process then sends to itself, or with `full` no file can be written from then on. With `repair` it is
-    what `verify --deep --repair` does with all that is done.
+    what `verify --deep --repair` does with all that is done. `take_over` is as the command has it.
     """
     return Process(_run, folder, dict(document), options)
 
@@ -154,7 +154,16 @@ def _run(folder: str, document: dict[str, Any], options: dict[str, Any]) -> None
     config = from_mapping(document).config
     suspects = asyncio.run(everything(config, Scope())) if options.get("repair") else None
     try:
-        report = asyncio.run(run(config, shard=shard, on_step=on_step, run_id=options.get("run_id"), suspects=suspects))
+        report = asyncio.run(
+            run(
+                config,
+                shard=shard,
+                on_step=on_step,
+                run_id=options.get("run_id"),
+                suspects=suspects,
+                take_over=options.get("take_over"),
+            )
+        )
     except ExtractError as error:
         _limit_files(resource.RLIM_INFINITY)
         Path(folder, "error").write_text(f"{type(error).__name__}: {error.message}\n{error.hint}")

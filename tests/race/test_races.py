@@ -127,3 +127,38 @@ async def test_readers_see_whole_commits_while_runs_go_on(tmp_path: Path) -> Non
         assert (await run.end()).code == 0
         assert looks > 1
     plant.assert_exact(BEGIN, END)
+
+
+async def test_of_two_pipelines_that_start_together_on_the_same_tags_one_gets_them(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path)
+    async with served(plant, END, SLOW) as document:
+        runs = {
+            name: run_of(tmp_path / name, document(pipeline=name, **ALONE), run_id=name) for name in ("red", "blue")
+        }
+        ends = dict(zip(runs, await asyncio.gather(*(run.end() for run in runs.values())), strict=True))
+        [winner] = [name for name, ended in ends.items() if ended.code == 0]
+        [loser] = [name for name in ends if name != winner]
+        assert ends[loser].code == 2, ends[loser]
+        assert f"are brought into bronze.pi_timeseries by pipeline {winner}: " in ends[loser].error
+        assert "before_staging" not in runs[loser].reached()
+        assert (await run_of(tmp_path / "again", document(pipeline=loser)).end()).code == 2
+        assert (await run_of(tmp_path / "on", document(pipeline=winner)).end()).code == 0
+    assert_same_rows(rows_in(plant.timeseries), plant.rows(range(10), BEGIN, END))
+
+
+async def test_tags_are_taken_over_by_one_of_two_and_never_from_a_run_at_work(tmp_path: Path) -> None:
+    plant = plant_of(tmp_path)
+    async with served(plant, END, SLOW) as document:
+        old = run_of(tmp_path / "old", document(pipeline="old", **ALONE), run_id="old")
+        await until(lambda: "after_data_commit" in old.reached())
+        early = await run_of(tmp_path / "early", document(pipeline="new"), take_over="old").end()
+        assert_fenced(early, "old")
+        assert early.error.startswith("FencedError: No tag was taken over from pipeline old: ")
+        assert (await old.end()).code == 0
+        takers = [run_of(tmp_path / name, document(pipeline=name), take_over="old") for name in ("new", "newer")]
+        codes = [(await run.end()).code for run in takers]
+        assert min(codes) == 0
+        assert set(codes) <= {0, 2, 4}
+        assert codes.count(0) == 1
+        assert (await run_of(tmp_path / "refused", document(pipeline="old")).end()).code == 2
+    assert_same_rows(rows_in(plant.timeseries), plant.rows(range(10), BEGIN, END))
