@@ -48,9 +48,9 @@ from .plan.parts import Part, shard_of
 from .plan.shards import Shard
 from .reporting import report_of
 from .sweeping import rare_collections
-from .telemetry.events import Emit, Event, Finished, Started, TagsFound
+from .telemetry.events import Emit, Event, Finished, Quarantined, Started, TagsFound
 from .telemetry.freshness import Freshness, freshness
-from .telemetry.report import RunReport, Tally
+from .telemetry.report import OpenHole, RunReport, Tally
 from .way import Way
 from .wiring import (
     DATASET,
@@ -308,7 +308,15 @@ class _Run:
         if self.suspects is None:
             sums = {} if way.part is Part.BACK else await self._sums(tags)
             suspects = await self._hinted()
-            plan = plan_of(self._config, tags, self._marks, sums, now=now, mode=mode, part=way.part, suspects=suspects)
+            plan = plan_of(
+                *(self._config, tags, self._marks, sums),
+                now=now,
+                mode=mode,
+                part=way.part,
+                suspects=suspects,
+                wall=wall_micros(),
+                keeps_holes=isinstance(way.landing, Landing) and way.landing.keeps_holes,
+            )
         else:
             plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks, mode=mode)
         last, _ = await way.carry_out(plan, tags=len(tags), now=now, since=since)
@@ -352,6 +360,7 @@ class _Run:
             source.client.statistics(),
             run=(self._run_id, self._config.pipeline, str(self._shard)),
             unresolved=self._inventory.unresolved if self._inventory else (),
+            holes=self._holes(),
             interrupted=self._stop.asked,
             follows=self._follow,
             seconds=monotonic() - self._began,
@@ -396,6 +405,13 @@ class _Run:
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)
 
+    def _holes(self) -> list[OpenHole]:
+        """The holes of the tags of this run."""
+        tags, holes = self._inventory.tags if self._inventory else (), self._marks.holes
+        return [OpenHole(tag.name, hole) for tag in tags if holes for hole in holes.get(tag.web_id, ())]
+
     def _emit(self, event: Event) -> None:
+        if isinstance(event, Quarantined):
+            self._accounts.note(event)
         self._tally(event)
         self._subscriber(event)

@@ -16,6 +16,8 @@ from config.errors import ConfigurationError
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit, Lease, LiveFile, Stage, StagedFile
 from .correction import CorrectionCounts, Replacement
 from .digest import Digest, digests, row_hashes
+from .holes import Hole, HoleChange, Holes
+from .journal import add_rows
 from .landing import Landing
 from .landing_batch import LandingBatch, LandingReceipt
 from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
@@ -30,6 +32,7 @@ from .tables import (
     DATASETS,
     PI_CONNECTOR_METRICS,
     PI_DIGITAL_STATES,
+    PI_QUARANTINE,
     PI_TAGS,
     PI_TIMESERIES,
     PI_WATERMARKS,
@@ -45,6 +48,7 @@ __all__ = [
     "NEVER",
     "PI_CONNECTOR_METRICS",
     "PI_DIGITAL_STATES",
+    "PI_QUARANTINE",
     "PI_TAGS",
     "PI_TIMESERIES",
     "PI_WATERMARKS",
@@ -53,6 +57,9 @@ __all__ = [
     "CommitTable",
     "CorrectionCounts",
     "Digest",
+    "Hole",
+    "HoleChange",
+    "Holes",
     "Lakehouse",
     "Landing",
     "LandingBatch",
@@ -75,6 +82,7 @@ __all__ = [
     "Upkeep",
     "UpkeepReport",
     "Watermark",
+    "add_rows",
     "add_run",
     "check_columns",
     "digests",

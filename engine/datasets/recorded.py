@@ -18,7 +18,7 @@ from typing import Self
 
 import msgspec
 
-from config.errors import ConfigurationError
+from config.errors import ConfigurationError, ExtractError, RetryError
 
 from ..clock import monotonic
 from ..model import Answer, Ask, Micros
@@ -139,12 +139,22 @@ class RecordedSource:
         """The largest answer these asks can bring, as JSON."""
         return BYTES_PER_VALUE * sum(ask.max_count for ask in asks)
 
-    async def read(self, asks: Sequence[Ask]) -> Timed:
-        """Ask and decode. Raises `ExtractError` when the request failed as a whole."""
+    async def is_alive(self) -> bool:
+        """Whether the server answers at all; a refusal is an answer, too."""
+        try:
+            await self._client.send(requests.system(), patient=False)
+        except RetryError:
+            return False
+        except ExtractError:
+            return True
+        return True
+
+    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> Timed:
+        """Ask and decode; not `patient`: once. Raises `ExtractError` when the request failed as a whole."""
         request, shape = self._request(asks)
         began = monotonic()
         limit = max(MIN_BODY_BYTES, SLACK * self.expected_bytes(asks))
-        response = await self._client.send(request, max_body_bytes=limit)
+        response = await self._client.send(request, max_body_bytes=limit, patient=patient)
         # A batch answers for its tags one by one: when it fails as a whole, that is no tag's fault.
         error = error_for(response, f"reading {_named(asks)}", tags=0 if shape is Shape.BATCH else len(asks))
         if error is not None:

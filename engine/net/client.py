@@ -89,8 +89,8 @@ class PIClient:
             await self._open.close()
             self._open = None
 
-    async def send(self, request: Request, *, max_body_bytes: int | None = None) -> Response:
-        """Send, wait for a turn before each attempt, and read the answer to its end.
+    async def send(self, request: Request, *, max_body_bytes: int | None = None, patient: bool = True) -> Response:
+        """Send, wait for a turn before each attempt, and read the answer to its end. Not `patient`: one attempt.
 
         Statuses that say something about the request (400, 403, 404, 413 and the like) are answers.
 
@@ -102,7 +102,7 @@ class PIClient:
             ThrottledError, UnavailableError: after all attempts.
         """
         limit = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
-        options = self._patient if request.safe else self._once
+        options = self._patient if request.safe and patient else self._once
 
         async def attempt(number: int) -> Exchange:
             if number > 1:

@@ -8,6 +8,7 @@ markup, line breaks or anything that looks like a credential, and they can be pr
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,7 @@ from .values import parse_json, well_formed
 __all__ = [
     "error_for",
     "excerpt_of",
+    "excerpt_of_json",
     "is_batch_unsupported",
     "is_csrf_refusal",
     "retry_after_secs",
@@ -138,6 +140,11 @@ def excerpt_of(body: bytes) -> str:
         title = _TITLE.search(text)
         text = f"{title[1] if title else ''} {_MARKUP.sub(' ', text)}"
     return _shorten(html.unescape(text))
+
+
+def excerpt_of_json(content: Any) -> str:
+    """A short piece of parsed JSON, for people who look for what is wrong with it."""
+    return _shorten(json.dumps(content, ensure_ascii=False, default=str)[:2000])
 
 
 def sentence_of(content: Any) -> str:
