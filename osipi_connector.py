@@ -70,12 +70,20 @@ class PILakeflowConnector:
         source = self.config.pi_web_api.url or "the simulator"
         return f"PILakeflowConnector({self.config.pipeline!r}: {source} -> {target_of(self.config)})"
 
-    def run(self, *, shard: str | None = None, run_id: str | None = None, take_over: str | None = None) -> RunReport:
+    def run(
+        self,
+        *,
+        shard: str | None = None,
+        run_id: str | None = None,
+        take_over: str | None = None,
+        retry_holes: bool = False,
+    ) -> RunReport:
         """Read what is new, land it exactly once, and say what became of it.
 
         Works where an event loop runs already; interrupting it commits what is complete. `shard`, for
         example "0/4", takes a share of the tags. `take_over` names a pipeline whose tags, as far as they are
-        selected here, belong to this one from then on. A report may tell of failed tags: in a notebook that
+        selected here, belong to this one from then on. `retry_holes` asks for everything now that could not be
+        read before, due or not. A report may tell of failed tags: in a notebook that
         runs as a job, end with `report.raise_for_status()`.
 
         Raises:
@@ -95,6 +103,7 @@ class PILakeflowConnector:
                 console=console,
                 warnings=found.warnings,
                 take_over=take_over,
+                retry_holes=retry_holes,
             )
 
     @contextmanager

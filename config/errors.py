@@ -24,6 +24,7 @@ Pick the class by what the caller must do next, not by where it happened:
         ├── TagForbiddenError     the point may not be read by us
         ├── TagStuckError         more events share one instant than the server will return
         └── UndecodableError      the answer for this tag is not what the protocol says
+            └── WrongWindowError  it holds events of another time than was asked for
 
 Every error carries a sentence without secrets, and a hint that says what to do.
 """
@@ -56,6 +57,7 @@ __all__ = [
     "UnavailableError",
     "UndecodableError",
     "UnknownCommitError",
+    "WrongWindowError",
 ]
 
 
@@ -207,4 +209,12 @@ class TagStuckError(TagError):
 
 
 class UndecodableError(TagError):
-    """The answer for this tag is not what the protocol says."""
+    """The answer for this tag is not what the protocol says. `excerpt` is a short piece of what came."""
+
+    def __init__(self, message: str, *, hint: str = "", excerpt: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.excerpt = excerpt
+
+
+class WrongWindowError(UndecodableError):
+    """The answer holds events of another time than was asked for: the question was not understood."""

@@ -50,9 +50,9 @@ from .plan.shards import Shard
 from .plan.timeline import HOUR
 from .reporting import report_of
 from .sweeping import rare_collections
-from .telemetry.events import Emit, Event, Finished, Started, TagsFound
+from .telemetry.events import Emit, Event, Finished, Quarantined, Started, TagsFound
 from .telemetry.freshness import Freshness, freshness
-from .telemetry.report import RunReport, Tally
+from .telemetry.report import OpenHole, RunReport, Tally
 from .way import Way
 from .wiring import (
     DATASET,
@@ -76,6 +76,8 @@ LOG = logging.getLogger("osipi.run")
 R = TypeVar("R")
 # So often what others correct while it is being repaired is read again.
 _ROUNDS = 3
+# Later than any hole is due.
+_ANY_TIME = 1 << 62
 
 
 async def run(
@@ -89,6 +91,7 @@ async def run(
     follow: bool = False,
     suspects: Sequence[tuple[Tag, Window]] | None = None,
     take_over: str | None = None,
+    retry_holes: bool = False,
 ) -> RunReport:
     """Read everything the configuration selects and is not done yet, and land it exactly once; with
     `follow` again and again, until asked to stop.
@@ -98,6 +101,7 @@ async def run(
     of them compares itself is then left to them. Whoever asks for it leaves the row in the metrics table.
 
     With `take_over`, tags that the pipeline of this name has brought into the table become those of this one first.
+    With `retry_holes`, every hole is asked for, not only those that are due.
 
     Returns the report, also of a run that was interrupted or stopped by the source. Raises
     `StopError` where there is nothing to report: configuration, login, lease, lost state, storage.
@@ -108,7 +112,7 @@ async def run(
     check_columns(PI_TIMESERIES, config.performance.zorder_columns)
     run_id = run_id or uuid.uuid4().hex[:12]
     this = _Run(config, shard, emit=emit, stop=stop or Stop(), on_step=on_step, run_id=run_id, follow=follow)
-    this.suspects, this.take_over = suspects, take_over
+    this.suspects, this.take_over, this.retry_holes = suspects, take_over, retry_holes
     try:
         with rare_collections():
             report = await this.go()
@@ -158,6 +162,7 @@ class _Run:
         self._replaces: Mapping[str, str] = {}
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
         self.take_over: str | None = None
+        self.retry_holes = False
         self._owning: Owning | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -365,15 +370,14 @@ class _Run:
             sums = {} if way.part is Part.BACK else await self._sums(tags)
             suspects = await self._hinted()
             plan = plan_of(
-                self._config,
-                tags,
-                self._marks,
-                sums,
+                *(self._config, tags, self._marks, sums),
                 now=now,
                 mode=mode,
                 part=way.part,
                 suspects=suspects,
                 replaces=self._replaces,
+                wall=_ANY_TIME if self.retry_holes else wall_micros(),
+                keeps_holes=isinstance(way.landing, Landing) and way.landing.keeps_holes,
             )
         else:
             plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks, mode=mode)
@@ -418,6 +422,7 @@ class _Run:
             source.client.statistics(),
             run=(self._run_id, self._config.pipeline, str(self._shard)),
             unresolved=(*(self._inventory.unresolved if self._inventory else ()), *self._beyond_now()),
+            holes=self._holes(),
             interrupted=self._stop.asked,
             follows=self._follow,
             seconds=monotonic() - self._began,
@@ -472,6 +477,13 @@ class _Run:
     async def _blocking(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)
 
+    def _holes(self) -> list[OpenHole]:
+        """The holes of the tags of this run."""
+        tags, holes = self._inventory.tags if self._inventory else (), self._marks.holes
+        return [OpenHole(tag.name, hole) for tag in tags if holes for hole in holes.get(tag.web_id, ())]
+
     def _emit(self, event: Event) -> None:
+        if isinstance(event, Quarantined):
+            self._accounts.note(event)
         self._tally(event)
         self._subscriber(event)

@@ -46,11 +46,13 @@ def run_job(
     follow: bool = False,
     suspects: Sequence[tuple[Tag, Window]] | None = None,
     take_over: str | None = None,
+    retry_holes: bool = False,
 ) -> RunReport:
     """Run to the end and report; `warnings` are passed on into the report. `run_id` names the run in
     logs, commits and metrics: whoever schedules runs has a name for them already. With `follow` the end
     comes when it is asked for; with `suspects` these windows are read again, instead of what is new. `take_over` names
-    a pipeline whose tags, as far as they are selected here, belong to this one from then on.
+    a pipeline whose tags, as far as they are selected here, belong to this one from then on. With `retry_holes` every
+    hole is asked for now, not only those that are due.
 
     Raises `StopError` where there is nothing to report, and `KeyboardInterrupt` when interrupted
     before there was.
@@ -74,6 +76,7 @@ def run_job(
             follow=follow,
             suspects=suspects,
             take_over=take_over,
+            retry_holes=retry_holes,
         )
         report = _in_loop(lambda stop: _interruptible(start, emit, stop))
     finally:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from config.errors import RetryError, SplitError, TagError
+from config.errors import ExtractError
 from writers import NEVER
 
 __all__ = ["Answer", "Ask", "AskError", "Int64s", "Micros", "Outcome", "Outcomes", "Tag", "UInt64s", "Window"]
@@ -28,8 +28,8 @@ Int64s: TypeAlias = npt.NDArray[np.int64]
 UInt64s: TypeAlias = npt.NDArray[np.uint64]
 
 Micros: TypeAlias = int
-# What can go wrong with one tag of an answer while the others are fine.
-AskError: TypeAlias = TagError | SplitError | RetryError
+# What can go wrong with one tag of an answer while the others are fine: of `TagError`, `SplitError`, `RetryError`.
+AskError: TypeAlias = ExtractError
 
 
 class Tag(msgspec.Struct, frozen=True, gc=False):

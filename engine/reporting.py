@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from .follow import Cycle
 from .net.settings import ClientStats
 from .piweb.times import iso_text
-from .telemetry.report import RunReport, Tally, peak_rss_bytes
+from .telemetry.report import OpenHole, RunReport, Tally, peak_rss_bytes
 
 __all__ = ["report_of"]
 
@@ -22,6 +22,7 @@ def report_of(
     *,
     run: tuple[str, str, str],
     unresolved: Sequence[tuple[str, str]],
+    holes: Sequence[OpenHole] = (),
     interrupted: bool,
     follows: bool,
     seconds: float,
@@ -29,7 +30,7 @@ def report_of(
     warnings: Sequence[str],
 ) -> RunReport:
     """The report of a run whose last cycle is over. `run` is its id, pipeline and shard; `unresolved`: what it was
-    to read and is no tag.
+    to read and is no tag; `holes`: what of the tags cannot be read.
     """
     run_id, pipeline, shard = run
     failed = {**dict(unresolved), **tally.failed}
@@ -38,7 +39,7 @@ def report_of(
     if interrupted and not follows:
         status = "interrupted"
     else:
-        status = "incomplete" if failed or left or last.stopped else "succeeded"
+        status = "incomplete" if failed or left or last.stopped or holes else "succeeded"
     return RunReport(
         run_id=run_id,
         pipeline=pipeline,
@@ -48,6 +49,7 @@ def report_of(
         tags_extracted=tally.tags_requested - len(failed) - last.undone,
         tags_failed=tuple(failed.items()),
         tags_undone=last.undone,
+        holes=tuple(holes),
         records_read=tally.records_read,
         records_written=tally.records_written,
         watermarks_moved=tally.watermarks_moved,

@@ -18,7 +18,7 @@ import numpy as np
 
 from config import Config, properties_of, resolve_secrets, tidied, uses_simulator
 from config.errors import ConfigurationError
-from writers import Digest, Lakehouse, Marks, Names, Watermark, open_lakehouse
+from writers import Digest, Hole, Lakehouse, Marks, Names, Watermark, open_lakehouse
 from writers.checkpoint import decode, merge_stream
 from writers.tables import PI_WATERMARKS
 from writers.unity import open_unity
@@ -146,6 +146,7 @@ def lakehouse_of(config: Config) -> Lakehouse:
             "pi_digital_states": uc.tables.digital_states,
             "pi_watermarks": uc.tables.watermarks,
             "pi_connector_metrics": uc.tables.metrics,
+            "pi_quarantine": uc.tables.quarantine,
         },
     )
     options = {key: value.get_secret_value() for key, value in config.storage.options.items()}
@@ -235,7 +236,8 @@ def windows_to_sum(config: Config, tags: Sequence[Tag], marks: Marks) -> dict[st
     for tag, mark in _marked(tags, marks):
         if mark is None:
             continue
-        window = window_to_sum(_known(mark), _lookback(tag, kind_of(tag.name), lag, mark))
+        known = _behind_holes(_known(mark), marks.holes.get(tag.web_id, ()))
+        window = window_to_sum(known, _lookback(tag, kind_of(tag.name), lag, mark))
         if window is not None:
             windows[tag.web_id] = (window.start, window.end)
     return windows
@@ -251,12 +253,15 @@ def plan_of(
     mode: Mode,
     part: Part = Part.ALL,
     suspects: Iterable[tuple[Tag, Window]] = (),
+    wall: Micros | None = None,
+    keeps_holes: bool = True,
     replaces: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """The plan of reading a part of these tags, where `now` is the server's clock. Asks nobody.
 
-    `sums`: digests of the rows in `windows_to_sum`; none for no rows. `suspects` are read again with the rest.
-    `replaces`: which point was created anew in the place of which other one.
+    `sums`: digests of the rows in `windows_to_sum`; none for no rows. `suspects` are read again with the rest, and so
+    are holes that are due by `wall`, this machine's clock; without it none is. `replaces`: which point was created anew
+    in the place of which other one.
     """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
     kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
@@ -286,23 +291,36 @@ def plan_of(
             if wanted is None:
                 continue
             total = sums.get(tag.web_id, nothing).total
+            holes = marks.holes.get(tag.web_id, ())
+            known = None if mark is None else _behind_holes(_known(mark), holes)
             yield from readings_for(
                 tag,
                 wanted,
                 done,
                 rows_done=mark.rows_total if mark else 0,
                 assumed_rate=assumed_rate,
-                overlap=None if mark is None else overlap_of(_known(mark), lookback, total),
+                overlap=None if known is None else overlap_of(known, lookback, total),
+                compared_from=None if known is None else known.low,
             )
+            if mark is not None and holes and part is not Part.BACK:
+                yield from _beside_holes(tag, mark, holes, lookback, assumed_rate=assumed_rate, wall=wall)
 
-    return Plan(chain(readings(), _repairs(config, suspects, marks)), limits_of(config, mode), present=present)
+    return Plan(
+        chain(readings(), _repairs(config, _outside_holes(suspects, marks), marks)),
+        limits_of(config, mode),
+        present=present,
+        keeps_holes=keeps_holes,
+    )
 
 
 def repairs_of(
     config: Config, suspects: Iterable[tuple[Tag, Window]], marks: Mapping[str, Watermark], *, mode: Mode
 ) -> Plan:
-    """The plan of reading windows again, as far as they are done, to put them in the place of what the table holds."""
-    return Plan(_repairs(config, suspects, marks), limits_of(config, mode))
+    """The plan of reading windows again, as far as they are done, to put them in the place of what the table holds.
+
+    What cannot be read is left as it is, and its tag fails: repairs have no place to write down holes.
+    """
+    return Plan(_repairs(config, suspects, marks), limits_of(config, mode), keeps_holes=False)
 
 
 def parted(
@@ -343,17 +361,65 @@ def _repairs(
             continue
         start, end = max(window.start, mark.low), min(window.end, mark.high)
         if start < end:
-            yield Reading(
-                tag,
-                start,
-                end,
-                backward=False,
-                rate=mark.rows_total / (mark.high - mark.low) or assumed_rate,
-                low=mark.low,
-                high=mark.high,
-                repair=True,
-                knows_last=end == mark.high and (mark.last_event is None or mark.last_event >= start),
-            )
+            knows_last = end == mark.high and (mark.last_event is None or mark.last_event >= start)
+            yield _repair(tag, mark, start, end, assumed_rate, knows_last=knows_last)
+
+
+def _repair(
+    tag: Tag, mark: Watermark, start: Micros, end: Micros, assumed_rate: float, *, knows_last: bool = False
+) -> Reading:
+    return Reading(
+        tag,
+        start,
+        end,
+        backward=False,
+        rate=mark.rows_total / (mark.high - mark.low) or assumed_rate,
+        low=mark.low,
+        high=mark.high,
+        repair=True,
+        knows_last=knows_last,
+    )
+
+
+def _behind_holes(known: Known, holes: Sequence[Hole]) -> Known:
+    """What a watermark says of a tag behind its last hole: only that is compared in one go."""
+    low = max((min(hole.end, known.high) for hole in holes), default=known.low)
+    if low <= known.low:
+        return known
+    known_last = known.last_event is not None and known.last_event >= low
+    return Known(low, known.high, *((known.last_event, known.last_digest) if known_last else (None, None)))
+
+
+def _beside_holes(
+    tag: Tag, mark: Watermark, holes: Sequence[Hole], lookback: Micros, *, assumed_rate: float, wall: Micros | None
+) -> Iterator[Reading]:
+    """Holes that are due, to be filled; and what would be compared of a tag if it had none, before and between them."""
+    if mark.low >= mark.high:
+        return
+    for hole in holes:
+        if wall is not None and hole.ask_at <= wall and mark.low <= hole.start and hole.end <= mark.high:
+            reading = _repair(tag, mark, hole.start, hole.end, assumed_rate)
+            reading.fills_hole = True
+            yield reading
+    overlap = overlap_of(_known(mark), lookback, 0)
+    at = mark.high if overlap is None else overlap.start
+    for hole in holes:
+        if at < hole.start:
+            yield _repair(tag, mark, at, hole.start, assumed_rate)
+        at = max(at, hole.end)
+
+
+def _outside_holes(suspects: Iterable[tuple[Tag, Window]], marks: Marks) -> Iterator[tuple[Tag, Window]]:
+    """Windows without what is known to be a hole: that is asked for on a schedule of its own."""
+    for tag, window in suspects:
+        at = window.start
+        for hole in marks.holes.get(tag.web_id, ()):
+            if hole.start < window.end and at < hole.end:
+                if at < hole.start:
+                    yield tag, Window(at, hole.start)
+                at = hole.end
+        if at < window.end:
+            yield tag, Window(at, window.end)
 
 
 def _lookback(tag: Tag, of_class: TagClass, lag: Micros, mark: Watermark) -> Micros:

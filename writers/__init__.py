@@ -17,6 +17,8 @@ from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, LastCommit
 from .correction import CorrectionCounts, Replacement
 from .digest import Digest, digests, row_hashes
 from .handover import HandingOver
+from .holes import Hole, HoleChange, Holes
+from .journal import add_rows
 from .landing import Landing
 from .landing_batch import LandingBatch, LandingReceipt
 from .maintenance import Upkeep, UpkeepReport, check_columns, look_after
@@ -31,6 +33,7 @@ from .tables import (
     DATASETS,
     PI_CONNECTOR_METRICS,
     PI_DIGITAL_STATES,
+    PI_QUARANTINE,
     PI_TAGS,
     PI_TIMESERIES,
     PI_WATERMARKS,
@@ -47,6 +50,7 @@ __all__ = [
     "NEVER",
     "PI_CONNECTOR_METRICS",
     "PI_DIGITAL_STATES",
+    "PI_QUARANTINE",
     "PI_TAGS",
     "PI_TIMESERIES",
     "PI_WATERMARKS",
@@ -57,6 +61,9 @@ __all__ = [
     "Digest",
     "HandingOver",
     "Held",
+    "Hole",
+    "HoleChange",
+    "Holes",
     "Lakehouse",
     "Landing",
     "LandingBatch",
@@ -81,6 +88,7 @@ __all__ = [
     "Upkeep",
     "UpkeepReport",
     "Watermark",
+    "add_rows",
     "add_run",
     "check_columns",
     "digests",

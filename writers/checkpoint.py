@@ -3,24 +3,45 @@
 Imports nothing of the engine; no I/O. Invariant: rows are never updated. Each is whole in itself, and the widest
 row of a tag counts, so rows may come in any order and twice. The last event may go back (the newest was deleted
 at the source): of the rows that reach highest, the one written last knows it.
+
+Holes of tags are rows of a dataset of their own ("recorded.holes") with an empty window, so that they say nothing about
+what is done. A row opens or closes a stretch of time; what was written last counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .holes import Hole, HoleChange, Holes, after
 from .marks import MarkColumns, Marks, Trouble
 from .tables import PI_WATERMARKS, TIMESTAMP
 from .watermark import NEVER, Ints, Watermark
 
-__all__ = ["columns_of", "decode", "encode", "merge", "merge_stream"]
+__all__ = [
+    "HOLES",
+    "columns_of",
+    "decode",
+    "encode",
+    "encode_holes",
+    "holes_of",
+    "holes_unknown_before",
+    "holes_unknown_row",
+    "merge",
+    "merge_stream",
+]
 
 _SCHEMA = PI_WATERMARKS.schema
 _MERGE_ROWS = 1 << 20
+# What the dataset of holes is called, behind the name of the dataset that has them.
+HOLES = ".holes"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OPEN, _CLOSED, _UNKNOWN = "open", "closed", "unknown"
 
 
 def encode(
@@ -47,7 +68,62 @@ def encode(
         "ahead_from": _times(ahead_from),
         "rows_behind": pa.array(rows_behind),
     }
-    return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+    return pa.RecordBatch.from_arrays(
+        [
+            columns[field.name] if field.name in columns else pa.nulls(rows, field.type)  # those of holes
+            for field in _SCHEMA
+        ],
+        schema=_SCHEMA,
+    )
+
+
+def encode_holes(
+    closed: Iterable[HoleChange],
+    opened: Iterable[Hole],
+    *,
+    pipeline: str,
+    dataset: str,
+    sequence: int,
+    updated_at: int,
+) -> pa.RecordBatch:
+    """Give the rows that close these stretches of time and open these holes."""
+    rows = [
+        {"tag_webid": one.tag_webid, "low": one.start, "hole_end": one.end, "status": _CLOSED} for one in closed
+    ] + [
+        {
+            "tag_webid": hole.tag_webid,
+            "low": hole.start,
+            "hole_end": hole.end,
+            "status": _OPEN,
+            "last_error": hole.error,
+            "hole_since": hole.since,
+            "hole_attempts": hole.attempts,
+            "hole_ask_at": hole.ask_at,
+        }
+        for hole in opened
+    ]
+    return _hole_rows(rows, pipeline=pipeline, dataset=dataset, sequence=sequence, updated_at=updated_at)
+
+
+def holes_unknown_row(*, pipeline: str, dataset: str, sequence: int, updated_at: int) -> pa.RecordBatch:
+    """Give the row that says: watermarks were rebuilt now, and what holes there were before is not known."""
+    row = {"tag_webid": "", "low": updated_at, "status": _UNKNOWN}
+    return _hole_rows([row], pipeline=pipeline, dataset=dataset, sequence=sequence, updated_at=updated_at)
+
+
+def _hole_rows(
+    rows: list[dict[str, Any]], *, pipeline: str, dataset: str, sequence: int, updated_at: int
+) -> pa.RecordBatch:
+    shared = {
+        "pipeline": pipeline,
+        "dataset": dataset + HOLES,
+        "commit_sequence": sequence,
+        "rows_total": 0,
+        "updated_at": updated_at,
+    }
+    whole = [{**shared, **row, "high": row["low"]} for row in rows]
+    columns = [pa.array([row.get(field.name) for row in whole], field.type) for field in _SCHEMA]
+    return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
 
 
 def _times(column: Ints) -> pa.Array:
@@ -59,21 +135,44 @@ def merge(rows: pa.Table) -> pa.Table:
     event of the row that reaches highest (of several: the one written last).
 
     Rows are the most that live runs have counted, and the most that those who read history have.
-    A row whose window is empty says nothing about what is done, unless the tag has no other.
+    A row whose window is empty says nothing about what is done, unless the tag has no other. Of holes the open ones
+    are left.
     """
-    return _merged(_to_merge(rows)).select(_SCHEMA.names)
+    of_holes = _are_holes(rows)
+    merged = _merged(_to_merge(rows.filter(pc.invert(of_holes)))).select(_SCHEMA.names)
+    return pa.concat_tables([merged, _open_holes(rows.filter(of_holes))])
 
 
 def merge_stream(batches: Iterable[pa.RecordBatch]) -> pa.Table:
     """Merge as rows come in, so that memory follows the number of tags, not of rows."""
     merged = _to_merge(_SCHEMA.empty_table())
     waiting: list[pa.RecordBatch] = []
+    holes: list[pa.RecordBatch] = []
     for batch in batches:
-        waiting.append(batch)
+        of_holes = _are_holes(batch)
+        if pc.any(of_holes).as_py():
+            holes.append(batch.filter(of_holes))
+            waiting.append(batch.filter(pc.invert(of_holes)))
+        else:
+            waiting.append(batch)
         if sum(b.num_rows for b in waiting) >= _MERGE_ROWS:
             merged = _merged(_together(merged, waiting))
             waiting = []
-    return _merged(_together(merged, waiting)).select(_SCHEMA.names)
+    merged = _merged(_together(merged, waiting)).select(_SCHEMA.names)
+    return pa.concat_tables([merged, _open_holes(_plain(holes))]) if holes else merged
+
+
+def _plain(batches: list[pa.RecordBatch]) -> pa.Table:
+    """Rows of files of any age, as the schema has them."""
+    return pa.Table.from_batches(batches, schema=batches[0].schema).select(_SCHEMA.names).cast(_SCHEMA)
+
+
+def _are_holes(rows: pa.RecordBatch | pa.Table) -> pa.Array:
+    return pc.ends_with(_decoded(rows["dataset"]), HOLES)
+
+
+def _decoded(column: Any) -> Any:
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
 
 
 # What merging in pieces has to remember beside the rows: how high, and when, the row stood that knows the last
@@ -97,8 +196,7 @@ def _to_merge(rows: pa.Table) -> pa.Table:
 def _together(merged: pa.Table, batches: list[pa.RecordBatch]) -> pa.Table:
     if not batches:
         return merged
-    rows = pa.Table.from_batches(batches, schema=batches[0].schema).select(_SCHEMA.names).cast(_SCHEMA)
-    return pa.concat_tables([merged, _to_merge(rows)])
+    return pa.concat_tables([merged, _to_merge(_plain(batches))])
 
 
 def _merged(rows: pa.Table) -> pa.Table:
@@ -129,8 +227,79 @@ def _merged(rows: pa.Table) -> pa.Table:
         **{name: grouped[f"{name}_max"] for name in (*_HIGHEST, "rows_behind")},
         "rows_total": pc.add(grouped["rows_ahead_max"], grouped["rows_behind_max"]),
         **{name: last[name] for name in ("last_event_timestamp", "last_event_digest", *_KNOWN)},
+        **{name: newest[name] for name in rows.schema.names if name.startswith("hole_")},
     }
     return pa.table([columns[name] for name in rows.schema.names], schema=rows.schema)
+
+
+def _open_holes(rows: pa.Table) -> pa.Table:
+    """The rows that are left once each has opened or closed its stretch of time, and the newest that says what is not
+    known.
+    """
+    if not rows.num_rows:
+        return rows
+    # Within a commit what closes comes first: what it opens is what is left there.
+    ordered = sorted(
+        rows.to_pylist(), key=lambda row: (row["updated_at"], row["commit_sequence"], row["status"] == _OPEN)
+    )
+    left: dict[tuple[str, str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str], tuple[Hole, ...]] = {}
+    newest: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in ordered:
+        key = (row["pipeline"], row["dataset"], row["tag_webid"])
+        if row["status"] == _UNKNOWN:
+            left[key] = row
+            continue
+        start, end = _micros(row["low"]), _micros(row["hole_end"])
+        kept = after(found.get(key, ()), [HoleChange(row["tag_webid"], start, end)], 0)
+        found[key] = (*kept, _hole(row, start, end)) if row["status"] == _OPEN else kept
+        newest[key] = row
+    tables = [pa.Table.from_pylist(list(left.values()), schema=_SCHEMA)]
+    for (pipeline, dataset, _), holes in found.items():
+        row = newest[pipeline, dataset, _]
+        batch = encode_holes(
+            (),
+            holes,
+            pipeline=pipeline,
+            dataset=dataset.removesuffix(HOLES),
+            sequence=row["commit_sequence"],
+            updated_at=_micros(row["updated_at"]),
+        )
+        tables.append(pa.Table.from_batches([batch]))
+    return pa.concat_tables(tables)
+
+
+def _hole(row: dict[str, Any], start: int, end: int) -> Hole:
+    since, ask_at = row["hole_since"], row["hole_ask_at"]
+    return Hole(
+        row["tag_webid"],
+        start,
+        end,
+        row["last_error"] or "",
+        _micros(since) if since is not None else start,
+        row["hole_attempts"] or 0,
+        _micros(ask_at) if ask_at is not None else 0,
+    )
+
+
+def holes_of(merged: pa.Table, dataset: str) -> Holes:
+    """Give the open holes of one dataset from merged rows."""
+    rows = merged.filter(pc.equal(merged["dataset"], dataset + HOLES))
+    found: dict[str, list[Hole]] = {}
+    for row in rows.filter(pc.equal(rows["status"], _OPEN)).to_pylist():
+        hole = _hole(row, _micros(row["low"]), _micros(row["hole_end"]))
+        found.setdefault(hole.tag_webid, []).append(hole)
+    return {web_id: tuple(sorted(holes, key=lambda hole: hole.start)) for web_id, holes in found.items()}
+
+
+def holes_unknown_before(merged: pa.Table, dataset: str) -> int | None:
+    """When the watermarks were rebuilt, by which older holes were forgotten; None if they never were."""
+    rows = merged.filter(pc.and_(pc.equal(merged["dataset"], dataset + HOLES), pc.equal(merged["status"], _UNKNOWN)))
+    return _micros(pc.max(rows["updated_at"]).as_py()) if rows.num_rows else None
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def _ranked(rows: pa.Table, keys: Sequence[str]) -> tuple[pa.Array, pa.Array]:
@@ -142,8 +311,11 @@ def _ranked(rows: pa.Table, keys: Sequence[str]) -> tuple[pa.Array, pa.Array]:
 
 
 def decode(merged: pa.Table, dataset: str) -> Marks:
-    """Give the watermarks of one dataset from merged rows."""
-    return Marks(columns_of(merged, dataset))
+    """Give the watermarks of one dataset, and its holes, from merged rows."""
+    marks = Marks()
+    marks.become(columns_of(merged, dataset), holes_of(merged, dataset))
+    marks.holes_unknown_before = holes_unknown_before(merged, dataset)
+    return marks
 
 
 def columns_of(merged: pa.Table, dataset: str) -> MarkColumns:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .holes import Hole, HoleChange, Holes, after
 from .marks import FIELDS, ROWS_BEHIND, ROWS_TOTAL, MarkColumns, Marks, Places, mark_of, row_of, trouble_of
 from .watermark import NEVER, Ints, Move, Moves, Watermark, widen
 
@@ -33,6 +34,7 @@ class Draft:
         # Where there is something new to say, and where a window is done: each may be told several times.
         self._said: list[Places] = []
         self._moved: list[Places] = []
+        self._holes: dict[str, list[HoleChange]] = {}
 
     def __contains__(self, web_id: object) -> bool:
         return web_id in self._more or web_id in self._marks
@@ -40,7 +42,7 @@ class Draft:
     @property
     def has_news(self) -> bool:
         """Whether there is a tag to say something new of."""
-        return any(map(len, self._said))
+        return bool(self._holes) or any(map(len, self._said))
 
     @property
     def tags(self) -> int:
@@ -88,6 +90,24 @@ class Draft:
         self._said.append(places[news])
         self._moved.append(places[moves.low < moves.high])
 
+    def note_holes(self, changes: Iterable[HoleChange]) -> None:
+        """Say what cannot be read, or was read by now, one after the other."""
+        for change in changes:
+            self._holes.setdefault(change.tag_webid, []).append(change)
+
+    def holes(self, now: int) -> tuple[Holes, list[HoleChange], list[Hole]]:
+        """The holes of all tags after the commit; and of those it changes, what it closes and what it leaves open."""
+        every = dict(self._marks.holes)
+        closed: list[HoleChange] = []
+        opened: list[Hole] = []
+        for web_id, changes in self._holes.items():
+            left = after(every.pop(web_id, ()), changes, now)
+            if left:
+                every[web_id] = left
+            closed += changes
+            opened += [hole for hole in left if any(hole.start < one.end and one.start < hole.end for one in changes)]
+        return every, closed, opened
+
     def said(self, inserted: Mapping[str, int]) -> MarkColumns:
         """The watermarks of the tags that there is something new to say of, with the rows that a correction inserts: a
         tag that is corrected and does not move says again where it stands.
@@ -100,11 +120,12 @@ class Draft:
         self._count(found.whole, np.searchsorted(places, grown), counts)
         return found
 
-    def settle(self, inserted: Mapping[str, int]) -> None:
+    def settle(self, inserted: Mapping[str, int], holes: Holes) -> None:
         """It has landed: have the marks be as was said."""
         grown, counts = self._counted(inserted)
         self._count(self._whole, grown, counts)
         self._marks.grow(self._more, self._whole[: self._size], self._troubles)
+        self._marks.holes = holes
 
     def _counted(self, inserted: Mapping[str, int]) -> tuple[Places, Ints]:
         return self._placed(list(inserted)), np.fromiter(inserted.values(), np.int64, len(inserted))

@@ -16,18 +16,20 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
-from .checkpoint import columns_of, encode, merge_stream
+from .checkpoint import columns_of, encode, encode_holes, holes_of, holes_unknown_before, merge_stream
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
 from .draft import Draft
 from .foreign import Others
+from .holes import Holes
 from .landing_batch import Appended, LandingBatch, LandingReceipt, closed
-from .marks import MarkColumns, Marks
+from .marks import Marks
 from .owners import BACKFILL, REPAIR, State, app_id, concerns, is_alike, is_landing, owners, settle
 from .refusals import fenced
 from .tables import PI_WATERMARKS, TableSpec
@@ -55,6 +57,7 @@ class _Prepared:
     correction: Correction
     mark_files: tuple[StagedFile, ...]
     lands_data: bool
+    holes: Holes
 
 
 class Landing:
@@ -115,7 +118,8 @@ class Landing:
         self._recover(self._app_id)
         self._sequence = self._data.last_sequence(self._app_id) or 0
         merged = self._merged()
-        self._marks.become(columns_of(merged, self._dataset))
+        self._marks.become(columns_of(merged, self._dataset), holes_of(merged, self._dataset))
+        self._marks.holes_unknown_before = holes_unknown_before(merged, self._dataset)
         if self._checkpoint.file_count(where=self._partition) > _MANY_FILES:
             self._compact(merged)
         self._ready = True
@@ -125,6 +129,11 @@ class Landing:
     def checkpoint(self) -> CommitTable:
         """The checkpoint table as it was when the landing was opened, or has committed last. To be read only."""
         return self._checkpoint
+
+    @property
+    def keeps_holes(self) -> bool:
+        """Whether holes can be written down: a checkpoint table of an earlier version may lack the columns for it."""
+        return "hole_end" in self._checkpoint.columns
 
     def begin(self) -> LandingBatch:
         """Start a commit. Finish it before the next one begins."""
@@ -289,9 +298,9 @@ class Landing:
                 appended.drop()
                 return None
             key = CommitKey(self._app_id, self._sequence + lands_data)
-            mark_files = self._staged(draft.said(correction.inserted), key.sequence)
+            mark_files, holes = self._staged(draft, correction, key.sequence)
             files = (*appended.files(), *correction.files)  # last: they are encoded meanwhile
-            return _Prepared(key, files, correction, mark_files, lands_data)
+            return _Prepared(key, files, correction, mark_files, lands_data, holes)
         except BaseException:
             appended.drop()
             self._data.discard(correction.staged)
@@ -300,23 +309,26 @@ class Landing:
 
     def _settle(self, landed: _Prepared, draft: Draft) -> None:
         self._sequence = landed.key.sequence
-        draft.settle(landed.correction.inserted)
+        draft.settle(landed.correction.inserted, landed.holes)
         self._commits += 1
         if self._commits % _MANY_FILES == 0:
             self._compact(self._merged())
 
-    def _staged(self, marks: MarkColumns, sequence: int) -> tuple[StagedFile, ...]:
+    def _staged(self, draft: Draft, correction: Correction, sequence: int) -> tuple[tuple[StagedFile, ...], Holes]:
+        """Write the watermarks, and the holes, that the commit changes into one file; give the holes there are then."""
+        now = self._now()
+        named: dict[str, Any] = {
+            "pipeline": self._pipeline,
+            "dataset": self._dataset,
+            "sequence": sequence,
+            "updated_at": now,
+        }
+        holes, closed_, opened = draft.holes(now)
         stage = self._checkpoint.stage()
-        stage.write(
-            encode(
-                marks,
-                pipeline=self._pipeline,
-                dataset=self._dataset,
-                sequence=sequence,
-                updated_at=self._now(),
-            )
-        )
-        return closed(stage)
+        stage.write(encode(draft.said(correction.inserted), **named))
+        if closed_:
+            stage.write(encode_holes(closed_, opened, **named))
+        return closed(stage), holes
 
     def _commit_data(self, prepared: _Prepared) -> CommitReceipt:
         """Commit; if nothing has landed, what was prepared is removed again (but not the appended rows)."""

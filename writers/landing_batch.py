@@ -14,6 +14,7 @@ import pyarrow as pa
 from .commit import CommitReceipt, CommitTable, Stage, StagedFile
 from .correction import UNCHANGED, CorrectionCounts, Replacement, Replacements
 from .draft import Draft
+from .holes import HoleChange
 from .watermark import Move, Moves
 
 __all__ = ["Appended", "LandingBatch", "LandingReceipt", "closed"]
@@ -53,7 +54,7 @@ class LandingBatch:
         self._land = land
         self._allow = allow
         self._begun = False
-        self._told = self._moves = 0
+        self._told = self._moves = self._noted = 0
 
     @property
     def rows(self) -> int:
@@ -98,6 +99,13 @@ class LandingBatch:
         self._told += int(moves.rows.sum())
         self._moves += len(moves)
 
+    def note_holes(self, changes: Sequence[HoleChange]) -> None:
+        """Say which windows, inside of what is done or of what this commit moves over, cannot be read, or were read
+        by now.
+        """
+        self._draft.note_holes(changes)
+        self._noted += len(changes)
+
     def commit(self, moves: Iterable[Move] = ()) -> LandingReceipt:
         """Land the rows, and correct, together with all moves; their `rows` must add up to those written.
 
@@ -118,7 +126,7 @@ class LandingBatch:
         """Rows that no move accounts for would be read again and land twice; what others moved would be forgotten."""
         if self._draft.outdated:
             raise RuntimeError("another commit has landed since this one began")
-        if self._told != self.rows or not (self._moves or self._wanted):
+        if self._told != self.rows or not (self._moves or self._wanted or self._noted):
             raise ValueError(f"{self.rows} rows were written and {self._told} are accounted for by {self._moves} moves")
         for tag in self._wanted.tags:
             if tag not in self._draft:

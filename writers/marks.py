@@ -14,6 +14,7 @@ from typing import Self, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from .holes import Holes
 from .watermark import NEVER, Ints, Watermark
 
 __all__ = [
@@ -165,18 +166,22 @@ def trouble_of(mark: Watermark) -> Trouble | None:
 class Marks(Mapping[str, Watermark]):
     """What is done of each tag, by its WebID. It is alive: whoever holds it sees what every commit has moved.
 
-    Others may look tags up while one thread has it `grow`.
+    Others may look tags up while one thread has it `grow`. `holes` are the windows, inside of what is done, that the
+    source could not give; another mapping after every commit that changes them. `holes_unknown_before`: when the
+    watermarks were rebuilt, by which older holes were forgotten.
     """
 
     def __init__(self, columns: MarkColumns | None = None) -> None:
+        self.holes_unknown_before: int | None = None
         self.become(columns or MarkColumns())
 
     @classmethod
     def of(cls, marks: Iterable[Watermark]) -> Self:
         return cls(MarkColumns.of(marks))
 
-    def become(self, columns: MarkColumns) -> None:
+    def become(self, columns: MarkColumns, holes: Holes | None = None) -> None:
         """Forget everything, and be these."""
+        self.holes: Holes = holes or {}
         self._web_ids = list(columns.web_ids)
         self.columns = replace(columns, web_ids=self._web_ids)
         self._places = dict(zip(self._web_ids, range(len(self._web_ids)), strict=True))

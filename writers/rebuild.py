@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.errors import ExtractError, FencedError, UnknownCommitError
 
-from .checkpoint import encode
+from .checkpoint import HOLES, encode, holes_unknown_row
 from .commit import CommitKey, CommitTable, Lakehouse
 from .owners import app_id, owners
 from .tables import PI_WATERMARKS, TableSpec
@@ -95,8 +96,16 @@ def _replace(
     kept = checkpoint.read(where=partition).read_all()
     stage = checkpoint.stage()
     try:
-        for batch in kept.filter(pc.not_equal(kept["dataset"], dataset)).to_batches():
+        ours = pa.array([dataset, dataset + HOLES], pa.string())
+        for batch in kept.filter(pc.invert(pc.is_in(kept["dataset"], ours))).to_batches():
             stage.write(batch)
+        named: dict[str, Any] = {
+            "pipeline": pipeline,
+            "dataset": dataset,
+            "sequence": key.sequence,
+            "updated_at": updated_at,
+        }
+        stage.write(holes_unknown_row(**named))
         for batch in found.to_batches(max_chunksize=_CHUNK):
             marks = [
                 Watermark(tag, low, high + 1, high, rows)
@@ -108,7 +117,7 @@ def _replace(
                     strict=True,
                 )
             ]
-            stage.write(encode(marks, pipeline=pipeline, dataset=dataset, sequence=key.sequence, updated_at=updated_at))
+            stage.write(encode(marks, **named))
         files = stage.close()
     except BaseException:
         stage.abort()

@@ -15,6 +15,7 @@ __all__ = [
     "DATASETS",
     "PI_CONNECTOR_METRICS",
     "PI_DIGITAL_STATES",
+    "PI_QUARANTINE",
     "PI_TAGS",
     "PI_TIMESERIES",
     "PI_WATERMARKS",
@@ -95,7 +96,9 @@ PI_TIMESERIES = TableSpec(
             _field("value_string", pa.string(), "The text, state name or JSON of an event that is not a plain number"),
             _field("state_code", pa.int32(), "Code of a digital or system state"),
             _field(
-                "value_kind", pa.string(), "number, string, digital, system, boolean, timestamp, blob, array or null"
+                "value_kind",
+                pa.string(),
+                "number, string, digital, system, boolean, timestamp, blob, array, null or error",
             ),
             _field("good", pa.bool_(), "PI quality flag as sent"),
             _field("questionable", pa.bool_(), "PI quality flag as sent"),
@@ -172,11 +175,19 @@ PI_WATERMARKS = TableSpec(
     partition_by=("pipeline",),
     stats_columns=("tag_webid",),
     dictionary_columns=("dataset", "status", "last_error"),
-    later_columns=("last_event_digest", "ahead_from", "rows_behind"),
+    later_columns=(
+        "last_event_digest",
+        "ahead_from",
+        "rows_behind",
+        "hole_end",
+        "hole_since",
+        "hole_attempts",
+        "hole_ask_at",
+    ),
     schema=pa.schema(
         [
             _field("pipeline", pa.string(), "Pipeline that owns the row"),
-            _field("dataset", pa.string(), "recorded, ..."),
+            _field("dataset", pa.string(), "recorded, ...; recorded.holes: a window of a tag that cannot be read"),
             _field("tag_webid", pa.string(), "WebID of the PI point"),
             _field("low", TIMESTAMP, "Start of the window that is done, inclusive"),
             _field("high", TIMESTAMP, "End of the window that is done, exclusive"),
@@ -187,7 +198,7 @@ PI_WATERMARKS = TableSpec(
                 pa.int64(),
                 "Events of the tag committed by runs so far, ever: corrections add what they insert, take nothing off",
             ),
-            _field("status", pa.string(), "ok, failed or stuck"),
+            _field("status", pa.string(), "ok or failed; of a hole: open or closed"),
             _field("last_error", pa.string(), "Why the tag is not ok"),
             _field("updated_at", TIMESTAMP, "When this row was written"),
             _field("last_event_digest", pa.int64(), "Digest of the events at last_event_timestamp, as committed"),
@@ -200,6 +211,10 @@ PI_WATERMARKS = TableSpec(
             _field(
                 "rows_behind", pa.int64(), "Of rows_total, those landed by runs that read history behind what was done"
             ),
+            _field("hole_end", TIMESTAMP, "Of a hole, which begins at low: where it ends, exclusive"),
+            _field("hole_since", TIMESTAMP, "Of a hole: when it was found"),
+            _field("hole_attempts", pa.int32(), "Of a hole: how often it was asked for in vain"),
+            _field("hole_ask_at", TIMESTAMP, "Of a hole: when it is asked for again"),
         ]
     ),
 )
@@ -236,6 +251,29 @@ PI_CONNECTOR_METRICS = TableSpec(
             _field("corrections_inserted", pa.int64(), "Events that came late and were put in, beside those committed"),
             _field("corrections_changed", pa.int64(), "Events that had another value, or quality, than before"),
             _field("corrections_deleted", pa.int64(), "Events that had gone at the source, and were taken out"),
+        ]
+    ),
+)
+
+PI_QUARANTINE = TableSpec(
+    name="pi_quarantine",
+    home="monitoring_schema",
+    comment="One piece of an answer that could not be read; what lies around it is in the data table.",
+    stats_columns=("pipeline", "found_at"),
+    dictionary_columns=("run_id", "pipeline", "tag_webid", "tag_name", "reason"),
+    schema=pa.schema(
+        [
+            _field("run_id", pa.string(), "Run that met it"),
+            _field("pipeline", pa.string(), "Pipeline of the run"),
+            _field("found_at", TIMESTAMP, "When the run met it"),
+            _field("tag_webid", pa.string(), "WebID of the PI point; joins pi_tags"),
+            _field("tag_name", pa.string(), "Name of the PI point"),
+            _field("window_start", TIMESTAMP, "Where it lies: from here on"),
+            _field(
+                "window_end", TIMESTAMP, "Where it ends, exclusive; equal to the start: from there on nothing is read"
+            ),
+            _field("reason", pa.string(), "What is wrong with it"),
+            _field("excerpt", pa.string(), "A short piece of what the server sent, without secrets"),
         ]
     ),
 )

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from config import Config
-from writers import Watermark
+from writers import Hole, Holes, Watermark
 
 from ..model import Micros, Window
 from ..piweb.times import iso_text
@@ -51,6 +52,7 @@ def find_gaps(
     *,
     runs: Sequence[LastRun] = (),
     shards: Shards = Shards(),  # noqa: B008 - a frozen value
+    holes: Holes = MappingProxyType({}),
 ) -> Gaps:
     """Draw up the ledger of a pipeline. Pure. `now` is this machine's clock, `runs` are its newest."""
     points = {tag.web_id: tag for tag in known}
@@ -76,7 +78,7 @@ def find_gaps(
             continue
         ahead = (kind_of(web_id).horizon_micros or 0) if point is not None and point.future else None
         upto = due.of(web_id, now)
-        account = _account(config, web_id, mark, upto, ahead)
+        account = _account(config, web_id, mark, now=upto, horizon=ahead, holes=holes.get(web_id, ()))
         accounts.append(account)
         if mark is not None and upto < now and account.wanted.end <= mark.high and mark.present < end:
             fresh.append(mark.present)
@@ -138,7 +140,9 @@ class _Due:
         return next(shard.index for shard in self._shards if shard.owns(web_id)) if len(self._shards) > 1 else 0
 
 
-def _account(config: Config, web_id: str, mark: Watermark | None, now: Micros, horizon: Micros | None) -> Account:
+def _account(
+    config: Config, web_id: str, mark: Watermark | None, *, now: Micros, horizon: Micros | None, holes: Sequence[Hole]
+) -> Account:
     wanted = wanted_window(config, mark, now, horizon)
     fixed = config.extraction.start_date.fixed
     if mark is None:
@@ -148,7 +152,8 @@ def _account(config: Config, web_id: str, mark: Watermark | None, now: Micros, h
         # Only a run in full mode would read it; it is missing all the same.
         wanted = Window(min(fixed, wanted.start), wanted.end)
     error = (mark.last_error or f"{mark.status}, no reason known") if mark.status != "ok" else None
-    return Account(web_id, done, wanted, error)
+    lost = tuple((hole.start, hole.end, hole.error) for hole in holes if mark.low <= hole.start < hole.end <= mark.high)
+    return Account(web_id, done, wanted, error, lost)
 
 
 def as_dict(found: Gaps) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ..plan.gap_ledger import GapGroup, OpenGap, Why, grouped
 from ..plan.timeline import HOUR, SECOND
+from ..telemetry.report_text import window
 from .bars import span, timeline
 from .gaps import Gaps
 from .terminal import count, plain, reason
@@ -21,7 +22,10 @@ _WORDS = {
     Why.BEHIND: "not read yet",
     Why.HISTORY: "history before what is read; `run --mode full` reads it",
     Why.FAILED: "failed",
+    Why.HOLE: "cannot be read",
 }
+# Of these every tag is told, with its reason.
+_BY_TAG = (Why.FAILED, Why.HOLE)
 
 
 def print_gaps(console: Console, found: Gaps, limit: int) -> None:
@@ -33,8 +37,9 @@ def print_gaps(console: Console, found: Gaps, limit: int) -> None:
     )
     if (bar := ledger.coverage) is not None:
         console.print(timeline(console, bar.start, bar.step, bar.shares, good=True), soft_wrap=True)
-    _print_windows(console, grouped((g for g in ledger.gaps if g.why is not Why.FAILED), to=SECOND), limit)
-    _print_failed(console, [gap for gap in ledger.gaps if gap.why is Why.FAILED], found, limit)
+    _print_windows(console, grouped((g for g in ledger.gaps if g.why not in _BY_TAG), to=SECOND), limit)
+    for kind in _BY_TAG:
+        _print_by_tag(console, [gap for gap in ledger.gaps if gap.why is kind], found, limit)
     if found.not_due is not None:
         start, end, tags = found.not_due
         line = f"  {count(tags, 'tag')}: {span(start, end)}, not due yet: newer than what the last run could read"
@@ -60,10 +65,11 @@ def _print_windows(console: Console, groups: Sequence[GapGroup], limit: int) -> 
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
-def _print_failed(console: Console, failed: Sequence[OpenGap], found: Gaps, limit: int) -> None:
-    for gap in failed[:limit]:
+def _print_by_tag(console: Console, gaps: Sequence[OpenGap], found: Gaps, limit: int) -> None:
+    for gap in gaps[:limit]:
         name = found.names.get(gap.web_id, gap.web_id)
-        line = f"  {plain(name)}: {span(gap.start, gap.end)}, failed: {reason(name, gap.error or '')}"
+        where = window(gap.start, gap.end) if gap.why is Why.HOLE else span(gap.start, gap.end)
+        line = f"  {plain(name)}: {where}, {_WORDS[gap.why]}: {reason(name, gap.error or '')}"
         console.print(Text(line, style="yellow"), soft_wrap=True)
-    if len(failed) > limit:
-        console.print(Text(f"  {count(len(failed) - limit)} more failed", style="dim"), soft_wrap=True)
+    if len(gaps) > limit:
+        console.print(Text(f"  {count(len(gaps) - limit)} more: {_WORDS[gaps[0].why]}", style="dim"), soft_wrap=True)

@@ -24,6 +24,7 @@ _DATASETS = frozenset({"recorded", "tags"})
         "python -m engine run -c plant.yaml --shard 0/4",
         "python -m engine run -c plant.yaml --follow",
         "python -m engine run -c plant.yaml --take-over old-plant",
+        "python -m engine run -c plant.yaml --retry-holes",
     )
 )
 @configured
@@ -39,6 +40,7 @@ _DATASETS = frozenset({"recorded", "tags"})
 @click.option(
     "--take-over", metavar="PIPELINE", help="First take over the selected tags that PIPELINE has brought in, for good."
 )
+@click.option("--retry-holes", is_flag=True, help="Ask now for everything that could not be read, due or not.")
 @as_json
 def run(
     *,
@@ -52,6 +54,7 @@ def run(
     run_id: str | None,
     follow: bool,
     take_over: str | None,
+    retry_holes: bool,
     json_wanted: bool,
 ) -> RunReport:
     """Read recorded values and tags into the tables.
@@ -66,6 +69,11 @@ def run(
     A tag belongs to the pipeline that brought it into the table first; another is refused. With
     --take-over the selected tags of a pipeline, which must not be at work, become this one's,
     and are read on where it ended.
+
+    What the source cannot give of a tag, down to an instant, is a hole: it is passed over, written
+    down, shown by `status --gaps`, and asked for again after a minute, then less and less often, up
+    to once a day. While there are holes a run ends with 1. --retry-holes asks for all of them at
+    once, for example when the archive was repaired.
     """
     from ..job import run_job
     from ..plan.shards import Shard
@@ -85,6 +93,7 @@ def run(
         warnings=found.warnings,
         follow=follow,
         take_over=take_over or None,
+        retry_holes=retry_holes,
     )
     if json_wanted:
         print_json(report.as_dict())

@@ -50,6 +50,7 @@ class Status:
     holders: dict[str, str] = field(default_factory=dict)
     away: tuple[Away, ...] = ()
     never_read: int = 0
+    holes_unknown_before: Micros | None = None
 
 
 def _duration(_context: click.Context, option: click.Parameter, text: str | None) -> timedelta | None:
@@ -100,7 +101,7 @@ def status(
     a forecast is how long ago it was looked at.
 
     Ends with 0 if all is well, and with 1 if not: nothing was ever read, tags are in trouble or behind, the last
-    run of a shard failed or was incomplete, a shard never ran, or the worst tag is further behind than --max-age. Tags
+    run of a shard failed or was incomplete, a shard never ran, something cannot be read, or the worst tag is further behind than --max-age. Tags
     that were deleted, or are not selected any more, are shown apart and count for nothing.
     """
     from ..clock import wall_micros
@@ -168,6 +169,7 @@ def look(
         seen=bool(seen or runs),
         away=len(parted.away),
         never_read=parted.never_read,
+        holes=sum(len(found) for web_id, found in marks.holes.items() if web_id in parted.marks),
         max_age_secs=None if max_age is None else max_age.total_seconds(),
         unreadable=unreadable,
     )
@@ -182,8 +184,9 @@ def look(
         at_work,
         parted.away,
         parted.never_read,
+        marks.holes_unknown_before,
     )
-    return found, find_gaps(config, marks, known, now, runs=runs, shards=shards) if gaps else None
+    return found, (find_gaps(config, marks, known, now, runs=runs, shards=shards, holes=marks.holes) if gaps else None)
 
 
 def _newest_commits(lakehouse: Lakehouse, spec: TableSpec, unreadable: list[str]) -> Sequence[LogEntry]:
@@ -241,6 +244,7 @@ def _as_dict(found: Status) -> dict[str, Any]:
         "tags": state.tags,
         "tags_unread": state.unread,
         "tags_never_read": found.never_read,
+        "holes_unknown_before": None if found.holes_unknown_before is None else iso_text(found.holes_unknown_before),
         "rows_total": state.rows,
         "low": times(state.low),
         "high": times(state.high),

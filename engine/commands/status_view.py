@@ -63,6 +63,11 @@ def _facts(found: Status) -> Iterator[tuple[str, str]]:
         yield "read ahead", f"{count(state.ahead[0], 'tag')} with future data, up to {stamp(state.ahead[1])}"
     if shards.count > 1:
         yield "shards", f"{count(shards.count - len(shards.never))} of {count(shards.count)} have run"
+    if found.holes_unknown_before is not None:
+        told = (
+            f"watermarks were rebuilt {stamp(found.holes_unknown_before)}; what could not be read before is not known"
+        )
+        yield "holes", f"{told}: `verify` finds it by counts"
     if state.freshness is not None:
         fresh = state.freshness
         yield "freshness", f"half {lasting(fresh.p50)}, 95 % {lasting(fresh.p95)}, worst {lasting(fresh.worst)}"

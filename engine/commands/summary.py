@@ -17,7 +17,7 @@ from rich.text import Text
 from config import Config
 
 from ..telemetry.report import RunReport
-from ..telemetry.report_text import corrected, states
+from ..telemetry.report_text import corrected, hole_text, states
 from .terminal import count, lasting, plain, program, python, reason, size
 
 __all__ = ["print_summary", "query"]
@@ -41,6 +41,7 @@ def print_summary(console: Console, report: RunReport, config: Config, *, repeat
     width = min(console.width, _PANEL_WIDTH)
     console.print(Panel(grid, title=title, title_align="left", border_style=style, width=width))
     _print_failures(console, report)
+    _print_holes(console, report)
     _print_tables(console, report, config, repeat)
 
 
@@ -76,6 +77,15 @@ def _print_failures(console: Console, report: RunReport) -> None:
     if len(shown) < len(failed):
         for why, tags in Counter(reason(tag, why) for tag, why in failed).most_common(REASONS_SHOWN):
             console.print(Text(f"  {count(tags)} times: {why}", style="dim"), soft_wrap=True)
+
+
+def _print_holes(console: Console, report: RunReport) -> None:
+    if not report.holes:
+        return
+    shown = report.holes[:FAILED_SHOWN]
+    console.print(Text(f"Holes ({len(shown)} of {count(len(report.holes))})", style="bold yellow"))
+    for one in shown:
+        console.print(Text(f"  {plain(one.tag)} {plain(hole_text(one.hole))}"), soft_wrap=True)
 
 
 def _print_tables(console: Console, report: RunReport, config: Config, repeat: Sequence[str]) -> None:

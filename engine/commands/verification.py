@@ -176,7 +176,8 @@ async def verify(config: Config, scope: Scope) -> Verification:
     marks = await asyncio.to_thread(watermarks_of, config)
     async with connect(config) as source:
         chosen, tags, windows = await _in_scope(config, scope, source, marks, partial(_counted_ends, config, marks))
-        agreement = Agreement(tags, windows)
+        holes = {web_id: [Window(hole.start, hole.end) for hole in found] for web_id, found in marks.holes.items()}
+        agreement = Agreement(tags, windows, holes)
         reasons: dict[str, str] = {}
         if tags:
             comparison = _Comparison(config, source, marks, agreement, tags=tags, windows=windows)

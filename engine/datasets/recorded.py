@@ -20,14 +20,17 @@ from itertools import groupby
 from typing import Self
 
 import msgspec
+import numpy as np
 
 from config.errors import (
     AuthenticationError,
     ConfigurationError,
+    ExtractError,
     RetryError,
     SplitError,
     ThrottledError,
     UnavailableError,
+    WrongWindowError,
 )
 
 from ..clock import monotonic
@@ -200,6 +203,10 @@ def _probe(base_url: str, sample: Sequence[Ask]) -> tuple[Request, list[str]]:
     return Request("POST", "/batch", msgspec.json.encode({"0": question})), ["0"]
 
 
+# How answers look that tell whether a way of asking is understood.
+_MODES = {Shape.BATCH: Mode.BATCH, Shape.STREAMSET: Mode.STREAMSET}
+
+
 class RecordedSource:
     """Asks for recorded values and decodes them on a thread of its own."""
 
@@ -274,9 +281,20 @@ class RecordedSource:
         """The largest answer these asks can bring, as JSON."""
         return BYTES_PER_VALUE * sum(ask.max_count for ask in asks)
 
-    async def read(self, asks: Sequence[Ask]) -> Timed:
-        """Ask and decode. Raises `ExtractError` when the request failed as a whole."""
+    async def is_alive(self) -> bool:
+        """Whether the server answers at all; a refusal is an answer, too."""
+        try:
+            await self._client.send(replace(requests.system(), patient=False))
+        except RetryError:
+            return False
+        except ExtractError:
+            return True
+        return True
+
+    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> Timed:
+        """Ask and decode; not `patient`: once. Raises `ExtractError` when the request failed as a whole."""
         request, shape = self._request(asks)
+        request = request if patient else replace(request, patient=False)
         began = monotonic()
         limit = max(MIN_BODY_BYTES, SLACK * self.expected_bytes(asks))
         if self._client.limits.forbids(request):  # learnt since the chunk was cut
@@ -296,7 +314,16 @@ class RecordedSource:
             answer = decoding()
         else:
             answer = await asyncio.get_running_loop().run_in_executor(self._executor, decoding)
+        if answer.outcomes.errors and self.mode is _MODES.get(shape):
+            self._look_for_other_windows(answer)
         return Timed(answer, fetched - began, monotonic() - fetched)
+
+    def _look_for_other_windows(self, answer: Answer) -> None:
+        """Most answers to another question: then it is the way of asking. One of many: then it is that tag."""
+        outcomes = answer.outcomes
+        wrong = [error for error in outcomes.errors.values() if isinstance(error, WrongWindowError)]
+        if wrong and 2 * len(wrong) > np.count_nonzero(outcomes.rows):
+            self.mistrust_batches(wrong[0].message)
 
     def _decode(self, body: bytes, asks: Sequence[Ask], shape: Shape) -> Answer:
         return with_digests(self._decoder(body, asks, shape, ingested_at=self._now()))
@@ -304,7 +331,8 @@ class RecordedSource:
     def _request(self, asks: Sequence[Ask]) -> tuple[Request, Shape]:
         if len(asks) == 1:
             return requests.stream(asks[0]), Shape.STREAM
-        if self.mode is Mode.BATCH:
+        # A chunk that was cut for a batch may have windows that no streamset can carry.
+        if self.mode is Mode.BATCH or requests.streamset_capacity(asks) < len(asks):
             return requests.batch(asks, self._base_url), Shape.BATCH
         return requests.streamset(asks), Shape.STREAMSET
 

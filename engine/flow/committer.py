@@ -48,7 +48,7 @@ class Delivery:
     def empty(self) -> bool:
         """An answer that only said to ask differently: there is nothing to commit."""
         told = self.settled
-        return not (self.rows.num_rows or told.moves or told.failures or told.swaps)
+        return not (self.rows.num_rows or told.moves or told.failures or told.swaps or told.holes)
 
 
 @dataclass(slots=True)
@@ -178,6 +178,8 @@ def _hand_over(delivery: Delivery, batch: LandingBatch) -> None:
         batch.replace([Replacement(swap.tag.web_id, swap.start, swap.end) for swap in told.swaps], delivery.replacing)
     for moves in told.moves:
         batch.move_all(moves)
+    if told.holes:
+        batch.note_holes([note.change for note in told.holes])
 
 
 def _failed(failure: Failure) -> Move:

@@ -13,14 +13,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from config.errors import ExtractError, RetryError, UnavailableError
+from config.errors import ExtractError, RetryError, UnavailableError, UndecodableError
 
 from ..clock import monotonic
-from ..model import Answer, Ask
+from ..model import Answer, Ask, Micros, Tag
 from ..plan.planner import Chunk, Plan
 from ..plan.remaining import Remaining
-from ..plan.settled import Failure, Settled
-from ..telemetry.events import Answered, Emit, RequestFailed, Stopping, TagFailed
+from ..plan.settled import Settled
+from ..telemetry.events import Answered, Emit, HoleNoted, Quarantined, RequestFailed, Stopping, TagFailed
 from .channel import Channel, Room
 from .committer import Committer, Delivery
 from .feed import Feed
@@ -32,6 +32,10 @@ __all__ = ["Pipeline", "Source"]
 GRACE_SECS = 8.0
 # A 500 may be one tag's: so many in a row are as many tags in a row, or a server that is broken.
 MAX_BROKEN_IN_A_ROW = 100
+# An answer that holds nothing but errors counts as so many of them.
+_ALL_FAILED = 10
+# A source that answers small questions, and so many times as many requests in vain, does not answer ours.
+_MOST_SILENT = 10
 _NO_ROWS = pa.RecordBatch.from_pylist([], schema=pa.schema([]))
 
 
@@ -44,8 +48,11 @@ class Source(Protocol):
     def expected_bytes(self, asks: Sequence[Ask]) -> int:
         """Most memory the answer is likely to take, for the reservation."""
 
-    async def read(self, asks: Sequence[Ask]) -> Reply:
-        """Ask and decode. Raises `ExtractError` when the whole request failed."""
+    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> Reply:
+        """Ask and decode; not `patient`: once. Raises `ExtractError` when the whole request failed."""
+
+    async def is_alive(self) -> bool:
+        """Whether the source answers at all, asked by the smallest question there is."""
 
 
 class Reply(Protocol):
@@ -125,13 +132,14 @@ class Pipeline:
     async def _read(self, chunk: Chunk) -> None:
         room = await self._channel.reserve(self._source.expected_bytes(chunk.asks))
         try:
-            reply = await self._source.read(chunk.asks)
+            reply = await self._source.read(chunk.asks, patient=chunk.patient)
         except ExtractError as error:
             room.free()
-            self._fault(chunk, error)
+            await self._fault(chunk, error)
             return
-        self._silent_in_a_row = self._broken_in_a_row = 0
         answer = reply.answer
+        self._silent_in_a_row = 0
+        self._note_broken(chunk, answer)
         settled = self._plan.settle(chunk, answer.outcomes)
         self._remaining.answered(chunk, answer.outcomes, reply.fetch_secs + reply.decode_secs)
         rows, replacing = part(answer, settled.keep)
@@ -146,33 +154,47 @@ class Pipeline:
                 left_secs=self._remaining.left_secs(),
             )
         )
-        self._report(settled.failures)
+        self._report(settled)
         room.resize(min(room.size_bytes, rows.nbytes + replacing.nbytes))
         self._channel.put(Delivery(rows, settled, replacing), room)
 
-    def _fault(self, chunk: Chunk, error: ExtractError) -> None:
-        """A whole request failed. When that goes on and on it is not some tag's fault: stop asking."""
-        repeated = any(reading.attempts for reading in chunk.readings)
-        self._emit(RequestFailed(len(chunk.asks), str(error)))
-        failures = self._plan.fault(chunk, error)
-        self._report(failures)
-        if failures:
-            # Their status goes to the checkpoint table with the next commit; it takes no room.
-            self._channel.put(Delivery(_NO_ROWS, Settled(failures=failures)), Room(self._channel, 0))
-        if in_a_row := self._too_many_in_a_row(error, repeated=repeated):
-            self._feed.stop(
-                UnavailableError(
-                    f"gave up after {in_a_row} failed requests in a row, the last: {error}",
-                    hint=error.hint or "Nothing is lost: run again when the source answers.",
-                )
-            )
+    def _note_broken(self, chunk: Chunk, answer: Answer) -> None:
+        """An answer to several tags that holds errors alone is as good as none."""
+        errors = answer.outcomes.errors.values()
+        if len(chunk.asks) > 1 and len(errors) == len(chunk.asks) and all(isinstance(e, RetryError) for e in errors):
+            self._broken_in_a_row += _ALL_FAILED
+            if self._broken_in_a_row >= MAX_BROKEN_IN_A_ROW:
+                self._stop_asking(self._broken_in_a_row // _ALL_FAILED, next(iter(errors)))
+        else:
+            self._broken_in_a_row = 0
 
-    def _too_many_in_a_row(self, error: ExtractError, *, repeated: bool) -> int:
+    async def _fault(self, chunk: Chunk, error: ExtractError) -> None:
+        """A whole request failed. When that goes on and on it is not some tag's fault: stop asking."""
+        repeated = any(reading.attempts or reading.narrowing for reading in chunk.readings)
+        self._emit(RequestFailed(len(chunk.asks), str(error)))
+        settled = self._plan.fault(chunk, error)
+        self._report(settled)
+        if settled.failures or settled.holes:
+            # Their status goes to the checkpoint table with the next commit; it takes no room.
+            self._channel.put(Delivery(_NO_ROWS, settled), Room(self._channel, 0))
+        if in_a_row := await self._too_many_in_a_row(error, repeated=repeated):
+            self._stop_asking(in_a_row, error)
+
+    def _stop_asking(self, in_a_row: int, error: ExtractError) -> None:
+        self._feed.stop(
+            UnavailableError(
+                f"gave up after {in_a_row} failed requests in a row, the last: {error}",
+                hint=error.hint or "Nothing is lost: run again when the source answers.",
+            )
+        )
+
+    async def _too_many_in_a_row(self, error: ExtractError, *, repeated: bool) -> int:
         """How many requests failed in a row, once they are so many that the source must be down.
 
         - refused (a tag that may not be read, too much at once): the source is there, and says so
         - 500: perhaps the tag's, perhaps the server's; many bad tags may stand in a row
-        - no answer, or one that speaks of the server: nothing to do with tags
+        - no answer, or one that speaks of the server: nothing to do with tags, unless it was too much at once: then
+          the source answers something small
         """
         if not isinstance(error, RetryError):
             self._silent_in_a_row = self._broken_in_a_row = 0
@@ -181,8 +203,22 @@ class Pipeline:
             self._broken_in_a_row += not repeated
             return self._broken_in_a_row if self._broken_in_a_row >= MAX_BROKEN_IN_A_ROW else 0
         self._silent_in_a_row += 1
-        return self._silent_in_a_row if self._silent_in_a_row >= max(12, 3 * self._fetchers) else 0
+        most = max(12, 3 * self._fetchers)
+        if self._silent_in_a_row % most:
+            return 0
+        if self._silent_in_a_row < _MOST_SILENT * most and await self._source.is_alive():
+            return 0
+        return self._silent_in_a_row
 
-    def _report(self, failures: Sequence[Failure]) -> None:
-        for failure in failures:
+    def _report(self, settled: Settled) -> None:
+        for failure in settled.failures:
             self._emit(TagFailed(failure.tag.name, str(failure.error), failure.tag.web_id))
+            self._quarantine(failure.tag, failure.high, failure.high, failure.error)
+        for note in settled.holes:
+            self._emit(HoleNoted(note.tag.name, note.change))
+            if note.error is not None:
+                self._quarantine(note.tag, note.start, note.end, note.error)
+
+    def _quarantine(self, tag: Tag, start: Micros, end: Micros, error: ExtractError) -> None:
+        if isinstance(error, UndecodableError):
+            self._emit(Quarantined(tag.name, tag.web_id, start, end, error.message, error.excerpt))

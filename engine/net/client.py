@@ -130,13 +130,13 @@ class PIClient:
         response = replace(answer, items=request.items, worked=self.limits.worked(request), reached=self.limits.reached)
         self.limits.note(request, response)
         if response.status in RETRIED_STATUSES and not is_settled(response):
-            attempts = self._settings.retry_attempts if request.safe else 1
+            attempts = self._settings.retry_attempts if request.safe and request.patient else 1
             raise refused(response, host=self._settings.host, what=_what(request), attempts=attempts)
         return response
 
     async def _sent(self, request: Request, max_body_bytes: int | None) -> Response:
         limit = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
-        options = self._patient if request.safe else self._once
+        options = self._patient if request.safe and request.patient else self._once
 
         async def attempt(number: int) -> Exchange:
             if number > 1:

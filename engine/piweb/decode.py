@@ -23,7 +23,16 @@ from writers.tables import PI_TIMESERIES, TIMESTAMP
 from .chunks import NO_TIME, take_apart_plain
 from .columns import Columns
 from .problems import tag_error
-from .streams import OUT_OF_ORDER, Part, complete_until, is_ambiguous, missing, undecodable
+from .streams import (
+    OUT_OF_ORDER,
+    ROUNDING,
+    Part,
+    complete_until,
+    is_ambiguous,
+    missing,
+    undecodable,
+    wrong_window,
+)
 from .strict import Stream, open_answer, parsed
 from .times import TICKS_PER_MICRO
 from .tolerant import read_stream
@@ -57,6 +66,7 @@ def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micro
     found = _read(contents, keys_of(asks, shape), asks, columns)
     layout = _lay_out(asks, found.counts, columns.ticks())
     _refuse_disorder(layout, found)
+    _refuse_other_windows(layout, found)
     ambiguous = shape is Shape.STREAMSET and is_ambiguous(asks, found.answered, contents)
     untils = _untils(layout, found, ambiguous=ambiguous)
     kept = _kept(layout, untils)
@@ -175,6 +185,23 @@ def _refuse_disorder(layout: _Layout, found: _Found) -> None:
         found.refuse(n, undecodable(layout.asks[n], OUT_OF_ORDER))
     for n in np.unique(ask_of[ticks == NO_TIME]).tolist():
         found.refuse(n, undecodable(layout.asks[n], "an event has no time that can be read"))
+
+
+def _refuse_other_windows(layout: _Layout, found: _Found) -> None:
+    """An event outside of the window that was asked proves that the question was not understood."""
+    if not len(layout.micros):
+        return
+    size = len(layout.asks)
+    early = np.fromiter((ask.start for ask in layout.asks), np.int64, size) - ROUNDING
+    late = np.fromiter((ask.end for ask in layout.asks), np.int64, size) + ROUNDING
+    outside = (layout.micros < early[layout.ask_of]) | (layout.micros > late[layout.ask_of])
+    outside &= layout.ticks != NO_TIME
+    places = np.flatnonzero(outside)
+    wrong, first = np.unique(layout.ask_of[places], return_index=True)
+    known = found.errors
+    for n, at in zip(wrong.tolist(), places[first].tolist(), strict=True):
+        if n not in known:
+            found.refuse(n, wrong_window(layout.asks[n], int(layout.micros[at])))
 
 
 def _untils(layout: _Layout, found: _Found, *, ambiguous: bool) -> Int64s:

@@ -16,7 +16,8 @@ class Request:
     """One call. `path` is below the base URL, with its query already percent-encoded.
 
     `safe` says that sending it twice changes nothing at the server: every GET, and a POST /batch
-    of GETs. Only safe requests are retried. `items`: how many tags (or sets of states) it names, of
+    of GETs. Only safe requests are retried, and those not that are not `patient`: they look for what
+    cannot be read, and fail half of the time. `items`: how many tags (or sets of states) it names, of
     which a shorter request would name fewer; 0 where there is nothing to divide.
     """
 
@@ -25,6 +26,7 @@ class Request:
     body: bytes | None = None
     safe: bool = True
     items: int = 0
+    patient: bool = True
 
 
 @dataclass(frozen=True, slots=True)

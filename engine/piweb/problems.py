@@ -8,6 +8,7 @@ markup, line breaks or anything that looks like a credential, and they can be pr
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ from .values import parse_json, well_formed
 __all__ = [
     "error_for",
     "excerpt_of",
+    "excerpt_of_json",
     "is_batch_unsupported",
     "is_csrf_refusal",
     "is_from_pi",
@@ -260,6 +262,11 @@ def excerpt_of(body: bytes) -> str:
             said = f"{title[1]} {said}"
         text = said
     return _shorten(_unescaped(text))
+
+
+def excerpt_of_json(content: Any) -> str:
+    """A short piece of parsed JSON, for people who look for what is wrong with it."""
+    return _shorten(json.dumps(content, ensure_ascii=False, default=str)[:2000])
 
 
 def sentence_of(content: Any) -> str:

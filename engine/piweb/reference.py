@@ -17,7 +17,7 @@ from engine.model import Answer, Ask, Micros, Outcome, Outcomes
 
 from .decode import ROWS_SCHEMA, keys_of
 from .problems import tag_error
-from .streams import OUT_OF_ORDER, Part, missing, undecodable
+from .streams import OUT_OF_ORDER, ROUNDING, Part, missing, undecodable, wrong_window
 from .strict import SubResponse, open_loosely
 from .times import TICKS_PER_MICRO
 from .tolerant import PlainEvent, read_stream
@@ -72,6 +72,9 @@ def read_part(sub: SubResponse | None, ask: Ask) -> tuple[Part, list[PlainEvent]
     part, events = read_stream(sub.Content, ask)
     if any(later.ticks < earlier.ticks for earlier, later in pairwise(events)):
         part.refuse(undecodable(ask, OUT_OF_ORDER))
+    strange = [e for e in events if not ask.start - ROUNDING <= _micros(e) <= ask.end + ROUNDING]
+    if strange and part.error is None:
+        part.refuse(wrong_window(ask, _micros(strange[0])))
     return part, events
 
 

@@ -8,18 +8,34 @@ one are never split over two answers.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from config.errors import UnavailableError, UndecodableError
+from config.errors import UnavailableError, UndecodableError, WrongWindowError
 from engine.model import Ask, AskError, Int64s, Micros
 from writers import NEVER
 
-__all__ = ["OUT_OF_ORDER", "Part", "complete_until", "cut_midway", "is_ambiguous", "missing", "undecodable"]
+from .problems import excerpt_of_json
+from .times import iso_text
+
+__all__ = [
+    "OUT_OF_ORDER",
+    "ROUNDING",
+    "Part",
+    "complete_until",
+    "cut_midway",
+    "is_ambiguous",
+    "missing",
+    "undecodable",
+    "wrong_window",
+]
 
 OUT_OF_ORDER = "its events are not in the order of time"
+# Servers round the ends of a range: so much beyond it an event is no sign of a misunderstanding, only not wanted.
+ROUNDING: Micros = 1_000_000
 
 
 class Part(msgspec.Struct):
@@ -78,10 +94,29 @@ def missing(ask: Ask) -> Part:
     return Part(error=UnavailableError(f"tag {ask.tag.name}: the answer holds nothing for it"))
 
 
-def undecodable(ask: Ask, why: str) -> UndecodableError:
+def undecodable(ask: Ask, why: str, *, excerpt: Any = None) -> UndecodableError:
+    """`excerpt`: the parsed JSON that could not be read."""
     return UndecodableError(
-        f"tag {ask.tag.name}: {why}", hint="the tag is set aside; please report it with this message"
+        f"tag {ask.tag.name}: {why}",
+        hint="what lies around it is read; please report it with this message",
+        excerpt="" if excerpt is None else excerpt_of_json(excerpt),
     )
+
+
+def wrong_window(ask: Ask, at: Micros) -> WrongWindowError:
+    """The answer is to another question: PI answers `recorded` with events of the window alone (boundaryType Inside)."""
+    return WrongWindowError(
+        f"tag {ask.tag.name}: asked for events from {_text(ask.start)} to {_text(ask.end)}, the server sent one of "
+        f"{_text(at)}",
+        hint="something between us and the PI Web API drops the query of requests: check the proxy",
+    )
+
+
+def _text(at: Micros) -> str:
+    try:
+        return iso_text(at)
+    except OverflowError:  # a year that PI can write and the calendar does not have
+        return "another age"
 
 
 def cut_midway(why: str) -> UnavailableError:

@@ -2,7 +2,8 @@
 
 This is where arrays, blobs, events with errors, half-written streams and non-standard JSON are
 understood; `decode` comes here for a stream that does not fit the strict shapes, and `reference` for
-every stream. Invariant: an event is either read in full or ends the tag's part with an error.
+every stream. A value that the server could not give is an event, too, of kind "error" and not good. Invariant: an
+event is read in full, or nothing of the stream is trusted.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from config.errors import TagError
 from engine.model import Ask, AskError
 
 from .problems import sentence_of, tag_error
 from .streams import Part, undecodable
 from .times import TICKS_PER_MICRO, parse_ticks
-from .values import Landed, has_failed, land
+from .values import Kind, Landed, land, value_error
 
 __all__ = ["PlainEvent", "read_stream"]
 
@@ -38,12 +38,14 @@ def read_stream(content: Any, ask: Ask) -> tuple[Part, list[PlainEvent]]:
     if not isinstance(content, dict):
         return Part(error=undecodable(ask, f"expected recorded values, found {sentence_of(content)!r}")), []
     items = content.get("Items")
+    items = items if isinstance(items, list) else []
     units = content.get("UnitsAbbreviation")
-    part = Part(answered=len(items) if isinstance(items, list) else 0, units=units if isinstance(units, str) else "")
+    part = Part(answered=len(items), units=units if isinstance(units, str) else "")
+    events: list[PlainEvent] = []
     try:
-        events = _read_events(items if isinstance(items, list) else [], ask, part)
+        events.extend(_event(item, ask.tag.point_type) for item in items)
     except ValueError as error:
-        part.refuse(undecodable(ask, str(error)))
+        part.refuse(undecodable(ask, str(error), excerpt=items[len(events)]))
         return part, []
     part.count = len(events)
     if broken := _stream_error(content, ask):
@@ -51,22 +53,6 @@ def read_stream(content: Any, ask: Ask) -> tuple[Part, list[PlainEvent]]:
         if part.stop is None and events:
             part.stop = events[-1].ticks // TICKS_PER_MICRO
     return part, events
-
-
-def _read_events(items: list[Any], ask: Ask, part: Part) -> list[PlainEvent]:
-    """Read events up to the first that failed."""
-    events: list[PlainEvent] = []
-    for item in items:
-        if not isinstance(item, dict):
-            msg = "an event is not an object"
-            raise ValueError(msg)  # noqa: TRY004  (bad data, not a bad argument)
-        ticks = _ticks(item)
-        if has_failed(item):
-            part.stop = ticks // TICKS_PER_MICRO
-            part.error = _failed_event(item, ask)
-            break
-        events.append(_event(item, ticks, ask.tag.point_type))
-    return events
 
 
 def _stream_error(content: dict[str, Any], ask: Ask) -> AskError | None:
@@ -90,19 +76,16 @@ def _ticks(item: dict[str, Any]) -> int:
     return parse_ticks(text)
 
 
-def _failed_event(item: dict[str, Any], ask: Ask) -> TagError:
-    said = next(filter(None, map(sentence_of, map(item.get, ("Errors", "WebException", "Value")))), "no reason given")
-    return TagError(f"tag {ask.tag.name}: the value at {item['Timestamp'][:40]} failed: {said}")
-
-
-def _event(item: dict[str, Any], ticks: int, point_type: str) -> PlainEvent:
-    if "Value" not in item:
-        msg = "an event has no value"
-        raise ValueError(msg)
+def _event(item: Any, point_type: str) -> PlainEvent:
+    if not isinstance(item, dict):
+        msg = "an event is not an object"
+        raise ValueError(msg)  # noqa: TRY004  (bad data, not a bad argument)
+    said = value_error(item)
+    failed = Landed(None, sentence_of(said) or "the server does not say why", None, Kind.ERROR)
     return PlainEvent(
-        ticks,
-        land(item["Value"], point_type),
-        _flag(item, "Good"),
+        _ticks(item),
+        land(item.get("Value"), point_type) if said is None else failed,
+        _flag(item, "Good") if said is None else False,
         _flag(item, "Questionable"),
         _flag(item, "Substituted"),
         _flag(item, "Annotated"),

@@ -19,10 +19,10 @@ __all__ = [
     "TIME_POINT_TYPE",
     "Kind",
     "Landed",
-    "has_failed",
     "land",
     "parse_json",
     "text_kind",
+    "value_error",
     "well_formed",
 ]
 
@@ -30,10 +30,10 @@ __all__ = [
 class Kind:
     """Positions in `KINDS`: the dictionary codes of the value_kind column."""
 
-    NUMBER, STRING, DIGITAL, SYSTEM, BOOLEAN, TIMESTAMP, BLOB, ARRAY, NULL = range(9)
+    NUMBER, STRING, DIGITAL, SYSTEM, BOOLEAN, TIMESTAMP, BLOB, ARRAY, NULL, ERROR = range(10)
 
 
-KINDS = ("number", "string", "digital", "system", "boolean", "timestamp", "blob", "array", "null")
+KINDS = ("number", "string", "digital", "system", "boolean", "timestamp", "blob", "array", "null", "error")
 
 _NUMERIC_POINT_TYPES = frozenset(
     ("Float16", "Float32", "Float64", "Int16", "Int32", "Int64", "Single", "Double", "Byte")
@@ -82,7 +82,7 @@ def parse_json(text: bytes | str) -> Any:
 
 
 def land(value: Any, point_type: str = "") -> Landed:  # noqa: PLR0911  (one line a type is the point)
-    """Land one parsed JSON value. Raises `ValueError` for a state no column can hold.
+    """Land one parsed JSON value.
 
     The type of the point decides where JSON does not: a string may be a time or NaN, an array a blob.
     """
@@ -111,10 +111,27 @@ def text_kind(point_type: str) -> int:
     return Kind.TIMESTAMP if point_type == TIME_POINT_TYPE else Kind.STRING
 
 
-def has_failed(event: dict[str, Any]) -> bool:
-    """Whether an event carries errors in place of, or inside, its value."""
+def value_error(event: dict[str, Any]) -> Any:
+    """What an event says in place of its value, as it was sent; None where it has one.
+
+    Errors of another field ("FieldName": "UnitsAbbreviation") leave the value as it is (PropertyError in the schema of
+    PI Web API); errors that name no field are the value's.
+    """
     value = event.get("Value")
-    return bool(event.get("Errors") or event.get("WebException") or (isinstance(value, dict) and value.get("Errors")))
+    own = value.get("Errors") if isinstance(value, dict) else None
+    if own:
+        return own
+    if broken := event.get("WebException"):
+        return broken
+    errors = event.get("Errors")
+    if isinstance(errors, list):
+        errors = [error for error in errors if _is_of_the_value(error)]
+    return errors or None
+
+
+def _is_of_the_value(error: Any) -> bool:
+    field = error.get("FieldName") if isinstance(error, dict) else None
+    return not isinstance(field, str) or field.strip().casefold() in {"", "value"}
 
 
 def well_formed(text: str) -> str:
@@ -153,10 +170,9 @@ def _land_object(value: dict[str, Any]) -> Landed:
     name, code = value.get("Name"), value.get("Value")
     if isinstance(code, bool) or not isinstance(code, int) or not isinstance(name, str | None):
         return Landed(None, _json_text(value), None, Kind.ARRAY)
-    if code not in _INT32:
-        msg = f"state code {str(code)[:40]} is beyond 32 bits"
-        raise ValueError(msg)
     kind = Kind.SYSTEM if value.get("IsSystem") is True else Kind.DIGITAL
+    if code not in _INT32:
+        return Landed(None, _json_text(value), None, kind)  # the code has no place but beside the name
     return Landed(None, None if name is None else well_formed(name), code, kind)
 
 

@@ -47,7 +47,7 @@ class Event(Struct, gc=False):
     """One recorded value. Fields in the order of the wire: that is what the decoder guesses first."""
 
     Timestamp: str
-    Value: float | int | str | bool | State | list[int] | None  # a list: the bytes of a blob
+    Value: float | int | str | bool | State | list[int] | None = None  # a list: the bytes of a blob
     Good: bool | None = None
     Questionable: bool | None = None
     Substituted: bool | None = None

@@ -1,43 +1,72 @@
 """What to do about a failure: the whole answer's, or one tag's inside a good answer. Pure.
 
-The ladder: stop the run, change the way of asking, ask for less, ask again, give the tag up.
+The ladder: stop the run, ask again, ask for less, leave out what cannot be read, give the tag up.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
-from config.errors import ExtractError, RetryError, SplitError, StopError, ThrottledError
+from config.errors import (
+    ExtractError,
+    RetryError,
+    SplitError,
+    StopError,
+    TagForbiddenError,
+    TagGoneError,
+    ThrottledError,
+    WrongWindowError,
+)
 
 __all__ = ["MAX_TAG_ATTEMPTS", "Decision", "decide"]
 
 MAX_TAG_ATTEMPTS = 3
+# A request for several tags is shortened so often before it is divided: to a thirty-second of its windows.
+_MAX_SHORTENED = 5
+# An archive that reports an error of its own. Others come from what lies before it, which was in a hurry, or died.
+_INTERNAL_ERROR = 500
 
 
 class Decision(Enum):
     """What becomes of the tags of a failed request, or of one failed tag."""
 
     STOP = auto()  # end the run
-    HALVE_TAGS = auto()  # two lanes of half the tags each
-    HALVE_COUNT = auto()  # one tag: fewer values at once
     AGAIN = auto()  # later, as it is
+    FEWER = auto()  # fewer values at once
+    SHORTEN = auto()  # several tags: half the window of each
+    HALVE_TAGS = auto()  # two lanes of half the tags each
+    NARROW = auto()  # one tag: find out what of its window cannot be read
     GIVE_UP = auto()  # report the tag, go on with the others
 
 
-def decide(error: ExtractError, *, tags: int, max_count: int, attempts: int) -> Decision:
+def decide(error: ExtractError, *, tags: int, attempts: int, shortened: int = 0) -> Decision:
     """Decide for a request of `tags` tags that failed with `error` after the client's own retries.
 
-    A failure that may be one tag's fault is narrowed down by halves until that tag is alone; a
-    server that throttles would only be asked more by halves, so it is asked the same again.
+    `attempts`: how often the same was asked again. `shortened`: how often its windows were.
     """
-    if isinstance(error, StopError):
-        return Decision.STOP
-    if isinstance(error, ThrottledError):
-        return Decision.AGAIN if attempts < MAX_TAG_ATTEMPTS else Decision.GIVE_UP
+    match error:
+        case StopError():
+            return Decision.STOP
+        case ThrottledError():
+            return Decision.AGAIN if attempts < MAX_TAG_ATTEMPTS else Decision.GIVE_UP
+        case SplitError(too_much="count"):
+            return Decision.FEWER
+        case WrongWindowError() if not attempts:
+            return Decision.AGAIN  # it is asked in another way then
     if tags > 1:
-        return Decision.HALVE_TAGS
+        return Decision.SHORTEN if _takes_too_long(error) and shortened < _MAX_SHORTENED else Decision.HALVE_TAGS
+    if isinstance(error, TagGoneError | TagForbiddenError) or _is_too_long(error):
+        return Decision.GIVE_UP
+    return Decision.NARROW
+
+
+def _takes_too_long(error: ExtractError) -> bool:
+    """Whether a request for several tags may have asked for too much time, and not for a tag that is at fault."""
     if isinstance(error, SplitError):
-        return Decision.HALVE_COUNT if max_count > 1 else Decision.GIVE_UP
-    if isinstance(error, RetryError) and attempts < MAX_TAG_ATTEMPTS:
-        return Decision.AGAIN
-    return Decision.GIVE_UP
+        return error.too_much == "answer"
+    return isinstance(error, RetryError) and error.status != _INTERNAL_ERROR
+
+
+def _is_too_long(error: ExtractError) -> bool:
+    """Whether the text of a request is too long, which the window of one tag does not change."""
+    return isinstance(error, SplitError) and error.too_much == "request"

@@ -36,15 +36,19 @@ class Why(Enum):
     BEHIND = "behind"
     HISTORY = "history"
     FAILED = "failed"
+    HOLE = "cannot be read"
 
 
 class Account(msgspec.Struct, frozen=True, gc=False):
-    """One tag: what is done of it, what is wanted, and the error that holds it up, if one does."""
+    """One tag: what is done of it, what is wanted, and the error that holds it up, if one does. `holes` lie in what is
+    done, in order: where they begin and end, and why they cannot be read.
+    """
 
     web_id: str
     done: Window | None
     wanted: Window
     error: str | None = None
+    holes: tuple[tuple[Micros, Micros, str], ...] = ()
 
 
 class OpenGap(msgspec.Struct, frozen=True, gc=False):
@@ -100,10 +104,11 @@ def gap_ledger(accounts: Iterable[Account]) -> GapLedger:
         tags += 1
         read = account.done if account.done is not None and account.done.start < account.done.end else None
         missing = [_open_gap(account, gap.start, gap.end, read, gap.backward) for gap in gaps(read, account.wanted)]
+        if read is not None:
+            missing += [OpenGap(account.web_id, start, end, Why.HOLE, why) for start, end, why in account.holes]
+            done += _outside(read, account.holes)
         complete += not missing
         found += missing
-        if read is not None:
-            done.append(read)
     open_windows = [Window(gap.start, gap.end) for gap in found]
     return GapLedger(
         tags=tags,
@@ -112,6 +117,12 @@ def gap_ledger(accounts: Iterable[Account]) -> GapLedger:
         gaps=tuple(found),
         coverage=coverage(done, open_windows),
     )
+
+
+def _outside(read: Window, holes: Sequence[tuple[Micros, Micros, str]]) -> list[Window]:
+    """What is done, without the holes in it."""
+    edges = [read.start, *(edge for start, end, _ in holes for edge in (start, end)), read.end]
+    return [Window(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 
 
 def _open_gap(account: Account, start: Micros, end: Micros, read: Window | None, backward: bool) -> OpenGap:

@@ -12,7 +12,10 @@ from operator import attrgetter
 
 import msgspec
 
+from config.errors import ExtractError
+
 from ..model import Ask, Micros, Tag, Window
+from .narrowing import Narrowing
 from .overlap import Overlap, begin
 from .timeline import DAY, Gap, cut, gaps
 
@@ -20,6 +23,8 @@ __all__ = ["Lane", "Limits", "Reading", "pack", "readings_for"]
 
 # A slice never spans more days than this: each day is a partition, and a file, of its own.
 MAX_SLICE_DAYS = 31
+# Slices that are answered in a row before a length is tried again that was not.
+STEADY_SLICES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Limits:
     values_per_answer: int = 25_000
     max_count_per_tag: int = 10_000
     server_max_count: int = 150_000
+    first_slice: Micros = 0  # how long a window to begin with, where longer ones were not answered; 0: any
     one_window: bool = True  # a request has one window for all its tags, as a streamset does; a batch has one for each
 
     @property
@@ -42,7 +48,8 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     """What is left to read of one tag: `[start, end)`, shrinking from the front, or from the back.
 
     A forward reading may begin before `high`, to compare what the table holds in `check` with the source.
-    A `repair` lies in what is done: it is read to be put in the place of what the table holds there.
+    A `repair` lies in what is done: it is read to be put in the place of what the table holds there; one that
+    `fills_hole` was written down as a hole.
     """
 
     tag: Tag
@@ -56,7 +63,9 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     max_count: int = 0  # 0: the lane's share; otherwise what a stuck tag was raised, or a heavy one cut, to
     full: int = 0  # a page of so many did not get past one microsecond; 0: none was
     refused: int = 0  # smallest count the server would not give here; 0: it gave what was asked
-    stride: Micros = 0  # backward only: longest slice that is likely to fit one page; 0: unknown
+    stride: Micros = 0  # longest slice that is likely to be answered, backward also in one page; 0: unknown
+    too_long: Micros = 0  # shortest slice that failed for its length; 0: none did
+    steady: int = 0  # slices of `stride` that were answered since it grew last
     attempts: int = 0
     check: Window | None = None  # what is still to be compared; None once it is done
     expected: int = 0  # digest of what the table holds in `check`
@@ -67,20 +76,55 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     knows_last: bool = False  # repair only: what is done ends where it ends, and its last event lies in it
     last_event: Micros | None = None  # of a repair or while mending: the last event seen so far, and its digest
     last_digest: int | None = None
+    fills_hole: bool = False
+    narrowing: Narrowing | None = None  # something of it cannot be read, and is being looked for
+    begun: Micros = 0  # where narrowing began
+    holes: tuple[Window, ...] = ()  # passed over, and to be written down with the next rows that land
+    holes_met: int = 0
+    error: ExtractError | None = None  # why
 
     @property
     def finished(self) -> bool:
         return self.start >= self.end
 
-    def open_slice(self, days: int) -> None:
+    def open_slice(self, days: int, longest: Micros = 0) -> None:
         # Years without an event are asked for at once, to hear that there still is none.
         start = max(self.start, self.high) if self.quiet else self.start
         self.mark = cut(start, self.end, days, backward=self.backward)
+        if longest and not self.stride:
+            self.stride, self.too_long = longest, 2 * longest
         if self.stride:
-            self.mark = max(self.mark, self.end - self.stride)
+            at = self.end - self.stride if self.backward else self.start + self.stride
+            self.mark = max(self.mark, at) if self.backward else min(self.mark, at)
+
+    def lengthen(self) -> None:
+        """A slice of `stride` was answered: the next may be longer, but not at once as long as one that was not."""
+        if not self.too_long:
+            self.stride *= 2
+        elif self.too_long - self.stride > self.stride // 8:
+            self.stride = (self.stride + self.too_long) // 2
+        elif self.steady < STEADY_SLICES:
+            self.steady += 1
+            return
+        else:  # it may have been dense just there
+            self.too_long = 0
+        self.steady = 0
+
+    def narrowed(self) -> Window:
+        """What narrowing asks for."""
+        assert self.narrowing is not None  # noqa: S101 - the caller looked
+        start, end = self.narrowing.start, self.narrowing.end
+        if self.backward:
+            return Window(self.begun - end, self.begun - start)
+        return Window(self.begun + start, self.begun + end)
 
     def ask(self, share: int) -> Ask:
         """For the rest of the current slice, with `share` events unless a count of its own is set."""
+        if self.narrowing is not None:
+            window = self.narrowed()
+            # A hole may have been passed over that reaches beyond what is compared.
+            check = self.check if self.check is not None and window.start < self.check.end else None
+            return Ask(self.tag, window.start, window.end, self.max_count or share, check)
         assert self.mark is not None  # noqa: S101 - a lane marks its readings before it asks
         if self.backward:
             return Ask(self.tag, self.mark, self.end, self.max_count or share, self.check)
@@ -95,10 +139,12 @@ def readings_for(
     rows_done: int,
     assumed_rate: float,
     overlap: Overlap | None = None,
+    compared_from: Micros | None = None,
 ) -> tuple[Reading, ...]:
     """Readings that make `wanted` done. The expected rate is what was seen so far, else `assumed_rate`.
 
-    With an `overlap`, the forward one begins there and compares.
+    With an `overlap`, the forward one begins there and compares; it may begin a bit earlier, but not before
+    `compared_from` (where what is done begins, or where the last hole ends).
     """
     span = done.end - done.start if done is not None else 0
     rate = rows_done / span if span > 0 else assumed_rate
@@ -114,7 +160,7 @@ def readings_for(
         *(
             Reading(
                 tag,
-                begin(done.start, done.end, overlap.start, rate),
+                begin(done.start if compared_from is None else compared_from, done.end, overlap.start, rate),
                 gap.end,
                 backward=False,
                 rate=rate,
@@ -136,6 +182,7 @@ class Lane:
 
     number: int
     readings: list[Reading] = field(default_factory=list)
+    shortened: int = 0  # how often in a row its windows were, for a request that failed as a whole
 
     @property
     def priority(self) -> tuple[bool, bool, bool, Micros, int]:
@@ -143,17 +190,26 @@ class Lane:
         the oldest gap first, backfill from the newest.
         """
         first = self.readings[0]
-        failing = any(r.attempts for r in self.readings)
+        failing = any(r.attempts or r.narrowing for r in self.readings)
+        # What is looked for in one lane may be what others will look for: one after the other.
+        asks = max((r.narrowing.asks for r in self.readings if r.narrowing is not None), default=0)
+        if asks:
+            return (failing, first.backward, first.repair, -(1 << 62) - asks, self.number)
         edge = -max(r.end for r in self.readings) if first.backward else min(r.start for r in self.readings)
         return (failing, first.backward, first.repair, edge, self.number)
 
+    @property
+    def patient(self) -> bool:
+        """Whether its requests are worth being repeated by the client: not while something is looked for by halves."""
+        return all(r.narrowing is None or r.narrowing.patient for r in self.readings)
+
     def asks(self, limits: Limits) -> tuple[tuple[Reading, ...], tuple[Ask, ...]]:
         """What to ask next: the rest of the current slice, or the next slice of everything left."""
-        open_now = [r for r in self.readings if r.mark is not None]
+        open_now = [r for r in self.readings if r.mark is not None or r.narrowing is not None]
         if not open_now:
             days = self._slice_days(limits)
             for reading in self.readings:
-                reading.open_slice(days)
+                reading.open_slice(days, limits.first_slice)
             open_now = self.readings
         chosen = tuple(open_now[: limits.answer_cap])
         share = max(1, min(limits.max_count_per_tag, limits.answer_cap // len(chosen)))

@@ -10,8 +10,9 @@ not handed over with it or before it.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,30 +23,60 @@ from writers import Move, Moves
 from ..model import Ask, Micros, Outcome, Outcomes, Window
 from .decisions import Decision, decide
 from .lanes import Lane, Limits, Reading, pack
+from .narrowing import Found, Narrowing
 from .overlap import MASK
-from .settled import Failure, Keep, Settled, Swap, as_expected, finished
+from .settled import Failure, HoleNote, Keep, Settled, Swap, as_expected, finished
+from .timeline import DAY, SECOND, instant
 
 __all__ = ["Chunk", "Plan"]
+
+# So many holes of a reading are narrowed down to an instant; those after them less and less, so that a tag that is full
+# of them costs a bounded number of requests. What they take too much is narrowed when they are asked for again.
+_FINE_HOLES = 8
+_COARSER = 64
+# Holes of other tags are tried first where many tags are likely to have the same: a damaged archive.
+_SHARED_HOLE: Micros = SECOND
+_HOLES_REMEMBERED = 4
+_COLUMNS_MISSING = "the checkpoint table lacks the columns for it, see docs/upgrade.md"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The unit of work: asks of one lane, in order with their readings."""
+    """The unit of work: asks of one lane, in order with their readings. `patient`: worth the client's retries."""
 
     lane: Lane
     readings: tuple[Reading, ...]
     asks: tuple[Ask, ...]
+    patient: bool = True
 
     def part(self, start: int, stop: int) -> Chunk:
-        return Chunk(self.lane, self.readings[start:stop], self.asks[start:stop])
+        return Chunk(self.lane, self.readings[start:stop], self.asks[start:stop], self.patient)
+
+
+@dataclass(slots=True)
+class _Settling:
+    """What comes of the outcomes of a chunk, one by one."""
+
+    moves: list[Move] = field(default_factory=list)
+    swaps: list[Swap] = field(default_factory=list)
+    holes: list[HoleNote] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    apart: list[Reading] = field(default_factory=list)  # to travel in a lane of their own from now on
 
 
 class Plan:
     """Lanes by priority. Not thread-safe: one event loop owns it."""
 
-    def __init__(self, readings: Iterable[Reading], limits: Limits, *, present: Micros | None = None) -> None:
-        """`present`: what lies beyond is yet to come, of tags that store future data."""
+    def __init__(
+        self, readings: Iterable[Reading], limits: Limits, *, present: Micros | None = None, keeps_holes: bool = True
+    ) -> None:
+        """`present`: what lies beyond is yet to come, of tags that store future data. Without `keeps_holes` holes
+        cannot be written down, and no watermark moves over one.
+        """
         self.limits = limits
+        self._keeps_holes = keeps_holes
+        self._longest_answered: Micros = 0
+        self._shared_holes: deque[Window] = deque(maxlen=_HOLES_REMEMBERED)
         self._present = present
         self._heap: list[tuple[tuple[bool, bool, bool, Micros, int], Lane]] = []
         self._lanes_made = 0
@@ -111,8 +142,11 @@ class Plan:
         _, lane = heapq.heappop(self._heap)
         self._away += 1
         self._lanes_away[lane.number] = lane
+        for reading in lane.readings if self._shared_holes else ():
+            if reading.narrowing is not None and not reading.narrowing.begun:
+                reading.narrowing = reading.narrowing.knowing(self._shared_hole(reading))
         readings, asks = lane.asks(self.limits)
-        return Chunk(lane, readings, asks)
+        return Chunk(lane, readings, asks, lane.patient)
 
     def give_back(self, chunk: Chunk) -> None:
         """Every part of the chunk is settled: its lane may travel again, if anything is left of it."""
@@ -120,6 +154,9 @@ class Plan:
         lane = chunk.lane
         self._lanes_away.pop(lane.number, None)
         lane.readings = [r for r in lane.readings if r.start < r.end]
+        narrowing = [r for r in lane.readings if r.narrowing is not None]
+        if narrowing and len(narrowing) < len(lane.readings):
+            self._move_out(lane, narrowing)  # the others are not to wait for what is looked for
         if lane.readings and not self._stopping:
             heapq.heappush(self._heap, (lane.priority, lane))
 
@@ -130,18 +167,14 @@ class Plan:
         """
         plain = as_expected(chunk.readings, outcomes)
         keep = np.where(plain, np.int8(Keep.FRESH), np.int8(Keep.NOTHING))
-        moves: list[Move] = []
-        failures: list[Failure] = []
-        swaps: list[Swap] = []
+        told = _Settling()
+        self._note_answered(chunk, outcomes)
         for n in np.flatnonzero(~plain).tolist():
-            reading, outcome = chunk.readings[n], outcomes[n]
-            keep[n] = self._settle_one(reading, outcome, moves, swaps)
-            if outcome.until != outcome.ask.end or outcome.error is not None:
-                failure = self._follow_up(chunk.lane, reading, outcome)
-                if failure is not None:
-                    failures.append(failure)
-        told = (*self._end(chunk, outcomes, plain), *([Moves.of(moves)] if moves else ()))
-        return Settled(told, tuple(failures), keep, tuple(swaps))
+            keep[n] = self._settle_one(chunk.lane, chunk.readings[n], outcomes[n], told)
+        if told.apart:
+            self._move_out(chunk.lane, told.apart)
+        moves = (*self._end(chunk, outcomes, plain), *([Moves.of(told.moves)] if told.moves else ()))
+        return Settled(moves, tuple(told.failures), keep, tuple(told.swaps), tuple(told.holes))
 
     def _end(self, chunk: Chunk, outcomes: Outcomes, plain: npt.NDArray[np.bool_]) -> Iterator[Moves]:
         """Readings that ended as expected are done with."""
@@ -157,50 +190,87 @@ class Plan:
             self._finish(reading)
         yield finished(readings, outcomes, self._present)
 
-    def _settle_one(self, reading: Reading, outcome: Outcome, moves: list[Move], swaps: list[Swap]) -> Keep:
+    def _settle_one(self, lane: Lane, reading: Reading, outcome: Outcome, told: _Settling) -> Keep:
+        """What becomes of a reading that did not just end, and of its rows."""
+        if reading.narrowing is not None:
+            return self._settle_narrowed(lane, reading, reading.narrowing, outcome, told)
+        keep = self._land(reading, outcome, told)
+        if outcome.until != outcome.ask.end or outcome.error is not None:
+            self._follow_up(lane, reading, outcome, told)
+        return keep
+
+    def _land(self, reading: Reading, outcome: Outcome, told: _Settling) -> Keep:
         """What becomes of the rows of a reading that goes on, goes back in time, or differs from what was expected."""
         ask = outcome.ask
         if outcome.until <= ask.start or (reading.backward and outcome.until < ask.end):
             return Keep.NOTHING
+        told.holes += self._written_down(reading, outcome)
         if reading.repair:
-            swaps.append(Swap(reading.tag, ask.start, outcome.until))
-            moves += self._repaired(reading, outcome)
+            told.swaps.append(Swap(reading.tag, ask.start, outcome.until))
+            told.moves += self._repaired(reading, outcome)
             return Keep.REPLACE
         if ask.overlap is None:
-            moves.append(self._advance(reading, outcome, outcome.last_event, outcome.last_digest))
+            told.moves.append(self._advance(reading, outcome, outcome.last_event, outcome.last_digest))
             return Keep.FRESH
         settle_overlap = self._mend if reading.mending else self._compare
-        return settle_overlap(reading, outcome, ask.overlap, moves, swaps)
+        return settle_overlap(reading, outcome, ask.overlap, told.moves, told.swaps)
 
-    def fault(self, chunk: Chunk, error: ExtractError) -> tuple[Failure, ...]:
+    def _written_down(self, reading: Reading, outcome: Outcome) -> Iterator[HoleNote]:
+        """The holes that were passed over, once something behind them lands; and what was one, and was read by now."""
+        for hole in reading.holes:
+            yield HoleNote(reading.tag, hole.start, hole.end, reading.error)
+        reading.holes = ()
+        if reading.fills_hole:
+            yield HoleNote(reading.tag, outcome.ask.start, outcome.until)
+
+    def fault(self, chunk: Chunk, error: ExtractError) -> Settled:
         """The whole request of a chunk (or part) failed; decide for its tags."""
-        attempts = max(r.attempts for r in chunk.readings)
-        max_count = max(a.max_count for a in chunk.asks)
-        decision = decide(error, tags=len(chunk.readings), max_count=max_count, attempts=attempts)
-        if decision is Decision.STOP:
+        readings, told = chunk.readings, _Settling()
+        decision = decide(
+            error,
+            tags=len(readings),
+            attempts=max(r.attempts for r in readings),
+            shortened=chunk.lane.shortened if self._can_be_shorter(chunk) else 1 << 30,
+        )
+        if len(readings) == 1:
+            ask = chunk.asks[0]
+            self._settle_one(chunk.lane, readings[0], Outcome(ask, 0, ask.start, error=error), told)
+        elif decision is Decision.STOP:
             self.stop(error)
+        elif decision is Decision.FEWER:
+            self._ask_for_fewer(max(a.max_count for a in chunk.asks))
+        elif decision is Decision.SHORTEN:
+            chunk.lane.shortened += 1
+            for reading, ask in zip(readings, chunk.asks, strict=True):
+                _ask_for_shorter(reading, ask.end - ask.start)
         elif decision is Decision.HALVE_TAGS:
-            half = len(chunk.readings) // 2
-            self._move_out(chunk.lane, chunk.readings[:half])
-            self._move_out(chunk.lane, chunk.readings[half:])
-        elif decision is Decision.HALVE_COUNT:
-            _ask_for_less(chunk.readings[0], max_count)
+            half = len(readings) // 2
+            self._move_out(chunk.lane, readings[:half])
+            self._move_out(chunk.lane, readings[half:])
         elif decision is Decision.AGAIN:
-            for reading in chunk.readings:
+            for reading in readings:
                 reading.attempts += 1
             # In a lane of their own, they do not hold up those they travelled with.
-            self._move_out(chunk.lane, chunk.readings)
+            told.apart += readings
         else:
-            return tuple(self._give_up(chunk.lane, r, error) for r in chunk.readings)
-        return ()
+            for reading in readings:
+                self._give_up(chunk.lane, reading, error, told)
+        if told.apart:
+            self._move_out(chunk.lane, told.apart)
+        return Settled(failures=tuple(told.failures), holes=tuple(told.holes))
+
+    @staticmethod
+    def _can_be_shorter(chunk: Chunk) -> bool:
+        return any(a.end - a.start > SECOND for a in chunk.asks) and all(r.narrowing is None for r in chunk.readings)
 
     def _advance(self, reading: Reading, outcome: Outcome, last_event: Micros | None, last_digest: int | None) -> Move:
         """What is done once the fresh rows are committed."""
+        done_from = reading.low
         self._shrink(reading, outcome)
         ahead_from = None
         if reading.backward:
             # It reaches up to what was done before, not further: what is older does not know the last event.
-            high = outcome.ask.end
+            high = done_from
         else:
             high = reading.high = max(reading.high, outcome.until)
             if reading.tag.future and self._present is not None:
@@ -218,19 +288,27 @@ class Plan:
         self.span_done += span
         if reading.backward:
             reading.end = reading.low = ask.start
-            # As long as half a page would last, as dense as it was here. Longer ones would be read in vain.
-            half_a_page = span * ask.max_count // (2 * max(1, outcome.rows))
-            reading.stride = max(reading.stride, min(4 * reading.stride, half_a_page))
         else:
             reading.start = until
         if reading.start >= reading.end:
             self._finish(reading)
             return
-        reading.rate = (reading.rate + outcome.rows / span) / 2
         reading.attempts = reading.refused = reading.full = 0
         if until == ask.end:
             reading.mark = None
             reading.max_count = 0
+        if reading.narrowing is not None:
+            return  # instants say nothing of density
+        reading.rate = (reading.rate + outcome.rows / span) / 2
+        if reading.backward:
+            # As long as half a page would last, as dense as it was here. Longer ones would be read in vain.
+            half_a_page = span * ask.max_count // (2 * max(1, outcome.rows))
+            longest = max(reading.stride, min(4 * reading.stride, half_a_page))
+            if reading.too_long:
+                reading.lengthen()
+            reading.stride = min(reading.stride, longest) if reading.too_long else longest
+        elif reading.stride and span >= reading.stride:
+            reading.lengthen()
 
     def _compare(
         self, reading: Reading, outcome: Outcome, overlap: Window, moves: list[Move], swaps: list[Swap]
@@ -288,35 +366,180 @@ class Plan:
         high, digest = reading.high, reading.last_digest
         return (Move(reading.tag.web_id, high, high, reading.last_event, last_event_digest=digest),)
 
-    def _follow_up(self, lane: Lane, reading: Reading, outcome: Outcome) -> Failure | None:
-        """What an outcome asks for next: nothing, another page, more at once, to be alone, a retry, or giving up."""
-        ask = outcome.ask
-        if outcome.error is not None:
-            decision = decide(outcome.error, tags=1, max_count=ask.max_count, attempts=reading.attempts)
+    def _follow_up(self, lane: Lane, reading: Reading, outcome: Outcome, told: _Settling) -> None:
+        """What an outcome asks for next: nothing, another page, more at once, to be alone, a retry, less, giving up."""
+        ask, error = outcome.ask, outcome.error
+        if error is not None:
+            decision = decide(error, tags=1, attempts=reading.attempts)
             if decision is Decision.STOP:
-                self.stop(outcome.error)
-            elif decision is Decision.HALVE_COUNT:
-                _ask_for_less(reading, ask.max_count)
+                self.stop(error)
+            elif decision is Decision.FEWER and ask.max_count > 1:
+                self._ask_for_less(reading, ask.max_count)
             elif decision is Decision.AGAIN:
                 reading.attempts += 1
-                self._move_out(lane, (reading,))
+                told.apart.append(reading)
+            elif decision is Decision.NARROW:
+                self._narrow(lane, reading, ask.end, error, told)
             else:
-                return self._give_up(lane, reading, outcome.error)
-            return None
-        if outcome.recheck:  # perhaps not cut at all: alone it will be told
+                self._give_up(lane, reading, error, told)
+        elif outcome.recheck:  # perhaps not cut at all: alone it will be told
             self._move_out(lane, (reading,))
-            return None
-        if reading.backward and outcome.until > ask.start:
+        elif reading.backward and outcome.until > ask.start:
             # Pages go forward but `low` moves down, so a slice must fit one page: this one's rows are
             # dropped, and its newest part, as long as half a page lasted, is asked for instead.
             reading.stride = max(1, (outcome.until - ask.start) // 2)
             reading.mark = None
-            return None
-        if outcome.until == ask.start:
-            return self._more_at_once(lane, reading, ask)
+        elif outcome.until == ask.start:
+            stuck = self._more_at_once(lane, reading, ask)
+            if stuck is not None:
+                self._narrow(lane, reading, ask.start + 1, stuck, told)
+
+    # --- what cannot be read -------------------------------------------------
+
+    def _narrow(self, lane: Lane, reading: Reading, failed_to: Micros, error: ExtractError, told: _Settling) -> None:
+        """Begin to look for what of a reading cannot be read: something before `failed_to`, or behind where it begins
+        if it goes back.
+        """
+        if reading.check is not None and not reading.mending:
+            # What is compared is not whole any more: as far as it can be read, it is made equal to the source.
+            self.span_total += max(0, reading.start - reading.check.start)
+            reading.start, reading.mending = reading.check.start, True
+        total = reading.end - reading.start
+        reading.error, reading.mark, reading.max_count = error, None, 0
+        reading.refused = reading.full = 0
+        if total == 1 and reading.fills_hole:  # it was asked for with patience, and cannot be any smaller
+            self._give_up(lane, reading, error, told)
+            return
+        reading.begun = reading.end if reading.backward else reading.start
+        failed = total if reading.backward else min(total, max(1, failed_to - reading.start))
+        if reading.backward and reading.stride:
+            failed = min(total, reading.stride)
+        reading.narrowing = Narrowing(
+            total,
+            failed,
+            known=self._shared_hole(reading),
+            # Not so coarse that a hole takes all that is left: nothing would lie behind it to land with it.
+            resolution=max(1, min(DAY, total // 8, _COARSER ** max(0, reading.holes_met - _FINE_HOLES + 1))),
+        )
+        told.apart.append(reading)
+
+    def _shared_hole(self, reading: Reading) -> tuple[int, int] | None:
+        """The hole of another tag in what is left of this one, as distances in the direction of reading."""
+        for hole in self._shared_holes:
+            if hole.start < reading.end and reading.start < hole.end:
+                if reading.backward:
+                    return reading.end - hole.end, reading.end - hole.start
+                return hole.start - reading.start, hole.end - reading.start
         return None
 
-    def _more_at_once(self, lane: Lane, reading: Reading, ask: Ask) -> Failure | None:
+    def _settle_narrowed(
+        self, lane: Lane, reading: Reading, narrowing: Narrowing, outcome: Outcome, told: _Settling
+    ) -> Keep:
+        """Take in what narrowing has asked for."""
+        ask, error, keep = outcome.ask, outcome.error, Keep.NOTHING
+        stuck = error is None and outcome.until == ask.start and narrowing.lands
+        if stuck:
+            error = self._more_at_once(lane, reading, ask)
+            if error is None:
+                return Keep.NOTHING
+        elif error is None and not narrowing.lands:
+            narrowing.worked(narrowing.end)
+        elif error is None and reading.backward and outcome.until < ask.end:
+            narrowing.shorten()
+            return Keep.NOTHING
+        elif narrowing.lands and outcome.until > ask.start and not (error is not None and reading.backward):
+            if not self._pass_over(lane, reading, ask, told):
+                return Keep.NOTHING
+            keep = self._land(reading, outcome, told)
+            narrowing.worked(reading.begun - ask.start if reading.backward else outcome.until - reading.begun)
+        if error is not None and narrowing.found is Found.NOTHING_YET:
+            self._narrow_on(lane, reading, ask, error, told)
+        if narrowing.found is Found.CLEAR:
+            reading.narrowing, reading.mark = None, None
+            if narrowing.worked_length and narrowing.hole is None:
+                reading.stride, reading.too_long = narrowing.worked_length, 2 * narrowing.worked_length
+                self._learn_slice(narrowing.worked_length)
+        elif narrowing.found is Found.HOPELESS:
+            self._give_up(lane, reading, error or _why(reading), told)
+        return keep
+
+    def _narrow_on(self, lane: Lane, reading: Reading, ask: Ask, error: ExtractError, told: _Settling) -> None:
+        """What narrowing has asked for failed."""
+        decision = decide(error, tags=1, attempts=reading.attempts)
+        if decision is Decision.NARROW and reading.narrowing is not None:
+            reading.error = error
+            reading.narrowing.failed()
+        elif decision is Decision.STOP:
+            self.stop(error)
+        elif decision is Decision.AGAIN:
+            reading.attempts += 1
+        elif decision is Decision.FEWER and ask.max_count > 1:
+            self._ask_for_less(reading, ask.max_count)
+        else:
+            self._give_up(lane, reading, error, told)
+
+    def _pass_over(self, lane: Lane, reading: Reading, ask: Ask, told: _Settling) -> bool:
+        """Leave out the hole before what an ask has brought, if there is one; False: it must not be left out."""
+        hole = Window(ask.end, reading.end) if reading.backward else Window(reading.start, ask.start)
+        if hole.start == hole.end:
+            return True
+        if not (self._keeps_holes or reading.repair):
+            why = f"{_why(reading)} (it cannot be written down as a hole: {_COLUMNS_MISSING})"
+            self._give_up(lane, reading, TagStuckError(why), told)
+            return False
+        reading.holes_met += 1
+        self.span_done += hole.end - hole.start
+        if hole.end - hole.start >= _SHARED_HOLE and hole not in self._shared_holes:
+            self._shared_holes.appendleft(hole)
+        if self._keeps_holes:
+            reading.holes = (*reading.holes, hole)
+        else:
+            told.failures.append(Failure(reading.tag, _why(reading), reading.low, reading.high))
+        if reading.backward:
+            reading.end = hole.start
+            return True
+        reading.start = hole.end
+        if reading.check is not None and reading.check.end <= hole.end:
+            reading.check, reading.mending = None, False
+        return True
+
+    def _learn_slice(self, answered: Micros) -> None:
+        """Windows of twice this length were not answered. If that is so of all tags, they need not find out one by one;
+        if others were answered, it is a matter of how dense a tag is.
+        """
+        if self._longest_answered <= 2 * answered:
+            known = self.limits.first_slice
+            self.limits = replace(self.limits, first_slice=min(known, answered) if known else answered)
+
+    def _note_answered(self, chunk: Chunk, outcomes: Outcomes) -> None:
+        longest = max((a.end - a.start for n, a in enumerate(chunk.asks) if n not in outcomes.errors), default=0)
+        self._longest_answered = max(self._longest_answered, longest)
+        if self._longest_answered > 2 * self.limits.first_slice > 0:
+            self.limits = replace(self.limits, first_slice=0)
+        if chunk.lane.shortened and longest:
+            self._learn_slice(longest)
+            chunk.lane.shortened = 0
+
+    def _ask_for_fewer(self, refused: int) -> None:
+        """The server does not give so many at once, to any tag."""
+        self.limits = replace(
+            self.limits,
+            max_count_per_tag=max(1, min(self.limits.max_count_per_tag, refused // 2)),
+            server_max_count=max(1, min(self.limits.server_max_count, refused - 1)),
+        )
+
+    def _ask_for_less(self, reading: Reading, refused: int) -> None:
+        """Half of what was refused, or half the way to it from a page that was too small."""
+        if not reading.full and refused <= self.limits.max_count_per_tag:
+            self._ask_for_fewer(refused)
+            reading.max_count = 0
+            return
+        if reading.full >= refused:  # what was given once is refused now
+            reading.full = 0
+        reading.refused = refused
+        reading.max_count = max(1, (reading.full + refused) // 2)
+
+    def _more_at_once(self, lane: Lane, reading: Reading, ask: Ask) -> TagStuckError | None:
         """A page full of one microsecond cannot move: ask for more values, alone, up to the server's limit."""
         reading.full = ask.max_count
         if reading.refused:  # the server's limit lies between the two
@@ -324,21 +547,25 @@ class Plan:
         else:
             count = min(self.limits.server_max_count, ask.max_count * 4)
         if count <= ask.max_count:
-            error = TagStuckError(
-                f"{reading.tag.name}: at least {ask.max_count} events share the microsecond {ask.start} "
-                "(since 1970), more than the server returns at once",
+            return TagStuckError(
+                f"{reading.tag.name}: at least {ask.max_count} events share the microsecond {instant(ask.start)}, "
+                "more than the server returns at once",
                 hint="Raise MaxReturnedItemsPerCall on the PI Web API, or remove the repeated events.",
             )
-            return self._give_up(lane, reading, error)
         reading.max_count = count
         self._move_out(lane, (reading,))
         return None
 
-    def _give_up(self, lane: Lane, reading: Reading, error: ExtractError) -> Failure:
-        lane.readings.remove(reading)
+    def _give_up(self, lane: Lane, reading: Reading, error: ExtractError, told: _Settling) -> None:
+        if reading in lane.readings:
+            lane.readings.remove(reading)
         self.span_done += reading.end - reading.start
         self._finish(reading)
-        return Failure(reading.tag, error, reading.low, reading.high)
+        reading.narrowing = None
+        if reading.fills_hole:
+            told.holes.append(HoleNote(reading.tag, reading.start, reading.end, error))
+        else:
+            told.failures.append(Failure(reading.tag, error, reading.low, reading.high))
 
     def _count_in(self, reading: Reading) -> None:
         web_id = reading.tag.web_id
@@ -366,9 +593,14 @@ class Plan:
             heapq.heappush(self._heap, (lane.priority, lane))
 
 
-def _ask_for_less(reading: Reading, refused: int) -> None:
-    """Half of what was refused, or half the way to it from a page that was too small."""
-    if reading.full >= refused:  # what was given once is refused now
-        reading.full = 0
-    reading.refused = refused
-    reading.max_count = max(1, (reading.full + refused) // 2)
+def _why(reading: Reading) -> ExtractError:
+    """The last error that narrowing met."""
+    assert reading.error is not None  # noqa: S101 - narrowing begins with one
+    return reading.error
+
+
+def _ask_for_shorter(reading: Reading, failed: Micros) -> None:
+    """Half the window that was too long."""
+    reading.too_long = failed
+    reading.stride = max(1, failed // 2)
+    reading.mark = None

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import ExtractError
-from writers import NEVER, Moves
+from writers import NEVER, HoleChange, Moves
 
 from ..model import Int64s, Micros, Outcomes, Tag
 from .lanes import Reading
 from .overlap import MASK
 
-__all__ = ["Failure", "Keep", "Keeps", "Settled", "Swap", "as_expected", "finished"]
+__all__ = ["Failure", "HoleNote", "Keep", "Keeps", "Settled", "Swap", "as_expected", "finished"]
 
 Keeps: TypeAlias = npt.NDArray[np.int8]
 
@@ -52,6 +52,21 @@ class Failure:
     high: Micros
 
 
+class HoleNote(msgspec.Struct, frozen=True):
+    """What is to be written down of a window of a tag: that it cannot be read, and why; or, without an error, that it
+    was read.
+    """
+
+    tag: Tag
+    start: Micros
+    end: Micros
+    error: ExtractError | None = None
+
+    @property
+    def change(self) -> HoleChange:
+        return HoleChange(self.tag.web_id, self.start, self.end, None if self.error is None else str(self.error))
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What an answer means: moves once its rows are committed, and tags that are given up. `keep[n]` is what becomes
@@ -62,6 +77,7 @@ class Settled:
     failures: tuple[Failure, ...] = ()
     keep: Keeps = field(default_factory=lambda: np.zeros(0, np.int8))
     swaps: tuple[Swap, ...] = ()
+    holes: tuple[HoleNote, ...] = ()
 
 
 def as_expected(readings: Sequence[Reading], outcomes: Outcomes) -> npt.NDArray[np.bool_]:
@@ -73,7 +89,7 @@ def as_expected(readings: Sequence[Reading], outcomes: Outcomes) -> npt.NDArray[
     # Without anything to compare it is nothing, on both sides.
     unseen = np.fromiter(((r.expected - r.found) & MASK for r in readings), np.uint64, size)
     plain: npt.NDArray[np.bool_] = (outcomes.untils == ends) & (outcomes.overlap_digests == unseen)
-    plain[[n for n, r in enumerate(readings) if r.backward or r.repair or r.mending]] = False
+    plain[[n for n, r in enumerate(readings) if r.backward or r.repair or r.mending or r.narrowing or r.holes]] = False
     plain[list(outcomes.errors)] = False
     return plain
 

@@ -6,15 +6,23 @@ window that lies apart from it is joined to it, so the piece between is read, to
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 
 from ..model import Micros, Window
 
-__all__ = ["DAY", "HOUR", "SECOND", "Gap", "cut", "gaps"]
+__all__ = ["DAY", "HOUR", "SECOND", "Gap", "cut", "gaps", "instant"]
 
 SECOND: Micros = 1_000_000
 HOUR: Micros = 3_600 * SECOND
 DAY: Micros = 24 * HOUR
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def instant(at: Micros) -> str:
+    """An instant for people: ISO 8601, UTC."""
+    return (_EPOCH + timedelta(microseconds=at)).isoformat().removesuffix("+00:00") + "Z"
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False):

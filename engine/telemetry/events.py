@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from writers import CorrectionCounts
+from writers import CorrectionCounts, HoleChange
 
 from ..model import Micros
 from .freshness import Freshness
@@ -23,8 +23,10 @@ __all__ = [
     "Emit",
     "Event",
     "Finished",
+    "HoleNoted",
     "Paused",
     "Planned",
+    "Quarantined",
     "RequestFailed",
     "Started",
     "StatesSynced",
@@ -136,6 +138,26 @@ class TagFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class HoleNoted:
+    """A window of a tag cannot be read, or was read after all: the next commit writes it down."""
+
+    tag: str
+    change: HoleChange
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A piece of an answer could not be read: what of it is kept for people to look at."""
+
+    tag: str
+    web_id: str
+    start: Micros
+    end: Micros
+    reason: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cleared:
     """A tag that had failed was read again, or is asked for no more."""
 
@@ -222,6 +244,8 @@ Event: TypeAlias = (
     | Answered
     | RequestFailed
     | TagFailed
+    | HoleNoted
+    | Quarantined
     | Cleared
     | Committed
     | Cycled

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from ..clock import monotonic
-from .events import Cleared, DiscoveryFailed, Event, Paused, RequestFailed, StatesSynced, TagFailed
-from .report_text import named
+from .events import Cleared, DiscoveryFailed, Event, HoleNoted, Paused, RequestFailed, StatesSynced, TagFailed
+from .report_text import named, window
 
 __all__ = ["EventLog", "set_up_logging"]
 
@@ -71,6 +71,15 @@ class EventLog:
             case TagFailed():
                 reason = event.reason.removeprefix(f"tag {event.tag}: ")
                 self._say(logging.WARNING, event, f"tag %s is left out {self._how_long}: %s", event.tag, reason)
+            case HoleNoted(tag=tag, change=change):
+                where = window(change.start, change.end)
+                if change.error is None:
+                    self._say(logging.INFO, event, "tag %s: what could not be read %s was read now", tag, where)
+                else:
+                    why = change.error.removeprefix(f"tag {tag}: ")
+                    self._say(
+                        logging.WARNING, event, "tag %s cannot be read %s, and is read around it: %s", tag, where, why
+                    )
             case Cleared():
                 self._say(logging.INFO, event, "tag %s fails no more", event.tag)
             case Paused():

@@ -8,11 +8,12 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from config.errors import ExtractError
-from writers import CorrectionCounts
+from writers import CorrectionCounts, Hole
 
+from ..plan.timeline import instant
 from . import report_text
 from .events import (
     Answered,
@@ -125,6 +126,27 @@ class Tally:
         return (f"pi_digital_states is not up to date: {self.states.problem}",) if self.states.problem else ()
 
 
+class OpenHole(NamedTuple):
+    """A window of a tag that is done but for what the source could not give."""
+
+    tag: str
+    hole: Hole
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        hole = self.hole
+        return {
+            "tag": self.tag,
+            "tag_webid": hole.tag_webid,
+            "start": instant(hole.start),
+            "end": instant(hole.end),
+            "since": instant(hole.since),
+            "attempts": hole.attempts,
+            "ask_at": instant(hole.ask_at),
+            "reason": hole.error,
+        }
+
+
 class RunFailedError(ExtractError):
     """A run has left something undone."""
 
@@ -133,12 +155,13 @@ class RunFailedError(ExtractError):
 class RunReport:
     """What a run did, and what it left undone.
 
-    status: `succeeded`, `incomplete` (some tags failed or the source gave out), `interrupted`
+    status: `succeeded`, `incomplete` (some tags failed or have holes, or the source gave out), `interrupted`
     (asked to stop), `failed` (the run could not go on). Undone tags have neither failed nor finished.
     A run that follows is never done, so that being asked to stop makes it neither interrupted nor
     incomplete; its failed tags are those that failed at the end. `records_read` are events that answers
     held, `records_written` those of them that were new and appended: the others were compared with what the
-    table holds. What was mended in the past is counted in `corrections`.
+    table holds. What was mended in the past is counted in `corrections`. `holes`: what could not be read of tags that
+    were; it is asked for again.
     """
 
     run_id: str
@@ -168,6 +191,7 @@ class RunReport:
     error: ExtractError | None = None
     corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
     digital_states: StatesSynced = field(default_factory=StatesSynced)
+    holes: tuple[OpenHole, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -206,6 +230,8 @@ class RunReport:
             "tags_failed": [{"tag": tag, "reason": reason} for tag, reason in listed],
             "tags_failed_count": len(self.tags_failed),
             "tags_undone": self.tags_undone,
+            "holes": [hole.as_dict() for hole in self.holes[:MAX_FAILED_LISTED]],
+            "holes_count": len(self.holes),
             "records_read": self.records_read,
             "records_written": self.records_written,
             "corrections": asdict(self.corrections),

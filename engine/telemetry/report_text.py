@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from writers import CorrectionCounts
+from ..plan.timeline import instant
 
+if TYPE_CHECKING:
+    from writers import CorrectionCounts, Hole
+
+    from ..model import Micros
     from .events import StatesSynced
     from .report import RunReport
 
-__all__ = ["corrected", "failure", "html", "line", "named", "states"]
+__all__ = ["corrected", "failure", "hole_text", "html", "line", "named", "states", "window"]
 
 _TAGS_NAMED = 3
 _TAGS_LISTED = 20
@@ -41,6 +44,10 @@ def failure(report: RunReport) -> str:
         named = "; ".join(f"{tag}: {_short(reason)}" for tag, reason in report.tags_failed[:_TAGS_NAMED])
         more = "; ..." if len(report.tags_failed) > _TAGS_NAMED else ""
         parts.append(f"{_tags(len(report.tags_failed))} failed: {named}{more}")
+    if report.holes:
+        told = "; ".join(f"{one.tag} {hole_text(one.hole)}" for one in report.holes[:_TAGS_NAMED])
+        more = "; ..." if len(report.holes) > _TAGS_NAMED else ""
+        parts.append(f"{_holes(len(report.holes))} could not be read: {told}{more}")
     if report.tags_undone:
         parts.append(f"{_tags(report.tags_undone)} not finished")
     if report.status == "interrupted":
@@ -85,6 +92,28 @@ def _facts(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "failed", f"{tag}: {_short(reason)}"
     if len(report.tags_failed) > _TAGS_LISTED:
         yield "failed", f"and {len(report.tags_failed) - _TAGS_LISTED:,} more"
+    for one in report.holes[:_TAGS_LISTED]:
+        yield "hole", f"{one.tag} {hole_text(one.hole)}"
+    if len(report.holes) > _TAGS_LISTED:
+        yield "hole", f"and {len(report.holes) - _TAGS_LISTED:,} more"
+
+
+def hole_text(hole: Hole) -> str:
+    """Where a hole is, why, and when it is asked for again."""
+    asked = "once" if hole.attempts <= 1 else f"{hole.attempts} times"
+    reason = _short(hole.error).rstrip(".")
+    return f"{window(hole.start, hole.end)}: {reason}; asked {asked}, again from {instant(hole.ask_at)[:19]}Z on"
+
+
+def window(start: Micros, end: Micros) -> str:
+    """A window for people; an instant where it is no longer."""
+    if end - start <= 1:
+        return f"at {instant(start)}"
+    return f"from {instant(start)} to {instant(end)}"
+
+
+def _holes(number: int) -> str:
+    return f"{number:,} hole{'' if number == 1 else 's'}"
 
 
 def corrected(counts: CorrectionCounts) -> str:

@@ -22,9 +22,9 @@ from writers.memory import MemoryLakehouse
 class Broken:
     """A source whose every answer would fill the channel, and fails; 500 may be one tag's fault, silence is nobody's."""
 
-    def __init__(self, status: int | None) -> None:
-        self.status = status
-        self.asked = 0
+    def __init__(self, status: int | None, *, alive: bool = False) -> None:
+        self.status, self.alive = status, alive
+        self.asked = self.patient = 0
 
     def split(self, chunk: Chunk) -> list[Chunk]:
         return [chunk]
@@ -32,9 +32,13 @@ class Broken:
     def expected_bytes(self, asks: Sequence[Ask]) -> int:
         return 1_000 * len(asks)
 
-    async def read(self, asks: Sequence[Ask]) -> Reply:
+    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> Reply:
         self.asked += 1
+        self.patient += patient
         raise UnavailableError(f"nothing about {len(asks)} tags", status=self.status)
+
+    async def is_alive(self) -> bool:
+        return self.alive
 
 
 async def ran(source: Broken, *, tags: int) -> tuple[Plan, Channel[Delivery], list[str]]:
@@ -70,6 +74,16 @@ async def test_a_source_that_is_silent_is_soon_asked_no_more() -> None:
     assert "gave up after 12 failed requests in a row" in str(plan.stopped)
     assert source.asked <= 12 + 2
     assert failed == []
+
+
+async def test_a_source_that_answers_small_questions_alone_is_asked_no_more_in_the_end() -> None:
+    """Silence may mean that too much was asked for at once: as long as it answers at all, less is asked for."""
+    source = Broken(None, alive=True)
+    plan, _, failed = await ran(source, tags=500)
+    assert "gave up after 120 failed requests in a row" in str(plan.stopped)
+    assert source.asked <= 120 + 2
+    assert source.patient < source.asked
+    assert failed
 
 
 async def test_tags_that_fail_in_a_row_end_the_run_only_when_there_are_very_many() -> None:

@@ -95,6 +95,7 @@ class Plant:
         on_step: Callable[[str], None] = lambda _step: None,
         stop: Stop | None = None,
         emit: Callable[[Event], None] | None = None,
+        retry_holes: bool = False,
         **sections: Any,
     ) -> RunReport:
         """One run while the server's clock shows `now`. Counts reported must be counts committed."""
@@ -107,6 +108,7 @@ class Plant:
                 on_step=on_step,
                 stop=stop,
                 emit=emit or self.events.append,
+                retry_holes=retry_holes,
             )
         assert report.records_written == self.count() - before
         return report

@@ -72,7 +72,7 @@ def marks_in(path: str | Path, pipeline: str = "default") -> Mapping[str, Mark]:
     for name in ("low", "high", "last_event_timestamp", "updated_at"):
         table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
     for row in sorted(table.to_pylist(), key=lambda row: (row["updated_at"], row["commit_sequence"], row["high"])):
-        if row["pipeline"] != pipeline:
+        if row["pipeline"] != pipeline or row["dataset"] != "recorded":
             continue
         low, high, last_event, rows = row["low"], row["high"], row["last_event_timestamp"], row["rows_total"]
         behind = row["rows_behind"]

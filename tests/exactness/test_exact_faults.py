@@ -11,7 +11,7 @@ from config.errors import ConfigurationError, UnavailableError
 from engine.simulator import Event
 from tests.exactness.expected import assert_same_rows, rows_of, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant, text_of
-from tests.exactness.reading import is_table, rows_in
+from tests.exactness.reading import is_table, read_table, rows_in
 
 MODES = ("batch", "streamset", "single")
 END = BEGIN + HOUR
@@ -33,7 +33,7 @@ def data_of(plant: Plant, index: int, **do: Any) -> dict[str, Any]:
 
 
 async def repaired(plant: Plant, **sections: Any) -> None:
-    report = await plant.run(END, **sections)
+    report = await plant.run(END, retry_holes=True, **sections)
     assert (report.status, report.exit_code, report.tags_failed) == ("succeeded", 0, ())
     plant.assert_exact(BEGIN, END)
 
@@ -155,13 +155,19 @@ async def test_a_tag_that_breaks_every_set_it_is_in_holds_up_nobody(tmp_path: Pa
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("place", [0, 1, 7])
-async def test_a_value_with_errors_stops_the_watermark_right_before_it(tmp_path: Path, mode: str, place: int) -> None:
+async def test_a_value_with_errors_is_a_bad_row_until_it_is_compared_again(
+    tmp_path: Path, mode: str, place: int
+) -> None:
     plant = plant_of(tmp_path)
-    report = await plant.run(END, faults=rules(data_of(plant, 2, value_error=place)), extraction={"request_mode": mode})
-    plant.assert_exact_but([2], BEGIN, END, report)
-    failed_at = plant.rows([2], BEGIN, END)[place][2]
-    assert plant.mark(2).high == failed_at
-    await repaired(plant)
+    failing = rules(data_of(plant, 2, value_error=place))
+    report = await plant.run(END, faults=failing, extraction={"request_mode": mode})
+    assert (report.status, report.exit_code) == ("succeeded", 0)
+    rows = read_table(plant.timeseries).to_pylist()
+    [bad] = [row for row in rows if row["value_kind"] == "error"]
+    assert (bad["tag_name"], bad["value"], bad["good"]) == (plant.name(2), None, False)
+    assert bad["value_string"] == "Data was not available for attribute."
+    assert len(rows) == len(plant.rows(range(9), BEGIN, END))
+    await repaired(plant, extraction={"lookback": "2h"})
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -248,7 +254,7 @@ async def test_more_events_in_one_microsecond_than_a_page_holds(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_microsecond_that_no_page_can_hold_stops_its_tag_right_before_it(tmp_path: Path, mode: str) -> None:
+async def test_a_microsecond_that_no_page_can_hold_is_a_hole_until_one_can(tmp_path: Path, mode: str) -> None:
     plant = plant_of(tmp_path)
     at = BEGIN + 20 * MINUTE + 123_456
     stuck = {"tags": [{"tag": plant.name(3), "stuck": {"at": text_of(at), "events": 90, "same_tick": True}}]}
@@ -257,32 +263,41 @@ async def test_a_microsecond_that_no_page_can_hold_stops_its_tag_right_before_it
         faults={**stuck, "switches": {"max_items": 60}},
         extraction={"request_mode": mode, "max_count_per_tag": 20},
     )
-    plant.assert_exact_but([3], BEGIN, END, report)
-    assert plant.mark(3).high == at
-    report = await plant.run(END, faults=stuck, extraction={"request_mode": mode, "max_count_per_tag": 20})
-    assert report.status == "succeeded"
+    assert (report.status, report.exit_code, report.tags_failed) == ("incomplete", 1, ())
+    assert [(hole.tag, hole.hole.start, hole.hole.end) for hole in report.holes] == [(plant.name(3), at, at + 1)]
+    expected = with_history(plant, 3, BEGIN, END)
+    assert_same_rows(rows_in(plant.timeseries), [row for row in expected if row[2] != at or row[0] != web_id_of(3)])
+    assert plant.mark(3).high == END
+    report = await plant.run(
+        END, faults=stuck, extraction={"request_mode": mode, "max_count_per_tag": 20}, retry_holes=True
+    )
+    assert (report.status, report.holes) == ("succeeded", ())
     assert_same_rows(rows_in(plant.timeseries), with_history(plant, 3, BEGIN, END))
 
 
-async def test_a_tag_whose_backfill_fails_is_marked_though_its_newest_data_came(tmp_path: Path) -> None:
+async def test_history_is_read_past_a_microsecond_that_no_page_can_hold(tmp_path: Path) -> None:
     """The window grows both ways; below it a microsecond is stuck, above it all is well."""
     plant = plant_of(tmp_path, tags=3)
     done = {"start_date": text_of(BEGIN + 30 * MINUTE), "end_date": text_of(BEGIN + 40 * MINUTE)}
     await plant.run(END, extraction=done)
     at = BEGIN + 20 * MINUTE + 123_456
     stuck = {"tags": [{"tag": plant.name(1), "stuck": {"at": text_of(at), "events": 90, "same_tick": True}}]}
+    limits = {"mode": "full", "max_count_per_tag": 20}
     report = await plant.run(
         END,
         faults={**stuck, "switches": {"max_items": 60}},
-        extraction={"mode": "full", "max_count_per_tag": 20},
+        extraction=limits,
         performance={"commit_rows": 100},
     )
-    assert dict(report.tags_failed).keys() == {plant.name(1)}
     assert (report.status, report.exit_code) == ("incomplete", 1)
+    assert [(hole.tag, hole.hole.start, hole.hole.end) for hole in report.holes] == [(plant.name(1), at, at + 1)]
     mark = plant.mark(1)
-    assert (mark.low > at, mark.high, mark.status) == (True, END, "failed")
-    expected = plant.rows([0, 2], BEGIN, END) + plant.rows([1], mark.low, mark.high)
-    assert_same_rows(rows_in(plant.timeseries), expected)
+    assert (mark.low, mark.high, mark.status) == (BEGIN, END, "ok")
+    expected = with_history(plant, 1, BEGIN, END)
+    assert_same_rows(rows_in(plant.timeseries), [row for row in expected if row[2] != at or row[0] != web_id_of(1)])
+    report = await plant.run(END, faults=stuck, extraction=limits, retry_holes=True)
+    assert (report.status, report.holes) == ("succeeded", ())
+    assert_same_rows(rows_in(plant.timeseries), with_history(plant, 1, BEGIN, END))
 
 
 def with_history(plant: Plant, index: int, start: int, end: int) -> list[Any]:

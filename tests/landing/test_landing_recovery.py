@@ -147,7 +147,8 @@ def test_rebuilding_keeps_other_datasets_and_pipelines(lake: Lake) -> None:
     rebuild(lake)
     rows = lake.lakehouse.table(PI_WATERMARKS).open().read(["pipeline", "dataset", "tag_webid"]).read_all()
     found = sorted(tuple(row.values()) for row in rows.to_pylist())
-    assert found == [("p", "frames", "x"), ("p", "recorded", "a"), ("q", "recorded", "x")]
+    unknown = ("p", "recorded.holes", "")  # which holes there were
+    assert found == [("p", "frames", "x"), ("p", "recorded", "a"), unknown, ("q", "recorded", "x")]
 
 
 def test_rebuilding_leaves_out_only_what_belongs_to_others_beyond_doubt(lake: Lake) -> None:

@@ -104,7 +104,7 @@ def test_moving_many_at_once_is_moving_them_one_by_one(
         assert {mark.tag_webid: mark for mark in draft.said({})} == expected.after
         assert (draft.has_news, draft.tags) == (bool(expected.after), len(expected.moved))
         before = before | expected.after
-        draft.settle({})
+        draft.settle({}, {})
         assert marks == before
 
 
@@ -136,7 +136,7 @@ def test_rows_that_a_correction_inserts_are_counted_once(
         said = {mark.tag_webid: mark.rows_total for mark in draft.said(inserted)}
         assert said == {tag: rows_of[tag] for tag in expected.after.keys() | inserted.keys()}
     assert marks == before
-    draft.settle(inserted)
+    draft.settle(inserted, {})
     assert {tag: mark.rows_total for tag, mark in marks.items()} == rows_of
     more = {tag: rows - (before[tag].rows_total if tag in before else 0) for tag, rows in rows_of.items()}
     assert {tag: mark.rows_behind for tag, mark in marks.items()} == {tag: behind * more[tag] for tag in rows_of}
@@ -187,7 +187,7 @@ def test_new_tags_keep_their_places_over_many_commits() -> None:
             moves = [Move(f"tag {n}", n, n + 5, n, 1, last_event_digest=n) for n in islice(numbers, part)]
             draft.move_all(Moves.of(moves))
             expected |= {move.tag_webid: widen(None, move) for move in moves}
-        draft.settle({})
+        draft.settle({}, {})
         assert marks == expected
 
 

@@ -17,7 +17,7 @@ from engine.telemetry.events import Planned, TagsFound
 from engine.wiring import lakehouse_of
 from tests.unity.places import stand_in_lakehouse
 from writers import PI_CONNECTOR_METRICS, PI_TIMESERIES, MemoryLakehouse, add_run, newest_runs, open_lakehouse
-from writers import metrics as metrics_module
+from writers import journal as journal_module
 from writers.delta_shape import schema_of
 
 from .plants import metrics, plant
@@ -156,7 +156,7 @@ def test_a_managed_table_of_an_earlier_version_does_without(tmp_path, monkeypatc
     old = PI_CONNECTOR_METRICS.without(PI_CONNECTOR_METRICS.later_columns)
     with stand_in_lakehouse("managed", str(tmp_path), None) as opened:
         opened().table(old).open()
-        monkeypatch.setattr(metrics_module, "_MANY_FILES", 2)
+        monkeypatch.setattr(journal_module, "_MANY_FILES", 2)
         for number in range(3):  # the last one puts all in one file
             add_run(opened(), row(run_id=str(number), started_at=number, command="verify"))
         found = newest_runs(opened(), "p", limit=3)
@@ -188,7 +188,7 @@ def test_runs_that_end_at_once_all_leave_their_rows(kind, tmp_path):
 
 
 def test_many_small_files_become_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics_module, "_MANY_FILES", 3)
+    monkeypatch.setattr(journal_module, "_MANY_FILES", 3)
     lake = open_lakehouse(tmp_path)
     for number in range(5):
         add_run(lake, row(run_id=str(number), started_at=number))

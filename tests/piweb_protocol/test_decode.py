@@ -17,6 +17,7 @@ from config.errors import (
     ThrottledError,
     UnavailableError,
     UndecodableError,
+    WrongWindowError,
 )
 from engine.model import Answer
 from engine.piweb import decode as fast
@@ -189,13 +190,20 @@ class TestTime:
         assert column(answer, "sequence") == [0, 1, 2, 0, 0, 1]
         assert column(answer, "value") == [0.0, 1.0, 2.0, 3.0, 9.0, 8.0]
 
-    @pytest.mark.parametrize("year", ["0001", "1601", "9999"])
-    def test_years_beyond_nanoseconds_are_read_and_lie_outside_the_window(self, decoder: Decoder, year: str) -> None:
+    @pytest.mark.parametrize("year", ["0001", "1601", "2023", "2025", "9999"])
+    def test_an_event_of_another_time_shows_that_the_question_was_not_understood(
+        self, decoder: Decoder, year: str
+    ) -> None:
+        """AVEVA's reference: `recorded` gives values inside of the range. A gateway that drops the query does not."""
         far = event(f"{year}-01-01T00:00:00Z")
-        events = [far, event("10:00:00")] if year < "2000" else [event("10:00:00"), far]
-        answer = one(decoder, stream(*events))
-        assert answer.outcomes[0].error is None
-        assert column(answer, "timestamp") == [START]
+        events = [far, event("10:00:00")] if year < "2024" else [event("10:00:00"), far]
+        body = batch(stream(*events), stream(event("10:00:00")))
+        answer = decoder(body, [ask(0), ask(1)], Shape.BATCH, ingested_at=INGESTED_AT)
+        wrong, fine = answer.outcomes
+        assert isinstance(wrong.error, WrongWindowError)
+        assert "2024-03-05T10:00:00Z" in str(wrong.error)
+        assert (wrong.rows, wrong.until) == (0, START)
+        assert (fine.rows, fine.until, fine.error) == (1, END, None)
 
     def test_a_year_beyond_nanoseconds_lands_if_it_was_asked_for(self, decoder: Decoder) -> None:
         answer = one(decoder, stream(event("3000-01-01T00:00:00.5Z")), end=1 << 55)
@@ -223,7 +231,7 @@ class TestTime:
         assert [type(outcome.error) for outcome in answer.outcomes] == [UndecodableError, type(None), type(None)]
         assert [outcome.rows for outcome in answer.outcomes] == [0, 1, 1]
 
-    def test_events_outside_the_window_are_dropped(self, decoder: Decoder) -> None:
+    def test_events_as_far_outside_the_window_as_servers_round_are_dropped(self, decoder: Decoder) -> None:
         answer = one(decoder, stream(event("09:59:59.9999999"), event("10:30:00"), event("11:00:00")))
         assert column(answer, "timestamp") == [at("10:30:00")]
         assert (answer.outcomes[0].rows, answer.outcomes[0].until) == (1, END)
@@ -262,30 +270,58 @@ class TestFullPage:
 
 
 class TestFailure:
-    def test_a_value_with_errors_ends_the_tag_before_its_microsecond(self, decoder: Decoder) -> None:
-        failed = event(
-            "10:00:01.0000001", None, Errors=[{"FieldName": "Value", "Message": ["Data was not available."]}]
-        )
-        content = stream(event("10:00:00"), event("10:00:01"), failed, event("10:00:02"))
-        [outcome] = one(decoder, content).outcomes
-        assert isinstance(outcome.error, TagError)
-        assert "Data was not available." in str(outcome.error)
-        assert (outcome.rows, outcome.until) == (1, at("10:00:01"))
-
     @pytest.mark.parametrize(
         "failed",
         [
-            event("10:00:01", {"Errors": ["no data"]}, Good=False),
+            event("10:00:01", {"Errors": ["no data"]}),
+            event("10:00:01", {"Errors": "no data"}, Good=False),
             event("10:00:01", {"Name": "x", "Value": 1, "Errors": ["no data"]}),
             event("10:00:01", 1.0, WebException={"Errors": ["no data"], "StatusCode": 500}),
             event("10:00:01", 1.0, Errors="no data"),
+            event("10:00:01", 1.0, Errors=["no data"]),
+            event("10:00:01", None, Errors=[{"FieldName": "Value", "Message": ["no data"]}]),
+            event("10:00:01", None, Errors=[{"Message": "no data"}]),
         ],
     )
-    def test_errors_are_found_wherever_they_are(self, decoder: Decoder, failed: dict[str, object]) -> None:
-        [outcome] = one(decoder, stream(event("10:00:00"), failed)).outcomes
-        assert isinstance(outcome.error, TagError)
-        assert "no data" in str(outcome.error)
-        assert (outcome.rows, outcome.until) == (1, at("10:00:01"))
+    def test_a_value_that_is_an_error_is_a_row_with_its_words(
+        self, decoder: Decoder, failed: dict[str, object]
+    ) -> None:
+        """AVEVA's reference, "Value types": an error stands in place of a value that cannot be shown."""
+        answer = one(decoder, stream(event("10:00:00"), failed, event("10:00:02")))
+        [outcome] = answer.outcomes
+        assert (outcome.rows, outcome.until, outcome.error) == (3, END, None)
+        assert column(answer, "value_kind") == ["number", "error", "number"]
+        assert column(answer, "value_string") == [None, "no data", None]
+        assert column(answer, "good") == [True, False, True]
+        assert column(answer, "value")[1] is None
+
+    @pytest.mark.parametrize("said", [{"Errors": [{}]}, {"Errors": [7]}])
+    def test_an_error_without_words_is_one_all_the_same(self, decoder: Decoder, said: object) -> None:
+        answer = one(decoder, stream(event("10:00:01", said)))
+        assert column(answer, "value_kind") == ["error"]
+        assert column(answer, "value_string") == ["the server does not say why"]
+
+    def test_errors_of_another_field_leave_the_value_as_it_is(self, decoder: Decoder) -> None:
+        """PropertyError in the schema of PI Web API names the field."""
+        units = {"FieldName": "UnitsAbbreviation", "Message": ["Unit not found."]}
+        answer = one(decoder, stream(event("10:00:01", 5.0, Errors=[units])))
+        assert column(answer, "value") == [5.0]
+        assert column(answer, "good") == [True]
+        both = event("10:00:01", 5.0, Errors=[units, {"FieldName": "Value", "Message": ["no data"]}])
+        answer = one(decoder, stream(both))
+        assert column(answer, "value_string") == ["no data"]
+
+    def test_an_event_without_a_value_is_a_null(self, decoder: Decoder) -> None:
+        answer = one(decoder, stream({"Timestamp": "2024-03-05T10:00:01Z", "Good": True}))
+        assert column(answer, "value_kind") == ["null"]
+        assert column(answer, "value_string") == [None]
+
+    @pytest.mark.parametrize("code", [2**31, -(2**31) - 1, 2**70])
+    def test_a_state_code_that_does_not_fit_stays_beside_its_name(self, decoder: Decoder, code: int) -> None:
+        answer = one(decoder, stream(event("10:00:01", {"Name": "On", "Value": code, "IsSystem": True})))
+        assert column(answer, "value_kind") == ["system"]
+        assert column(answer, "state_code") == [None]
+        assert json.loads(column(answer, "value_string")[0]) == {"Name": "On", "Value": code, "IsSystem": True}
 
     def test_an_empty_list_of_errors_is_none(self, decoder: Decoder) -> None:
         [outcome] = one(decoder, stream(event("10:00:00", Errors=[]), Errors=[])).outcomes
@@ -358,14 +394,13 @@ class TestFailure:
         [
             5,
             None,
-            {"Timestamp": "2024-03-05T10:00:01Z"},
-            event("10:00:01", {"Name": "x", "Value": 2**31}),
             event("10:00:01", Good="yes"),
         ],
     )
     def test_an_event_that_makes_no_sense_sets_the_tag_aside(self, decoder: Decoder, broken: object) -> None:
         [outcome] = one(decoder, stream(event("10:00:00"), broken)).outcomes
         assert isinstance(outcome.error, UndecodableError)
+        assert outcome.error.excerpt == ("" if broken is None else json.dumps(broken))
         assert (outcome.rows, outcome.until) == (0, START)
 
     def test_errors_of_a_stream_speak_for_it(self, decoder: Decoder) -> None:

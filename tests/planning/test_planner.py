@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from config.errors import (
     ConfigurationError,
     SplitError,
+    TagForbiddenError,
     TagGoneError,
-    TagStuckError,
     ThrottledError,
     UnavailableError,
+    UndecodableError,
+    WrongWindowError,
 )
 from engine.model import Ask, Outcome, Outcomes, Tag, Window
 from engine.plan.decisions import MAX_TAG_ATTEMPTS, Decision, decide
@@ -36,6 +38,7 @@ class Table:
     def __init__(self, done: dict[str, Window] | None = None, events: dict[str, list[int]] | None = None) -> None:
         self.done: dict[str, Window] = dict(done or {})
         self.rows: dict[str, list[int]] = defaultdict(list)
+        self.holes: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for web_id, window in self.done.items():
             self.rows[web_id] = [t for t in (events or {})[web_id] if window.start <= t < window.end]
 
@@ -58,7 +61,8 @@ def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda
             break
         error = fail(chunk, n)
         if error is not None:
-            failures += plan.fault(chunk, error)
+            settled = plan.fault(chunk, error)
+            failures += settled.failures
         else:
             answers = [answer(ask, events[ask.tag.web_id]) for ask in chunk.asks]
             settled = plan.settle(chunk, Outcomes.of([outcome for outcome, _ in answers]))
@@ -73,6 +77,9 @@ def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda
                     Window(min(before.start, now.start), max(before.end, now.end)) if before is not None else now
                 )
             failures += settled.failures
+        for note in settled.holes:
+            assert note.error is not None
+            table.holes[note.tag.web_id].append((note.start, note.end))
         plan.give_back(chunk)
     return failures
 
@@ -172,13 +179,13 @@ def test_one_bad_tag_is_found_by_halves_and_holds_up_nobody(events, bad):
     assert plan.done
 
 
-def test_more_events_in_one_microsecond_than_the_server_gives_is_stuck_not_skipped():
-    events = {"a": [5] * 100, "b": [1, 2, 3]}
+def test_more_events_in_one_microsecond_than_the_server_gives_are_a_hole_and_hold_up_nothing():
+    events = {"a": [1, *[5] * 100, 7], "b": [1, 2, 3]}
     table = Table()
-    failures = drive(make_plan(events, Window(0, 10), table), events, table)
-    assert [(f.tag.web_id, type(f.error), f.high) for f in failures] == [("a", TagStuckError, 5)]
-    assert table.rows["b"] == [1, 2, 3]
-    assert table.done["a"] == Window(0, 5)
+    assert not drive(make_plan(events, Window(0, 10), table), events, table)
+    assert table.holes == {"a": [(5, 6)]}
+    assert table.rows == {"a": [1, 7], "b": [1, 2, 3]}
+    assert table.done == {"a": Window(0, 10), "b": Window(0, 10)}
 
 
 @pytest.mark.parametrize(
@@ -186,17 +193,30 @@ def test_more_events_in_one_microsecond_than_the_server_gives_is_stuck_not_skipp
     [
         (ConfigurationError("no"), [Decision.STOP] * 2, [Decision.STOP] * 2),
         (ThrottledError("slower"), [Decision.AGAIN, Decision.GIVE_UP], [Decision.AGAIN, Decision.GIVE_UP]),
-        (UnavailableError("later"), [Decision.AGAIN, Decision.GIVE_UP], [Decision.HALVE_TAGS] * 2),
-        (SplitError("too much"), [Decision.HALVE_COUNT] * 2, [Decision.HALVE_TAGS] * 2),
+        (UnavailableError("later"), [Decision.NARROW] * 2, [Decision.SHORTEN] * 2),
+        (UnavailableError("late", status=504), [Decision.NARROW] * 2, [Decision.SHORTEN] * 2),
+        (UnavailableError("broken", status=500), [Decision.NARROW] * 2, [Decision.HALVE_TAGS] * 2),
+        (SplitError("too much"), [Decision.NARROW] * 2, [Decision.SHORTEN] * 2),
+        (SplitError("too long", too_much="request"), [Decision.GIVE_UP] * 2, [Decision.HALVE_TAGS] * 2),
+        (SplitError("too many", too_much="count"), [Decision.FEWER] * 2, [Decision.FEWER] * 2),
         (TagGoneError("gone"), [Decision.GIVE_UP] * 2, [Decision.HALVE_TAGS] * 2),
+        (TagForbiddenError("no"), [Decision.GIVE_UP] * 2, [Decision.HALVE_TAGS] * 2),
+        (UndecodableError("what?"), [Decision.NARROW] * 2, [Decision.HALVE_TAGS] * 2),
+        (WrongWindowError("when?"), [Decision.AGAIN, Decision.NARROW], [Decision.AGAIN, Decision.HALVE_TAGS]),
     ],
     ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
 )
 def test_the_ladder_of_what_to_do_about_a_failure(error, of_one, of_several):
     """The first time, and the last."""
     for tags, expected in ((1, of_one), (100, of_several)):
-        found = [decide(error, tags=tags, max_count=10, attempts=attempts) for attempts in (0, MAX_TAG_ATTEMPTS)]
+        found = [decide(error, tags=tags, attempts=attempts) for attempts in (0, MAX_TAG_ATTEMPTS)]
         assert found == expected
+
+
+def test_several_tags_are_divided_once_shorter_windows_do_not_help():
+    late = UnavailableError("late", status=504)
+    found = [decide(late, tags=100, attempts=0, shortened=shortened) for shortened in range(7)]
+    assert found == [Decision.SHORTEN] * 5 + [Decision.HALVE_TAGS] * 2
 
 
 def test_an_error_that_stops_the_run_leaves_nothing_to_take():
@@ -246,7 +266,8 @@ def test_tags_that_failed_wait_for_those_that_did_not():
         else:
             plan.settle(chunk, Outcomes.of([Outcome(ask, 0, ask.end)]))
         plan.give_back(chunk)
-    assert order == ["late", "good", "late"]
+    assert order[:2] == ["late", "good"]
+    assert set(order[2:]) == {"late"}
 
 
 def test_a_dense_tag_does_not_hold_back_slow_ones_of_its_lane():

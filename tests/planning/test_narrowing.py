@@ -1,0 +1,172 @@
+"""What cannot be read is narrowed down, in few asks, whatever it is: too much at once, an instant, or years."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.plan.narrowing import Found, Narrowing, most_asks
+from engine.plan.timeline import DAY
+
+LONG = 31 * DAY
+SHORT = 10_000
+
+
+class Search:
+    """One narrowing against a server that answers by a rule."""
+
+    def __init__(self, answers: Callable[[int, int], bool], total: int, failed: int, **options) -> None:
+        assert not answers(0, failed)
+        self.narrowing = Narrowing(total, failed, **options)
+        self.asks: list[tuple[int, int]] = []
+        self.landed: list[tuple[int, int]] = []
+        while self.narrowing.found is Found.NOTHING_YET:
+            now = self.narrowing
+            start, end = now.start, now.end
+            assert 0 <= start < end <= total
+            self.asks.append((start, end))
+            assert len(self.asks) < 1000, now
+            if answers(start, end):
+                if now.lands:
+                    self.landed.append((start, end))
+                now.worked(end)
+            else:
+                now.failed()
+
+    def uncovered(self, end: int) -> list[tuple[int, int]]:
+        """What of `[0, end)` has not landed."""
+        at, left = 0, []
+        for start, stop in sorted(self.landed):
+            if at < start:
+                left.append((at, start))
+            at = max(at, stop)
+        return left + ([(at, end)] if at < end else [])
+
+
+def touching(bad: Sequence[tuple[int, int]]) -> Callable[[int, int], bool]:
+    return lambda start, end: all(end <= first or last <= start for first, last in bad)
+
+
+@given(st.integers(1, LONG), st.data())
+@settings(max_examples=300, deadline=None)
+def test_one_instant_is_found_wherever_it_lies(total: int, data: st.DataObject) -> None:
+    bad = data.draw(st.integers(0, total - 1))
+    failed = data.draw(st.integers(bad + 1, total))
+    search = Search(touching([(bad, bad + 1)]), total, failed)
+    if bad == total - 1:
+        assert search.narrowing.found is Found.HOPELESS  # nothing lies behind it that could land with it
+        assert search.uncovered(bad) == []
+    else:
+        assert search.narrowing.hole == (bad, bad + 1)
+        assert search.uncovered(search.narrowing.read) == [(bad, bad + 1)]
+    assert len(search.asks) <= failed.bit_length() + 10
+
+
+@given(st.integers(2, LONG), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_stretch_is_found_with_both_its_ends(total: int, data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, total - 2))
+    last = data.draw(st.integers(first + 1, total - 1))
+    failed = data.draw(st.integers(first + 1, total))
+    search = Search(touching([(first, last)]), total, failed)
+    assert search.narrowing.hole == (first, last)
+    assert search.uncovered(search.narrowing.read) == [(first, last)]
+    assert len(search.asks) <= most_asks(total)
+
+
+@given(st.integers(1, LONG), st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_limit_on_the_length_leaves_no_hole(total: int, data: st.DataObject) -> None:
+    limit = data.draw(st.integers(1, total))
+    failed = data.draw(st.integers(min(limit + 1, total), total))
+    if failed <= limit:
+        return
+    search = Search(lambda start, end: end - start <= limit, total, failed)
+    assert search.narrowing.found is Found.CLEAR
+    assert search.narrowing.hole is None
+    assert search.uncovered(search.narrowing.read) == []
+    assert search.narrowing.read > 0
+    assert limit // 2 <= search.narrowing.worked_length <= limit
+    assert len(search.asks) <= (failed // limit).bit_length() + 5
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, SHORT - 1), st.integers(1, 300)), min_size=1, max_size=8),
+    st.integers(20, SHORT),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_holes_and_any_limit_at_once_lose_nothing_else(found: list[tuple[int, int]], limit: int) -> None:
+    """Narrowing again and again, as a reading does, gets to the end, or to where nothing more is answered."""
+    bad = [(first, min(first + length, SHORT)) for first, length in found]
+    answers_all = touching(bad)
+    at, holes, asks = 0, [], 0
+    while at < SHORT:
+        begun = at
+        length = min(limit, SHORT - at)
+        if answers_all(at, at + length):
+            at += length
+            continue
+
+        def answers(start: int, end: int, begun: int = begun) -> bool:
+            return end - start <= limit and answers_all(begun + start, begun + end)
+
+        search = Search(answers, SHORT - begun, length)
+        asks += len(search.asks)
+        if search.narrowing.found is Found.HOPELESS:
+            break
+        if search.narrowing.hole is not None:
+            holes.append((begun + search.narrowing.hole[0], begun + search.narrowing.hole[1]))
+        at = begun + search.narrowing.read
+        assert at > begun
+    good_after = [
+        t for t in (*(b for _, b in bad), *(a - 1 for a, _ in bad)) if at <= t < SHORT and answers_all(t, t + 1)
+    ]
+    assert at == SHORT or len(good_after) <= 1 or not answers_all(SHORT - 1, SHORT)
+    for first, last in holes:
+        assert not answers_all(first, first + 1)
+        assert not answers_all(last - 1, last)
+    assert asks <= (len(holes) + 1) * most_asks(SHORT)
+
+
+def test_what_is_never_answered_is_given_up_at_once() -> None:
+    search = Search(lambda _start, _end: False, LONG, DAY)
+    assert search.narrowing.found is Found.HOPELESS
+    assert len(search.asks) == 6
+
+
+@given(st.integers(0, DAY), st.integers(1, 3 * DAY))
+@settings(max_examples=100, deadline=None)
+def test_the_hole_of_another_tag_is_tried_first(first: int, length: int) -> None:
+    bad = (first, first + length)
+    search = Search(touching([bad]), LONG, LONG // 2, known=bad)
+    assert search.narrowing.hole == bad
+    assert len(search.asks) <= 4
+
+
+@given(st.integers(0, DAY), st.integers(1, 3 * DAY), st.integers(0, LONG - 2))
+@settings(max_examples=200, deadline=None)
+def test_the_hole_of_another_tag_misleads_nobody(first: int, length: int, bad: int) -> None:
+    failed = max(bad + 1, LONG // 2)
+    search = Search(touching([(bad, bad + 1)]), LONG, failed, known=(first, first + length))
+    hole = search.narrowing.hole
+    if hole is not None:
+        assert hole == (bad, bad + 1)
+    assert search.uncovered(search.narrowing.read) in ([], [(bad, bad + 1)])
+    assert len(search.asks) <= most_asks(LONG)
+
+
+@given(st.integers(1, LONG), st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_coarse_resolution_costs_less_and_still_covers_what_is_bad(total: int, data: st.DataObject) -> None:
+    resolution = data.draw(st.integers(1, DAY))
+    bad = data.draw(st.integers(0, total - 1))
+    failed = data.draw(st.integers(bad + 1, total))
+    search = Search(touching([(bad, bad + 1)]), total, failed, resolution=resolution)
+    if search.narrowing.found is Found.HOPELESS:
+        assert total - search.narrowing.read <= resolution
+        return
+    [(first, last)] = search.uncovered(search.narrowing.read)
+    assert first <= bad < last
+    assert last - first <= resolution
