@@ -34,7 +34,7 @@ from writers import (
 from .abandon import abandonable
 from .accounts import Accounts
 from .clock import ServerClock, monotonic, wall_micros
-from .datasets.recorded import RecordedSource
+from .datasets.recorded import Mode, RecordedSource
 from .datasets.states import StatesSource
 from .datasets.tags import Inventory, ask_time, find_tags
 from .datasets.updates import UpdatesWatch
@@ -45,6 +45,7 @@ from .metadata import Metadata
 from .model import Micros, Tag, Window
 from .owning import Owning
 from .plan.ahead import notes
+from .plan.lanes import Limits
 from .plan.parts import Part, shard_of
 from .plan.shards import Shard
 from .plan.timeline import HOUR
@@ -61,6 +62,7 @@ from .wiring import (
     beyond_now,
     connect,
     lakehouse_of,
+    limits_of,
     parted,
     plan_of,
     repairs_of,
@@ -163,6 +165,7 @@ class _Run:
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
         self.take_over: str | None = None
         self.retry_holes = False
+        self._limits: Limits | None = None
         self._owning: Owning | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -378,12 +381,29 @@ class _Run:
                 replaces=self._replaces,
                 wall=_ANY_TIME if self.retry_holes else wall_micros(),
                 keeps_holes=isinstance(way.landing, Landing) and way.landing.keeps_holes,
+                limits=self._limits_for(mode),
             )
         else:
             plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks, mode=mode)
         last, _ = await way.carry_out(plan, tags=len(tags), now=now, since=since)
         self._undone = set(plan.unfinished)
+        self._limits = plan.limits
         return last
+
+    def _limits_for(self, mode: Mode) -> Limits:
+        """How much a request may ask for: as configured, or less, as far as this server has taught the run."""
+        configured = limits_of(self._config, mode)
+        return replace(self._limits, one_window=configured.one_window) if self._limits else configured
+
+    def _advice(self) -> tuple[str, ...]:
+        """What the server has taught the run of the number of events that it gives at once."""
+        if self._limits is None or self._limits.max_count_per_tag >= self._config.extraction.max_count_per_tag:
+            return ()
+        most = self._limits.max_count_per_tag
+        return (
+            f"this server refused {self._limits.server_max_count + 1} events of a tag at once and gave {most}: set "
+            f"extraction.max_count_per_tag: {most}, and no run has to find that out",
+        )
 
     async def _mend(self, way: Way, repairing: Repairing, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
         """Read again what no run looks at by itself, and once more what others correct meanwhile."""
@@ -431,6 +451,7 @@ class _Run:
                 *notes(self._config.extraction, self._inventory.tags if self._inventory else ()),
                 *self._warnings,
                 *source.client.limits.advice(),
+                *self._advice(),
             ),
         )
 

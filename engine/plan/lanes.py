@@ -15,7 +15,7 @@ import msgspec
 from config.errors import ExtractError
 
 from ..model import Ask, Micros, Tag, Window
-from .narrowing import Narrowing
+from .narrowing import Narrowing, most_asks
 from .overlap import Overlap, begin
 from .timeline import DAY, Gap, cut, gaps
 
@@ -23,8 +23,10 @@ __all__ = ["Lane", "Limits", "Reading", "pack", "readings_for"]
 
 # A slice never spans more days than this: each day is a partition, and a file, of its own.
 MAX_SLICE_DAYS = 31
-# Slices that are answered in a row before a length is tried again that was not.
-STEADY_SLICES = 8
+# So many slices are answered at most before a length is tried again that was not.
+STEADY_SLICES = 16
+# So many asks narrowing may cost a reading, beside those of its holes and one for every two that were answered.
+_SEARCHES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     refused: int = 0  # smallest count the server would not give here; 0: it gave what was asked
     stride: Micros = 0  # longest slice that is likely to be answered, backward also in one page; 0: unknown
     too_long: Micros = 0  # shortest slice that failed for its length; 0: none did
-    steady: int = 0  # slices of `stride` that were answered since it grew last
+    steady: int = 0  # slices of `stride` that were answered since it changed last
+    settled: int = 1  # so many must be before it grows
+    searched: int = 0  # asks of narrowing so far, and others that were answered
+    answered: int = 0
     attempts: int = 0
     check: Window | None = None  # what is still to be compared; None once it is done
     expected: int = 0  # digest of what the table holds in `check`
@@ -92,23 +97,33 @@ class Reading(msgspec.Struct, eq=False, gc=False):
         start = max(self.start, self.high) if self.quiet else self.start
         self.mark = cut(start, self.end, days, backward=self.backward)
         if longest and not self.stride:
-            self.stride, self.too_long = longest, 2 * longest
+            self.shorten(longest, 2 * longest)
         if self.stride:
             at = self.end - self.stride if self.backward else self.start + self.stride
             self.mark = max(self.mark, at) if self.backward else min(self.mark, at)
 
+    def shorten(self, answered: Micros, failed: Micros) -> None:
+        """Windows of one length are answered, those of another were not. The longer one is tried again soon, for it may
+        have been chance, or dense just there; if it fails again and again, more and more seldom.
+        """
+        again = 0 < self.too_long <= failed
+        self.settled = min(2 * self.settled, STEADY_SLICES) if again else 1
+        self.stride, self.too_long, self.steady = answered, failed, 0
+
     def lengthen(self) -> None:
-        """A slice of `stride` was answered: the next may be longer, but not at once as long as one that was not."""
-        if not self.too_long:
-            self.stride *= 2
-        elif self.too_long - self.stride > self.stride // 8:
-            self.stride = (self.stride + self.too_long) // 2
-        elif self.steady < STEADY_SLICES:
-            self.steady += 1
+        """A slice of `stride` was answered: after some of them the next may be longer."""
+        self.steady += 1
+        if self.too_long and self.stride >= self.too_long:
+            self.too_long, self.settled = 0, 1
+        elif self.steady < self.settled:
             return
-        else:  # it may have been dense just there
-            self.too_long = 0
+        self.stride = min(2 * self.stride, self.too_long or 2 * self.stride)
         self.steady = 0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether more was asked in vain than can be for holes and for lengths: it fails now and then, for no reason."""
+        return self.searched > _SEARCHES + self.answered // 2 + self.holes_met * most_asks(self.end - self.start)
 
     def narrowed(self) -> Window:
         """What narrowing asks for."""

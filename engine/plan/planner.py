@@ -299,6 +299,7 @@ class Plan:
             reading.max_count = 0
         if reading.narrowing is not None:
             return  # instants say nothing of density
+        reading.answered += 1
         reading.rate = (reading.rate + outcome.rows / span) / 2
         if reading.backward:
             # As long as half a page would last, as dense as it was here. Longer ones would be read in vain.
@@ -306,7 +307,8 @@ class Plan:
             longest = max(reading.stride, min(4 * reading.stride, half_a_page))
             if reading.too_long:
                 reading.lengthen()
-            reading.stride = min(reading.stride, longest) if reading.too_long else longest
+                longest = min(reading.stride, longest)
+            reading.stride = longest
         elif reading.stride and span >= reading.stride:
             reading.lengthen()
 
@@ -437,6 +439,10 @@ class Plan:
     ) -> Keep:
         """Take in what narrowing has asked for."""
         ask, error, keep = outcome.ask, outcome.error, Keep.NOTHING
+        reading.searched += 1
+        if error is not None and reading.is_hopeless:
+            self._give_up(lane, reading, error, told)
+            return keep
         stuck = error is None and outcome.until == ask.start and narrowing.lands
         if stuck:
             error = self._more_at_once(lane, reading, ask)
@@ -457,7 +463,7 @@ class Plan:
         if narrowing.found is Found.CLEAR:
             reading.narrowing, reading.mark = None, None
             if narrowing.worked_length and narrowing.hole is None:
-                reading.stride, reading.too_long = narrowing.worked_length, 2 * narrowing.worked_length
+                reading.shorten(narrowing.worked_length, narrowing.failed_length)
                 self._learn_slice(narrowing.worked_length)
         elif narrowing.found is Found.HOPELESS:
             self._give_up(lane, reading, error or _why(reading), told)
@@ -601,6 +607,5 @@ def _why(reading: Reading) -> ExtractError:
 
 def _ask_for_shorter(reading: Reading, failed: Micros) -> None:
     """Half the window that was too long."""
-    reading.too_long = failed
-    reading.stride = max(1, failed // 2)
+    reading.shorten(max(1, failed // 2), failed)
     reading.mark = None

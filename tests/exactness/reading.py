@@ -11,10 +11,11 @@ from pathlib import Path
 
 import delta_kernel_rust_sharing_wrapper as kernel
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .expected import COLUMNS, Row, exact_double
 
-__all__ = ["Mark", "as_rows", "is_table", "marks_in", "read_table", "rows_in", "version_of"]
+__all__ = ["Mark", "as_rows", "holes_in", "is_table", "marks_in", "read_table", "rows_in", "version_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,24 @@ def as_rows(table: pa.Table) -> list[Row]:
     columns["partition_date"] = table["partition_date"].cast(pa.int32()).to_pylist()
     columns["value"] = [exact_double(value) for value in columns["value"]]
     return list(zip(*(columns[name] for name in COLUMNS), strict=True))
+
+
+def holes_in(path: str | Path, pipeline: str = "default") -> dict[str, list[tuple[int, int]]]:
+    """Windows that could not be read, by WebID: each row opens or closes a stretch, and the newest counts."""
+    table = read_table(path)
+    table = table.filter(pc.and_(pc.equal(table["pipeline"], pipeline), pc.equal(table["dataset"], "recorded.holes")))
+    for name in ("low", "hole_end", "updated_at"):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    found: dict[str, list[tuple[int, int]]] = {}
+    for row in sorted(
+        table.to_pylist(), key=lambda row: (row["updated_at"], row["commit_sequence"], row["status"] == "open")
+    ):
+        if row["status"] in {"open", "closed"}:
+            start, end, left = row["low"], row["hole_end"], []
+            for first, last in found.get(row["tag_webid"], []):
+                left += [(a, b) for a, b in ((first, min(last, start)), (max(first, end), last)) if a < b]
+            found[row["tag_webid"]] = sorted([*left, *([(start, end)] if row["status"] == "open" else [])])
+    return {web_id: holes for web_id, holes in found.items() if holes}
 
 
 def marks_in(path: str | Path, pipeline: str = "default") -> Mapping[str, Mark]:
