@@ -399,11 +399,9 @@ class _Run:
         """What the server has taught the run of the number of events that it gives at once."""
         if self._limits is None or self._limits.max_count_per_tag >= self._config.extraction.max_count_per_tag:
             return ()
-        most = self._limits.max_count_per_tag
-        return (
-            f"this server refused {self._limits.server_max_count + 1} events of a tag at once and gave {most}: set "
-            f"extraction.max_count_per_tag: {most}, and no run has to find that out",
-        )
+        given, refused = self._limits.max_count_per_tag, self._limits.server_max_count + 1
+        advice = f"set extraction.max_count_per_tag: {given}, and no run has to find that out"
+        return (f"this server refused {refused} events of a tag at once, and gave {given}: {advice}",)
 
     async def _mend(self, way: Way, repairing: Repairing, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
         """Read again what no run looks at by itself, and once more what others correct meanwhile."""
