@@ -5,7 +5,8 @@ row of a tag counts, so rows may come in any order and twice. The last event may
 at the source): of the rows that reach highest, the one written last knows it.
 
 Holes of tags are rows of a dataset of their own ("recorded.holes") with an empty window, so that they say nothing about
-what is done. A row opens or closes a stretch of time; what was written last counts.
+what is done. A row opens or closes a stretch of time; what was written last counts. Engines of earlier versions leave
+one row of each tag when they compact, without its end: which holes there were is not known from then on.
 """
 
 from __future__ import annotations
@@ -247,8 +248,8 @@ def _open_holes(rows: pa.Table) -> pa.Table:
     newest: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in ordered:
         key = (row["pipeline"], row["dataset"], row["tag_webid"])
-        if row["status"] == _UNKNOWN:
-            left[key] = row
+        if row["status"] == _UNKNOWN or row["hole_end"] is None:
+            left[key] = {**row, "status": _UNKNOWN}
             continue
         start, end = _micros(row["low"]), _micros(row["hole_end"])
         kept = after(found.get(key, ()), [HoleChange(row["tag_webid"], start, end)], 0)
