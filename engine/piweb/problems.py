@@ -342,6 +342,9 @@ def _retry_error(
 def _too_much(status: int, text: str, said: str, items: int) -> SplitError | None:
     """A refusal by PI Web API that asks for less."""
     if status in {400, 409, 422} and _COUNT_TOO_GREAT.search(text):
+        # Of what there may be so many, it says in its own words: maxCount, or items of a batch.
+        if items > 1 and "count" not in text.lower():
+            return SplitError(said, hint="ask for fewer tags at once", too_much="request")
         return SplitError(said, hint="ask for fewer events at once", too_much="count")
     if status in {408, 429, 502, 503, 504}:
         return None

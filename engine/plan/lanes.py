@@ -53,6 +53,7 @@ class Trouble:
     error: ExtractError | None = None  # the last one
     narrowing: Narrowing | None = None
     begun: Micros = 0  # where narrowing began
+    length: Micros = 0  # how much was left to read when it began for the first time
     holes: tuple[Window, ...] = ()  # passed over, and to be written down with the next rows that land
     holes_met: int = 0
     too_long: Micros = 0  # shortest slice that failed for its length; 0: none did
@@ -79,9 +80,10 @@ class Trouble:
         self.steady = 0
         return min(2 * stride, self.too_long or 2 * stride)
 
-    def costs_too_much(self, left: Micros) -> bool:
-        """Whether narrowing has asked more than it may; `left`: how much is left to read."""
-        return self.searched > self.answered // 2 + (1 + self.holes_met) * (_SEARCHES + most_asks(left))
+    @property
+    def costs_too_much(self) -> bool:
+        """Whether narrowing has asked more in vain than it takes for holes and lengths: it fails for no reason."""
+        return self.searched > self.answered // 2 + (1 + self.holes_met) * (_SEARCHES + most_asks(self.length))
 
 
 class Reading(msgspec.Struct, eq=False, gc=False):
@@ -150,11 +152,6 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     def lengthen(self) -> None:
         """A slice of `stride` was answered."""
         self.stride = 2 * self.stride if self.trouble is None else self.trouble.longer(self.stride)
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether more was asked in vain than can be for holes and for lengths: it fails now and then, for no reason."""
-        return self.trouble is not None and self.trouble.costs_too_much(self.end - self.start)
 
     def narrowed(self) -> Window:
         """What narrowing asks for."""

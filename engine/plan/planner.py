@@ -239,6 +239,7 @@ class Plan:
         elif decision is Decision.STOP:
             self.stop(error)
         elif decision is Decision.FEWER:
+            chunk.lane.shortened += 1
             self._ask_for_fewer(max(a.max_count for a in chunk.asks))
         elif decision is Decision.SHORTEN:
             chunk.lane.shortened += 1
@@ -414,6 +415,7 @@ class Plan:
             self._give_up(lane, reading, error, told)
             return
         trouble = reading.in_trouble()
+        trouble.length = trouble.length or total
         trouble.error, trouble.begun = error, reading.end if reading.backward else reading.start
         failed = total if reading.backward else min(total, max(1, failed_to - reading.start))
         if reading.backward and reading.stride:
@@ -445,7 +447,7 @@ class Plan:
         if outcome.recheck and narrowing.lands:  # several tags shared a count: alone it will be told
             self._move_out(lane, (reading,))
             return Keep.NOTHING
-        if outcome.error is not None and reading.is_hopeless:
+        if outcome.error is not None and trouble.costs_too_much:
             self._give_up(lane, reading, outcome.error, told)
             return Keep.NOTHING
         keep, error = self._take_narrowed(lane, reading, narrowing, outcome, told)
