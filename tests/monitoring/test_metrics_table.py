@@ -237,5 +237,5 @@ def test_status_tells_of_the_last_runs(tmp_path, capsys, monkeypatch):
     second, first = json.loads(capsys.readouterr().out)["runs"]
     assert (first["run_id"], first["status"]) == ("first", "succeeded")
     assert (second["run_id"], second["status"], second["tags_failed"]) == ("second", "incomplete", 1)
-    assert main(["status"]) == 0
+    assert main(["status"]) == 1
     assert "run second: incomplete, " in capsys.readouterr().out
