@@ -53,10 +53,10 @@ class History:
         self._faults = options.faults.tags
         self._damaged: dict[int, list[tuple[int, int]]] = {}
         for damage in options.faults.damaged:
-            for index in filter(
-                lambda index, named=wildcard(damage.tag): named(roster.name(index)), range(roster.size)
-            ):
-                self._damaged.setdefault(index, []).append((ticks_of(damage.start), ticks_of(damage.end)))
+            named = wildcard(damage.tag)
+            for index in range(roster.size):
+                if named(roster.name(index)):
+                    self._damaged.setdefault(index, []).append((ticks_of(damage.start), ticks_of(damage.end)))
         self._snapshot_shown = options.faults.switches.recorded_shows_snapshot
         self.signal = lru_cache(maxsize=65536)(self._signal)
         self._fault_of = lru_cache(maxsize=65536)(self._fault)
