@@ -234,7 +234,7 @@ def _merged(rows: pa.Table) -> pa.Table:
 
 def _open_holes(rows: pa.Table) -> pa.Table:
     """The rows that are left once each has opened or closed its stretch of time, and the newest that says what is not
-    known.
+    known. A version that did not know of holes leaves rows without an end behind: of what they said nothing is known.
     """
     if not rows.num_rows:
         return rows
@@ -247,8 +247,10 @@ def _open_holes(rows: pa.Table) -> pa.Table:
     newest: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in ordered:
         key = (row["pipeline"], row["dataset"], row["tag_webid"])
-        if row["status"] == _UNKNOWN:
-            left[key] = row
+        if row["status"] == _UNKNOWN or row["hole_end"] is None:
+            at = row["updated_at"]
+            forgotten = {"tag_webid": "", "low": at, "high": at, "status": _UNKNOWN, "last_error": None}
+            left[(*key[:2], "")] = row | forgotten
             continue
         start, end = _micros(row["low"]), _micros(row["hole_end"])
         kept = after(found.get(key, ()), [HoleChange(row["tag_webid"], start, end)], 0)
