@@ -110,7 +110,8 @@ class Plant:
                 emit=emit or self.events.append,
                 retry_holes=retry_holes,
             )
-        assert report.records_written == self.count() - before
+        mended = report.corrections
+        assert report.records_written + mended.inserted - mended.deleted == self.count() - before
         return report
 
     def simulator(
