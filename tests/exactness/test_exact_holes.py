@@ -23,8 +23,6 @@ from engine.telemetry.report import RunReport
 from tests.exactness.expected import Row, assert_same_rows, rows_of, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, run_sync, text_of
 from tests.exactness.reading import rows_in
-from writers import PI_WATERMARKS, Hole, open_lakehouse
-from writers.checkpoint import decode, merge_stream
 
 TAGS = 4
 SHAPES = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
@@ -118,7 +116,7 @@ class Trial:
         assert report.requests <= self.most_requests(now)
         assert all(reason for _, reason in report.tags_failed)
         assert {(one.hole.tag_webid, one.hole.start) for one in report.holes} == {
-            (web_id, hole.start) for web_id, found in self.holes().items() for hole in found
+            (web_id, hole.start) for web_id, found in self.plant.holes().items() for hole in found
         }
         return report
 
@@ -159,17 +157,13 @@ class Trial:
 
     # --- what is so ------------------------------------------------------------
 
-    def holes(self) -> Mapping[str, Sequence[Hole]]:
-        table = open_lakehouse(self.plant.root).table(PI_WATERMARKS)
-        return decode(merge_stream(table.open().read()), "recorded").holes if table.exists() else {}
-
     def truth(self, index: int, start: int, end: int) -> list[Row]:
         simulator = self.plant.requests[-1]
         return rows_of(simulator.point(index), simulator.truth(index, start * 10, end * 10))
 
     def assert_true(self) -> None:
         """Outside of holes the table is as the source is, up to where each tag is done; holes cover what is damaged."""
-        holes, expected, found = self.holes(), list[Row](), list[Row]()
+        holes, expected, found = self.plant.holes(), list[Row](), list[Row]()
         rows = rows_in(self.plant.timeseries)
         marks = self.plant.marks()
         for index in range(TAGS):
