@@ -80,7 +80,7 @@ def test_each_command_names_a_hole_and_ends_with_1_until_it_is_filled(called: Ca
         told = called("verify", "-c", "plant.yaml", "--json").json
         assert (told["disagreements"], told["exit_code"]) == ([], 1)
         [day] = told["holes"]
-        assert (day["tag"], day["start"][:10]) == (LEVEL, "2024-02-28")
+        assert (day["name"], day["start"][:10]) == (LEVEL, "2024-02-28")
         assert called("run", "-c", "plant.yaml", "--retry-holes").code == 0
         assert called("verify", "-c", "plant.yaml").code == 0
         assert called("status", "-c", "plant.yaml").code == 0

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from deltalake.table import TableAlterer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +26,8 @@ from engine.telemetry.report import RunReport
 from tests.exactness.expected import Row, assert_same_rows, rows_of, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, run_sync, text_of
 from tests.exactness.reading import rows_in
+from writers import PI_WATERMARKS
+from writers.delta_shape import schema_of
 
 TAGS = 4
 SHAPES = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
@@ -233,3 +238,29 @@ def test_the_first_window_may_be_too_long_already(mode: str, too_much: str | int
     """Nothing has been answered yet, and batches are demanded."""
     switches = {"window_max_secs": 7000, "too_much": too_much}
     play(Story([Season(FIRST_END)], switches, {"request_mode": mode, "max_count_per_tag": 10_000}, 0))
+
+
+def test_where_holes_cannot_be_written_down_no_watermark_passes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint table of an earlier version, to which nobody may add columns."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise DeltaError("a change of the schema is not for you")
+
+    plant = plant_of(tmp_path)
+    old = PI_WATERMARKS.without([name for name in PI_WATERMARKS.later_columns if name.startswith("hole_")])
+    DeltaTable.create(plant.watermarks, schema_of(old), partition_by=["pipeline"])
+    monkeypatch.setattr(TableAlterer, "add_columns", refused)
+    at = BEGIN + HOUR + 7
+    damaged = [{"tag": plant.name(1), "start": text_of(at), "end": text_of(at + 1)}]
+    report = run_sync(plant, FIRST_END, faults={"damaged": damaged})
+    assert (report.status, report.holes) == ("incomplete", ())
+    [(name, reason)] = report.tags_failed
+    assert name == plant.name(1)
+    assert "Record Header Data Mismatch" in reason
+    assert "docs/upgrade.md" in reason
+    assert plant.mark(1).high <= at
+    plant.assert_exact_but([1], BEGIN, FIRST_END, report)
+    run_sync(plant, FIRST_END)
+    plant.assert_exact(BEGIN, FIRST_END)
