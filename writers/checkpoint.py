@@ -235,7 +235,7 @@ def _merged(rows: pa.Table) -> pa.Table:
 
 def _open_holes(rows: pa.Table) -> pa.Table:
     """The rows that are left once each has opened or closed its stretch of time, and the newest that says what is not
-    known.
+    known. A version that did not know of holes leaves rows without an end behind: of what they said nothing is known.
     """
     if not rows.num_rows:
         return rows
@@ -249,7 +249,9 @@ def _open_holes(rows: pa.Table) -> pa.Table:
     for row in ordered:
         key = (row["pipeline"], row["dataset"], row["tag_webid"])
         if row["status"] == _UNKNOWN or row["hole_end"] is None:
-            left[key] = {**row, "status": _UNKNOWN}
+            at = row["updated_at"]
+            forgotten = {"tag_webid": "", "low": at, "high": at, "status": _UNKNOWN, "last_error": None}
+            left[(*key[:2], "")] = row | forgotten
             continue
         start, end = _micros(row["low"]), _micros(row["hole_end"])
         kept = after(found.get(key, ()), [HoleChange(row["tag_webid"], start, end)], 0)

@@ -159,7 +159,9 @@ class Pipeline:
         self._channel.put(Delivery(rows, settled, replacing), room)
 
     def _note_broken(self, chunk: Chunk, answer: Answer) -> None:
-        """An answer to several tags that holds errors alone is as good as none."""
+        """An answer to several tags that holds errors alone is as good as none, unless errors are what is looked for."""
+        if any(reading.narrowing for reading in chunk.readings):
+            return
         errors = answer.outcomes.errors.values()
         if len(chunk.asks) > 1 and len(errors) == len(chunk.asks) and all(isinstance(e, RetryError) for e in errors):
             self._broken_in_a_row += _ALL_FAILED
