@@ -79,9 +79,9 @@ def told(events: Path, name: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == name]
 
 
-def growth(memory: Sequence[tuple[float, int]]) -> float:
+def growth(memory: Sequence[tuple[float, int]], warm_up_secs: float = WARM_UP_SECS) -> float:
     """By which share memory has grown since the run was warm; prints it."""
-    warm = [rss for at, rss in memory if at >= WARM_UP_SECS] or [rss for _, rss in memory]
+    warm = [rss for at, rss in memory if at >= warm_up_secs] or [rss for _, rss in memory]
     first, last = statistics.median(warm[:10]), statistics.median(warm[-10:])
     print(f"memory {first / 2**20:.0f} MiB when warm, {last / 2**20:.0f} MiB at the end: {last / first - 1:+.1%}")
     return last / first - 1
