@@ -41,7 +41,7 @@ from .datasets.updates import UpdatesWatch
 from .flow.leased import under
 from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
-from .metadata import Metadata
+from .metadata import Metadata, TagsKept
 from .model import Micros, Tag, Window
 from .owning import Owning
 from .plan.ahead import notes
@@ -305,11 +305,12 @@ class _Run:
         await self._optimize(lakehouse)
         return last
 
-    async def _sync_tags(self, metadata: Metadata, inventory: Inventory) -> None:
+    async def _sync_tags(self, metadata: Metadata, inventory: Inventory) -> TagsKept:
         """Bring pi_tags up to date, and learn from it which points replace other ones."""
         kept = await metadata.sync_tags(inventory, on_step=self._on_step)
         self._replaces = kept.replaces
         self._warn(kept.warnings)
+        return kept
 
     def _warn(self, warnings: Sequence[str]) -> None:
         """Say once what the report says, too."""
@@ -341,8 +342,11 @@ class _Run:
             LOG.warning("performance.optimize_after_write has no effect with --follow: schedule `maintain`")
 
         async def discover() -> None:
+            known = self._inventory or inventory
             found = await self._find_tags(source, since=monotonic())
-            await self._sync_tags(metadata, found)
+            self._inventory = known  # until it is known of those that are missing whether they are gone
+            kept = await self._sync_tags(metadata, found)
+            self._inventory = found = found.and_still(known, kept.left_out)
             if self._watch is not None:
                 await self._watch.sync(found.tags)
             await metadata.sync_states(found, on_step=self._on_step)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import delta_kernel_rust_sharing_wrapper as kernel
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .expected import COLUMNS, Row, exact_double
 
@@ -64,24 +63,6 @@ def as_rows(table: pa.Table) -> list[Row]:
     return list(zip(*(columns[name] for name in COLUMNS), strict=True))
 
 
-def holes_in(path: str | Path, pipeline: str = "default") -> dict[str, list[tuple[int, int]]]:
-    """Windows that could not be read, by WebID: each row opens or closes a stretch, and the newest counts."""
-    table = read_table(path)
-    table = table.filter(pc.and_(pc.equal(table["pipeline"], pipeline), pc.equal(table["dataset"], "recorded.holes")))
-    for name in ("low", "hole_end", "updated_at"):
-        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
-    found: dict[str, list[tuple[int, int]]] = {}
-    for row in sorted(
-        table.to_pylist(), key=lambda row: (row["updated_at"], row["commit_sequence"], row["status"] == "open")
-    ):
-        if row["status"] in {"open", "closed"}:
-            start, end, left = row["low"], row["hole_end"], []
-            for first, last in found.get(row["tag_webid"], []):
-                left += [(a, b) for a, b in ((first, min(last, start)), (max(first, end), last)) if a < b]
-            found[row["tag_webid"]] = sorted([*left, *([(start, end)] if row["status"] == "open" else [])])
-    return {web_id: holes for web_id, holes in found.items() if holes}
-
-
 def marks_in(path: str | Path, pipeline: str = "default") -> Mapping[str, Mark]:
     """Watermarks of a pipeline by WebID: of all rows of a tag the widest window, the newest status, and of both that
     count rows, those who read history and the others, the most.
@@ -105,3 +86,25 @@ def marks_in(path: str | Path, pipeline: str = "default") -> Mapping[str, Mark]:
             last_event = max((e for e in (last_event, before.last_event) if e is not None), default=None)
         found[row["tag_webid"]] = Mark(low, high, last_event, rows, row["status"], row["last_error"], behind)
     return found
+
+
+def holes_in(path: str | Path, pipeline: str = "default") -> list[tuple[str, int, int]]:
+    """The open holes of a pipeline, as (WebID, start, end): each row opens or closes a stretch of its tag."""
+    table = read_table(path)
+    for name in ("low", "hole_end", "updated_at"):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    open_now: dict[str, list[tuple[int, int]]] = {}
+    # Of one commit, what closes comes first.
+    rows = sorted(
+        table.to_pylist(), key=lambda row: (row["updated_at"], row["commit_sequence"], row["status"] == "open")
+    )
+    for row in rows:
+        if row["pipeline"] != pipeline or row["dataset"] != "recorded.holes":
+            continue
+        start, end = row["low"], row["hole_end"]
+        left = []
+        for a, b in open_now.get(row["tag_webid"], ()):
+            left += [(a, min(b, start)), (max(a, end), b)] if a < end and start < b else [(a, b)]
+        found = [(a, b) for a, b in left if a < b]
+        open_now[row["tag_webid"]] = [*found, (start, end)] if row["status"] == "open" else found
+    return sorted((web_id, a, b) for web_id, holes in open_now.items() for a, b in holes)

@@ -104,7 +104,10 @@ def assert_right(plant: Plant, faults: dict[str, Any]) -> None:
 
 
 def holes(plant: Plant) -> dict[str, list[tuple[int, int]]]:
-    return holes_in(plant.watermarks) if is_table(plant.watermarks) else {}
+    found: dict[str, list[tuple[int, int]]] = {}
+    for web_id, start, end in holes_in(plant.watermarks) if is_table(plant.watermarks) else ():
+        found.setdefault(web_id, []).append((start, end))
+    return found
 
 
 def assert_done(plant: Plant) -> None:
