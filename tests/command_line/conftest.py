@@ -43,15 +43,6 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"} | changes
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compile modules once for all processes of these tests; it is half of what their start takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
-        yield
-
-
 @contextlib.contextmanager
 def process(*arguments: str, cwd: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
     """`python -m engine` in a process of its own, gone at the end."""
