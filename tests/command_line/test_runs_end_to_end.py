@@ -1,4 +1,4 @@
-"""Whole runs: `python -m engine` in one process, the simulator in another."""
+"""Whole runs: `python -m engine` in this process or another, against a simulator."""
 
 from __future__ import annotations
 
