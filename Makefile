@@ -27,13 +27,13 @@ check: setup ## lint, format, types, layers
 	$(BIN)/python benchmarks/figures.py --check
 
 test: setup ## the default tests (under five minutes on two cores)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: setup test-thorough ## what takes its time: races, kills, following, variants; and test-thorough
-	$(BIN)/python -m pytest -n auto -m "slow and not (scale or unity or spark or runtimes)" --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not (scale or unity or spark or runtimes)" --hypothesis-profile=thorough
 
 test-thorough: setup ## the property tests once more, with all their examples: by default they try a quarter
-	$(BIN)/python -m pytest -n auto -m "hypothesis and not (slow or scale or unity or spark or runtimes)" --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "hypothesis and not (slow or scale or unity or spark or runtimes)" --hypothesis-profile=thorough
 
 fuzz: setup ## fuzz what reads foreign bytes, guided by coverage: SECS=60 SEED=1 (Linux on x86)
 	$(BIN)/pip install -q -c requirements.lock -e '.[fuzz]'
