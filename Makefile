@@ -4,7 +4,7 @@ BIN := .venv/bin
 BUNDLE_CLI := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/osipi-connector/bundle-cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-slow test-thorough fuzz test-histories test-scale test-unity unity-jars test-spark spark soak-follow bench tune figures schema lock bundle-cli runtimes wheel clean
+.PHONY: help setup run check test test-slow test-thorough fuzz test-histories test-scale test-unity unity-jars test-spark spark soak-follow soak-faults bench tune figures schema lock bundle-cli runtimes wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-unity: setup unity-jars ## Unity Catalog: the contract, crashes and races o
 
 soak-follow: setup ## follow for ten minutes: drift, freshness, memory, and how soon it stops
 	$(BIN)/python -m tests.follow.soak
+
+soak-faults: setup ## follow for ten minutes while troubles of every kind come and go: SEED=1
+	$(BIN)/python -m tests.follow.soak_faults --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
 
 unity-jars: ## fetch the open-source Unity Catalog server into a cache
 	-bash tests/unity/fetch_jars.sh

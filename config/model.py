@@ -64,7 +64,7 @@ class Monitoring(Section):
     slack_webhook_url: Secret | None = None
     """Address that alerts are posted to; whoever knows it can post, so it is a secret."""
     metrics: bool = True
-    """Write one row a run, with --follow one an hour, to the metrics table."""
+    """Write one row a run, with --follow one an hour, to the metrics table, and what could not be read to the quarantine."""
 
 
 class Schedule(Section):

@@ -136,11 +136,11 @@ class Extraction(Section):
     max_count_per_tag: Annotated[int, Field(ge=1, le=150_000), NotBool] = 10_000
     """Events of one tag in one answer; what is beyond is asked for again."""
     request_mode: Literal["auto", "batch", "streamset", "single"] = "auto"
-    """auto takes batch where the server offers it."""
+    """auto tries batch, then streamset, then single, and takes the first that the server understands."""
     enable_paging: bool = True
     """Ask again from where a full answer was cut."""
     clock_tolerance: PositiveDuration = timedelta(minutes=15)
-    """How far the archive's clock may be ahead of the other clocks. Beyond it nothing is read."""
+    """How far the archive's clock may be ahead of the other clocks. Beyond it nothing is read, and the run says so."""
     recreated_tags: Literal["from_start", "continue"] = "from_start"
     """Where a tag begins whose point was created anew under the same name: at start_date, or where the old point ended."""
     assumed_interval: PositiveDuration = timedelta(seconds=60)

@@ -40,11 +40,11 @@ class Tables(Section):
     event_frame_attributes: ObjectName = "pi_event_frame_attributes"
     """Attribute values of event frames."""
     watermarks: ObjectName = "pi_watermarks"
-    """How far each tag is read; lives in the checkpoint schema."""
+    """How far each tag is read, and the holes in it; lives in the checkpoint schema."""
     metrics: ObjectName = "pi_connector_metrics"
     """One row a run; lives in the monitoring schema."""
     quarantine: ObjectName = "pi_quarantine"
-    """Pieces that could not be decoded; lives in the monitoring schema."""
+    """Pieces of answers that could not be read; lives in the monitoring schema."""
 
 
 class TableProperties(Section):

@@ -34,17 +34,18 @@ from writers import (
 from .abandon import abandonable
 from .accounts import Accounts
 from .clock import ServerClock, monotonic, wall_micros
-from .datasets.recorded import RecordedSource
+from .datasets.recorded import Mode, RecordedSource
 from .datasets.states import StatesSource
 from .datasets.tags import Inventory, ask_time, find_tags
 from .datasets.updates import UpdatesWatch
 from .flow.leased import under
 from .flow.stop import Stop
 from .follow import Cycle, Following, Means, ReadOnce
-from .metadata import Metadata
+from .metadata import Metadata, TagsKept
 from .model import Micros, Tag, Window
 from .owning import Owning
 from .plan.ahead import notes
+from .plan.lanes import Limits
 from .plan.parts import Part, shard_of
 from .plan.shards import Shard
 from .plan.timeline import HOUR
@@ -61,6 +62,7 @@ from .wiring import (
     beyond_now,
     connect,
     lakehouse_of,
+    limits_of,
     parted,
     plan_of,
     repairs_of,
@@ -163,6 +165,7 @@ class _Run:
         self.suspects: Sequence[tuple[Tag, Window]] | None = None
         self.take_over: str | None = None
         self.retry_holes = False
+        self._limits: Limits | None = None
         self._owning: Owning | None = None
         # One thread, so that the tables of a run are touched by one call at a time, in order.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="osipi-writer")
@@ -302,11 +305,12 @@ class _Run:
         await self._optimize(lakehouse)
         return last
 
-    async def _sync_tags(self, metadata: Metadata, inventory: Inventory) -> None:
+    async def _sync_tags(self, metadata: Metadata, inventory: Inventory) -> TagsKept:
         """Bring pi_tags up to date, and learn from it which points replace other ones."""
         kept = await metadata.sync_tags(inventory, on_step=self._on_step)
         self._replaces = kept.replaces
         self._warn(kept.warnings)
+        return kept
 
     def _warn(self, warnings: Sequence[str]) -> None:
         """Say once what the report says, too."""
@@ -338,8 +342,11 @@ class _Run:
             LOG.warning("performance.optimize_after_write has no effect with --follow: schedule `maintain`")
 
         async def discover() -> None:
+            known = self._inventory or inventory
             found = await self._find_tags(source, since=monotonic())
-            await self._sync_tags(metadata, found)
+            self._inventory = known  # until it is known of those that are missing whether they are gone
+            kept = await self._sync_tags(metadata, found)
+            self._inventory = found = found.and_still(known, kept.left_out)
             if self._watch is not None:
                 await self._watch.sync(found.tags)
             await metadata.sync_states(found, on_step=self._on_step)
@@ -378,12 +385,27 @@ class _Run:
                 replaces=self._replaces,
                 wall=_ANY_TIME if self.retry_holes else wall_micros(),
                 keeps_holes=isinstance(way.landing, Landing) and way.landing.keeps_holes,
+                limits=self._limits_for(mode),
             )
         else:
             plan = repairs_of(self._config, parted(self._config, self.suspects, self._marks)[1], self._marks, mode=mode)
         last, _ = await way.carry_out(plan, tags=len(tags), now=now, since=since)
         self._undone = set(plan.unfinished)
+        self._limits = plan.limits
         return last
+
+    def _limits_for(self, mode: Mode) -> Limits:
+        """How much a request may ask for: as configured, or less, as far as this server has taught the run."""
+        configured = limits_of(self._config, mode)
+        return replace(self._limits, one_window=configured.one_window) if self._limits else configured
+
+    def _advice(self) -> tuple[str, ...]:
+        """What the server has taught the run of the number of events that it gives at once."""
+        if self._limits is None or self._limits.max_count_per_tag >= self._config.extraction.max_count_per_tag:
+            return ()
+        given, refused = self._limits.max_count_per_tag, self._limits.server_max_count + 1
+        advice = f"set extraction.max_count_per_tag: {given}, and no run has to find that out"
+        return (f"this server refused {refused} events of a tag at once, and gave {given}: {advice}",)
 
     async def _mend(self, way: Way, repairing: Repairing, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
         """Read again what no run looks at by itself, and once more what others correct meanwhile."""
@@ -431,6 +453,7 @@ class _Run:
                 *notes(self._config.extraction, self._inventory.tags if self._inventory else ()),
                 *self._warnings,
                 *source.client.limits.advice(),
+                *self._advice(),
             ),
         )
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from config import Extraction
-from config.errors import ConfigurationError, ExtractError, StopError
+from config.errors import AuthenticationError, ConfigurationError, ExtractError, StopError
 
 from .clock import monotonic
 from .flow.stop import Stop
@@ -32,6 +32,9 @@ __all__ = ["Cycle", "Following", "Means", "ReadOnce"]
 
 ACCOUNT_EVERY: Micros = HOUR
 SUM_EVERY: Micros = 600 * SECOND
+# A login that has worked, and is refused so many times in a row, is taken to be refused for good. More tries might
+# have the account locked.
+LOGINS_IN_VAIN = 4
 _DISCOVERY = "discovery"
 
 
@@ -100,6 +103,7 @@ class Following:
         self._members: Mapping[str, Sequence[Tag]] = {}
         self._cycles = 0
         self._outages = 0
+        self._refusals = 0
         self._sum = _Sum(self._start)
 
     async def run(self) -> Cycle:
@@ -123,7 +127,13 @@ class Following:
             await self._tell()
 
     def _is_over(self) -> bool:
-        return self._stop.asked or isinstance(self._last.stopped, StopError)
+        return self._stop.asked or self._is_final(self._last.stopped)
+
+    def _is_final(self, error: ExtractError | None) -> bool:
+        """Whether waiting cannot mend it. A login that worked may be refused while a domain controller is away."""
+        if isinstance(error, AuthenticationError):
+            return self._refusals >= LOGINS_IN_VAIN
+        return isinstance(error, StopError)
 
     async def _serve(self, began: Micros) -> None:
         """Read what is due. Where the source gives out, it stays due until after a pause."""
@@ -140,7 +150,7 @@ class Following:
                 self._pause(cycle.stopped)
                 return
             self._count(due, len(tags), after, began)
-        self._schedule, self._outages = after, 0
+        self._schedule, self._outages, self._refusals = after, 0, 0
 
     async def _read(self, tags: Sequence[Tag], began: Micros) -> Cycle | None:
         """One cycle, unless asked to stop. Asking the server for the time first also tells a source that is down
@@ -180,7 +190,8 @@ class Following:
             self._emit(Cleared(name))
 
     def _pause(self, error: ExtractError) -> None:
-        if isinstance(error, StopError):
+        self._refusals = self._refusals + 1 if isinstance(error, AuthenticationError) else 0
+        if self._is_final(error):
             return
         self._outages += 1
         pause = pause_after(self._outages)
@@ -229,7 +240,8 @@ class Following:
             try:
                 await self._means.discover()
             except ExtractError as error:
-                if isinstance(error, StopError) and not isinstance(error, ConfigurationError):
+                # A login that is refused for good ends the cycles.
+                if isinstance(error, StopError) and not isinstance(error, ConfigurationError | AuthenticationError):
                     raise
                 self._emit(DiscoveryFailed(str(error)))
 

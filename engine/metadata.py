@@ -67,11 +67,12 @@ def sets_due(lakehouse: Lakehouse, sets: Sequence[WantedSets], at_once: int, *, 
 
 @dataclass(frozen=True, slots=True)
 class TagsKept:
-    """What pi_tags says after it was brought up to date: which points replace which other ones, by WebID; and what is
-    to be said of it.
+    """What pi_tags says after it was brought up to date: which points replace which other ones, by WebID; which ones
+    a list has left out that are there; and what is to be said of it.
     """
 
     replaces: Mapping[str, str] = field(default_factory=dict)
+    left_out: Collection[str] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -84,8 +85,12 @@ def _words(replaced: Sequence[Replaced], skipped: int) -> Iterator[str]:
     if len(replaced) > _REPLACED_NAMED:
         yield f"{len(replaced) - _REPLACED_NAMED:,} more tags were created anew: pi_tags.replaces names them"
     if skipped:
-        tags = "1 tag was" if skipped == 1 else f"{skipped:,} tags were"
-        yield f"{tags} not in the server's list, and are there when asked for alone: the next run reads them"
+        tags = (
+            "1 tag was not in the server's list, and is"
+            if skipped == 1
+            else (f"{skipped:,} tags were not in the server's list, and are")
+        )
+        yield f"{tags} there when asked for alone: the next run reads them, and one that follows them reads on"
 
 
 class Metadata:
@@ -121,16 +126,16 @@ class Metadata:
         last, told = first, newly_replaced(first)
         missing = missing_tags(first, inventory.rows)
         wanted = to_look_for(missing, self._extraction, inventory, self._shard)
-        skipped = 0
+        left_out: Collection[str] = ()
         if wanted:
             looked = await look_for(self._client, wanted, inventory.tags[0].web_id if inventory.tags else None)
             if looked.gone or looked.rows.num_rows:
                 last = await self._blocking(partial(self._sync_tags, inventory, looked.rows, looked.gone, on_step))
                 told += newly_replaced(last)
-                skipped = len(to_look_for(looked.rows, self._extraction, inventory, self._shard))
+                left_out = to_look_for(looked.rows, self._extraction, inventory, self._shard)
         changed = first.changed + (last.changed if last is not first else 0)
         self._emit(TagsSynced(first.added, changed, last.missing))
-        return TagsKept(replaced_tags(last), tuple(_words(told, skipped)))
+        return TagsKept(replaced_tags(last), frozenset(left_out), tuple(_words(told, len(left_out))))
 
     def _sync_tags(self, inventory: Inventory, rows: pa.Table, gone: Collection[str], on_step: OnStep) -> SyncReceipt:
         return sync_tags(self._lakehouse, rows, now=inventory.server_now, gone=gone, on_step=on_step)

@@ -255,13 +255,14 @@ def plan_of(
     suspects: Iterable[tuple[Tag, Window]] = (),
     wall: Micros | None = None,
     keeps_holes: bool = True,
+    limits: Limits | None = None,
     replaces: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """The plan of reading a part of these tags, where `now` is the server's clock. Asks nobody.
 
     `sums`: digests of the rows in `windows_to_sum`; none for no rows. `suspects` are read again with the rest, and so
-    are holes that are due by `wall`, this machine's clock; without it none is. `replaces`: which point was created anew
-    in the place of which other one.
+    are holes that are due by `wall`, this machine's clock; without it none is. `limits`: what the run has learnt of the
+    server so far. `replaces`: which point was created anew in the place of which other one.
     """
     assumed_rate = 1 / _micros(config.extraction.assumed_interval)
     kind_of, lag = class_of(config.extraction), _micros(config.extraction.lag)
@@ -307,7 +308,7 @@ def plan_of(
 
     return Plan(
         chain(readings(), _repairs(config, _outside_holes(suspects, marks), marks)),
-        limits_of(config, mode),
+        limits or limits_of(config, mode),
         present=present,
         keeps_holes=keeps_holes,
     )

@@ -5,7 +5,8 @@ row of a tag counts, so rows may come in any order and twice. The last event may
 at the source): of the rows that reach highest, the one written last knows it.
 
 Holes of tags are rows of a dataset of their own ("recorded.holes") with an empty window, so that they say nothing about
-what is done. A row opens or closes a stretch of time; what was written last counts.
+what is done. A row opens or closes a stretch of time; what was written last counts. Engines of earlier versions leave
+one row of each tag when they compact, without its end: which holes there were is not known from then on.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def _merged(rows: pa.Table) -> pa.Table:
 
 def _open_holes(rows: pa.Table) -> pa.Table:
     """The rows that are left once each has opened or closed its stretch of time, and the newest that says what is not
-    known.
+    known. A version that did not know of holes leaves rows without an end behind: of what they said nothing is known.
     """
     if not rows.num_rows:
         return rows
@@ -247,8 +248,10 @@ def _open_holes(rows: pa.Table) -> pa.Table:
     newest: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in ordered:
         key = (row["pipeline"], row["dataset"], row["tag_webid"])
-        if row["status"] == _UNKNOWN:
-            left[key] = row
+        if row["status"] == _UNKNOWN or row["hole_end"] is None:
+            at = row["updated_at"]
+            forgotten = {"tag_webid": "", "low": at, "high": at, "status": _UNKNOWN, "last_error": None}
+            left[(*key[:2], "")] = row | forgotten
             continue
         start, end = _micros(row["low"]), _micros(row["hole_end"])
         kept = after(found.get(key, ()), [HoleChange(row["tag_webid"], start, end)], 0)

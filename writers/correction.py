@@ -7,8 +7,10 @@ file that loses no row is not touched.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -185,12 +187,50 @@ class Replacements:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Give the rows, as they came. Where a window was replaced twice, the later call counts."""
-        for place, (_, rows) in enumerate(self._calls):
-            current = rows
-            for later, _ in self._calls[place + 1 :] if self._repeats else ():
-                again = later.inside(later.codes(current.column("tag_webid")), micros(current.column("timestamp")))
-                current = current.filter(pa.array(~again))
-            yield current
+        latest = _latest(windows for windows, _ in self._calls) if self._repeats else {}
+        for place, (windows, rows) in enumerate(self._calls):
+            if latest.keys().isdisjoint(windows.tags):
+                yield rows
+                continue
+            codes, times = windows.codes(rows.column("tag_webid")), micros(rows.column("timestamp"))
+            kept = np.ones(len(codes), np.bool_)
+            for code in np.unique(codes).tolist():
+                if found := latest.get(windows.tags[code]):
+                    mine = codes == code
+                    kept[mine] = found.calls[np.searchsorted(found.since, times[mine], "right") - 1] == place
+            yield rows if kept.all() else rows.filter(pa.array(kept))
+
+
+class _Latest(NamedTuple):
+    """Which call was the last one about a tag: from each instant of `since` on, the one beside it."""
+
+    since: Int64s
+    calls: Int64s
+
+    @classmethod
+    def of(cls, windows: Sequence[tuple[int, int, int]]) -> _Latest:
+        """Take (low, high, call). Once through all ends in order of time, however many calls there are."""
+        waiting = sorted(windows, reverse=True)
+        since = sorted({end for low, high, _ in windows for end in (low, high)})
+        reaching: list[tuple[int, int]] = []  # the last call first, with the end of its window
+        calls: list[int] = []
+        for at in since:
+            while waiting and waiting[-1][0] <= at:
+                _, high, call = waiting.pop()
+                heapq.heappush(reaching, (-call, high))
+            while reaching and reaching[0][1] <= at:
+                heapq.heappop(reaching)
+            calls.append(-reaching[0][0] if reaching else -1)
+        return cls(np.array(since, np.int64), np.array(calls, np.int64))
+
+
+def _latest(calls: Iterable[Windows]) -> Mapping[str, _Latest]:
+    """The last calls about each tag that has several windows."""
+    found: dict[str, list[tuple[int, int, int]]] = {}
+    for call, windows in enumerate(calls):
+        for tag, low, high in windows:
+            found.setdefault(tag, []).append((low, high, call))
+    return {tag: _Latest.of(each) for tag, each in found.items() if len(each) > 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,11 +101,13 @@ class Draft:
         closed: list[HoleChange] = []
         opened: list[Hole] = []
         for web_id, changes in self._holes.items():
-            left = after(every.pop(web_id, ()), changes, now)
+            before = every.pop(web_id, ())
+            left = after(before, changes, now)
             if left:
                 every[web_id] = left
             closed += changes
-            opened += [hole for hole in left if any(hole.start < one.end and one.start < hole.end for one in changes)]
+            # What is left of one that was cut is said again: so of rows that overlap the newest alone counts.
+            opened += [hole for hole in left if hole not in before]
         return every, closed, opened
 
     def said(self, inserted: Mapping[str, int]) -> MarkColumns:

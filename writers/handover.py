@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from config.errors import CommitConflictError, ExtractError, FencedError, UnknownCommitError
 
+from .checkpoint import HOLES
 from .commit import CommitKey, StagedFile
 from .landing import FENCE, GATE, Landing
 from .owners import BACKFILL, REPAIR, app_id, is_landing
@@ -111,13 +112,19 @@ class HandingOver(Landing):
         ours = of_dataset(rows["dataset"].cast(pa.string()), self._dataset)
         return pc.and_(ours, pc.is_in(rows["tag_webid"], wanted))
 
+    def _are_unknown_holes(self, rows: pa.Table) -> pa.ChunkedArray:
+        of_holes = pc.equal(rows["dataset"].cast(pa.string()), self._dataset + HOLES)
+        return pc.and_(of_holes, pc.equal(rows["tag_webid"], ""))
+
     def _move(self, wanted: pa.Array, to: str, key: CommitKey) -> HandedOver:
         rows = self._rows()
         go = self._are_wanted(rows, wanted)
         gone = rows.filter(go)
         at, claimed = gone.schema.get_field_index("pipeline"), claims_name(self._dataset, self._data.uri)
         known = gone.filter(pc.not_equal(gone["dataset"].cast(pa.string()), claimed))
-        moved = known.set_column(at, known.schema.field(at), pa.repeat(to, known.num_rows))
+        # What was forgotten of holes may have been of these tags.
+        told = pa.concat_tables([known, rows.filter(self._are_unknown_holes(rows))])
+        moved = told.set_column(at, told.schema.field(at), pa.repeat(to, told.num_rows))
         tags = pc.unique(gone["tag_webid"]).to_pylist()
         ours = claims(tags, pipeline=to, dataset=claimed, now=self._now())
         files = self._written(rows.filter(pc.invert(go)), moved, pa.Table.from_batches([ours]))

@@ -324,10 +324,11 @@ class Landing:
             "updated_at": now,
         }
         holes, closed_, opened = draft.holes(now)
+        rows = encode(draft.said(correction.inserted), **named)
+        if closed_:  # in one piece, so that it is one file
+            rows = pa.concat_batches([rows, encode_holes(closed_, opened, **named)])
         stage = self._checkpoint.stage()
-        stage.write(encode(draft.said(correction.inserted), **named))
-        if closed_:
-            stage.write(encode_holes(closed_, opened, **named))
+        stage.write(rows)
         return closed(stage), holes
 
     def _commit_data(self, prepared: _Prepared) -> CommitReceipt:

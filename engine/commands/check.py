@@ -18,14 +18,21 @@ __all__ = ["check"]
 _NAME_WIDTH = 14
 
 
-@click.command(epilog=examples("python -m engine check -c plant.yaml"))
+@click.command(
+    epilog=examples(
+        "python -m engine check",
+        "python -m engine check -c plant.yaml",
+        "python -m engine check -c plant.yaml --set extraction.request_mode=batch",
+    )
+)
 @configured
 def check(path: str | None, overrides: tuple[str, ...]) -> int:
     """Check everything a run needs.
 
-    Packages, configuration, secrets, the PI Web API, login, tags, batches, a few values, tables, permission
-    to write, other runs: each is a line, with what to do about it. Leaves nothing behind. The exit code is
-    that of the first failure.
+    Packages, configuration, secrets, the PI Web API, login, tags, the way to ask (batches), a few values,
+    grants and tables, permission to write, other runs, and whether another pipeline has these tags: each
+    is a line, with what to do about it. Leaves nothing behind. Ends with 0 if all is well, else with the
+    exit code of the first failure.
     """
     import asyncio
 

@@ -31,8 +31,9 @@ def rebuild_watermarks(path: str | None, overrides: tuple[str, ...], yes: bool, 
     """Read the watermarks back from the data.
 
     For when the checkpoint table was dropped, restored or damaged. A tag is taken to be read from its
-    first event to its last; what lies after that is read again by the next run. No run of the pipeline
-    may be at work.
+    first event to its last; what lies after that is read again by the next run. Holes in between are
+    forgotten, for the data does not tell them: run `verify` afterwards, which finds them by counts. No run
+    of the pipeline may be at work.
 
     Where several pipelines write to one table, tags that another has watermarks of, and that this
     configuration does not select, are left to that one. For that PI is asked which tags those are; if it

@@ -29,7 +29,9 @@ _DATASETS = frozenset({"recorded", "tags"})
 )
 @configured
 @click.option(
-    "--mode", type=click.Choice(["incremental", "full"]), help="Continue at the watermarks, or read all again."
+    "--mode",
+    type=click.Choice(["incremental", "full"]),
+    help="Continue at the watermarks, or read the history before them as well.",
 )
 @click.option("--start", metavar="TIME", help="First instant, for example 2024-01-01T00:00:00Z or now-7d.")
 @click.option("--end", metavar="TIME", help="End, not included. Without it: the server's present, less the lag.")
@@ -63,17 +65,20 @@ def run(
     watermarks, exactly once; Ctrl-C commits what is complete and ends.
 
     With --follow the run goes on, and reads each class of tags in its own interval
-    (extraction.classes, extraction.interval). When told to stop it ends with 0, or with 1 if
-    tags fail or the source is down.
+    (extraction.classes, extraction.interval).
 
     A tag belongs to the pipeline that brought it into the table first; another is refused. With
     --take-over the selected tags of a pipeline, which must not be at work, become this one's,
     and are read on where it ended.
 
     What the source cannot give of a tag, down to an instant, is a hole: it is passed over, written
-    down, shown by `status --gaps`, and asked for again after a minute, then less and less often, up
-    to once a day. While there are holes a run ends with 1. --retry-holes asks for all of them at
-    once, for example when the archive was repaired.
+    down, shown by `status --gaps`, and asked for again by the first run after 1 minute, then 2,
+    4 .. minutes, and at least once a day. --retry-holes asks for all of them now, for example when
+    the archive was repaired.
+
+    Ends with 0 if all is done; with 1 if tags failed, there are holes, or the source gave out; with
+    2 for the configuration, 3 for a login or permission, 4 for the tables or another run at work,
+    130 if interrupted. With --follow, being told to stop is no interruption.
     """
     from ..job import run_job
     from ..plan.shards import Shard

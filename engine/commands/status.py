@@ -95,14 +95,15 @@ def status(
     """Show how far a pipeline is, and how fresh.
 
     Watermarks, freshness, tags in trouble, the last runs, and who is at work. With --gaps, the windows
-    that are not done: never read, older than what is read, failed, or passed over. What is newer than the last
-    run could read is not due yet, and no gap. Reads the tables
-    alone: the PI Web API is not asked. Freshness is measured against the clock of this machine; that of
-    a forecast is how long ago it was looked at.
+    that are not done, and why: never read, not read yet, older than what is read, failed, or holes,
+    which the source cannot give. What is newer than the last run could read is not due yet, and no
+    gap. Reads the tables alone: the PI Web API is not asked. Freshness is measured against the clock
+    of this machine; that of a forecast is how long ago it was looked at.
 
-    Ends with 0 if all is well, and with 1 if not: nothing was ever read, tags are in trouble or behind, the last
-    run of a shard failed or was incomplete, a shard never ran, something cannot be read, or the worst tag is further behind than --max-age. Tags
-    that were deleted, or are not selected any more, are shown apart and count for nothing.
+    Ends with 0 if all is well, and with 1 if not: nothing was ever read, tags are in trouble or
+    behind, the last run of a shard failed or was incomplete, a shard never ran, there are holes, or
+    the worst tag is further behind than --max-age. Tags that were deleted, or are not selected any
+    more, are shown apart and count for nothing.
     """
     from ..clock import wall_micros
     from .gaps import as_dict

@@ -64,9 +64,8 @@ def _facts(found: Status) -> Iterator[tuple[str, str]]:
     if shards.count > 1:
         yield "shards", f"{count(shards.count - len(shards.never))} of {count(shards.count)} have run"
     if found.holes_unknown_before is not None:
-        told = (
-            f"watermarks were rebuilt {stamp(found.holes_unknown_before)}; what could not be read before is not known"
-        )
+        why = "watermarks were rebuilt, or compacted by an older version"
+        told = f"what could not be read before {stamp(found.holes_unknown_before)} is not known ({why})"
         yield "holes", f"{told}: `verify` finds it by counts"
     if state.freshness is not None:
         fresh = state.freshness

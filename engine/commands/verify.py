@@ -56,7 +56,11 @@ def verify(
     the newest, which every run compares itself (the lookback, and from the last event on). Finds what is
     missing, doubled, or should have gone; a value that was changed in place is found by --repair --deep
     alone. Without --repair the data stays as it is. Other runs of the pipeline, also one that follows,
-    may be at work. Exit code 1 if anything disagrees, or could not be mended.
+    may be at work.
+
+    Ends with 0 if all was compared and agrees, or was mended; with 1 if a day disagrees, touches a hole
+    in which something is missing, or could not be compared. Days that the server does not count, or
+    refuses to count, are named. Holes are left to the runs, which ask for them again.
     """
     import uuid
 

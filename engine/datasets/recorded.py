@@ -41,10 +41,11 @@ from ..piweb.decode import Decoder, decode
 from ..piweb.guarded import guarded
 from ..piweb.http import Request, Response
 from ..piweb.limits import kind_of_request
-from ..piweb.probing import batch_trouble, streamset_trouble
+from ..piweb.probing import batch_trouble, may_be_too_much, streamset_trouble
 from ..piweb.problems import error_for, excerpt_of, is_batch_unsupported
 from ..piweb.wire import Shape
 from ..plan.planner import Chunk
+from ..plan.timeline import SECOND
 from .digesting import with_digests
 
 __all__ = ["SAMPLE_TAGS", "SAMPLE_VALUES", "Mode", "RecordedSource", "Timed", "choose_mode", "split"]
@@ -157,8 +158,15 @@ async def _trouble_with_batches(client: PIClient, base_url: str, sample: Sequenc
     """
     if sample:
         request, keys = _probe(base_url, sample)
-        # A tag may be in trouble of its own: then it is asked once only, and the question that names no tag decides.
-        with suppress(RetryError):
+        # A tag may be in trouble of its own, or the whole be too much at once: then it is asked once only, and the
+        # question that names no tag decides.
+        with suppress(RetryError, SplitError):
+            response = await client.send(replace(request, safe=False))
+            trouble = _judged(response, keys, sample)
+            if not (trouble and may_be_too_much(response, keys)):
+                return trouble
+            sample = [msgspec.structs.replace(ask, start=max(ask.start, ask.end - SECOND)) for ask in sample]
+            request, keys = _probe(base_url, sample)
             return _judged(await client.send(replace(request, safe=False)), keys, sample)
     request, keys = _probe(base_url, ())
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -72,6 +72,20 @@ class Inventory:
         raise ConfigurationError(
             "the configuration selects no tag at all",
             hint="Look at extraction.tags and tag_name_filter, and whether this account may see the points.",
+        )
+
+    def and_still(self, known: Inventory, left_out: Collection[str]) -> Inventory:
+        """These tags, and those that were `known` before and are not gone: the list has left them out, or is not known
+        to be whole.
+        """
+        listed = {tag.web_id for tag in self.tags}
+        kept = [tag.web_id not in listed and (tag.web_id in left_out or not self.complete) for tag in known.tags]
+        if not any(kept):
+            return self
+        return replace(
+            self,
+            tags=(*self.tags, *(tag for tag, still in zip(known.tags, kept, strict=True) if still)),
+            rows=pa.concat_tables([self.rows, known.rows.filter(pa.array(kept, pa.bool_()))]),
         )
 
     def share(self, shard: Shard) -> Inventory:

@@ -159,18 +159,20 @@ class Pipeline:
         self._channel.put(Delivery(rows, settled, replacing), room)
 
     def _note_broken(self, chunk: Chunk, answer: Answer) -> None:
-        """An answer to several tags that holds errors alone is as good as none."""
+        """An answer to several tags that holds errors alone is as good as none, unless errors are what is looked for."""
+        if any(reading.narrowing for reading in chunk.readings):
+            return
         errors = answer.outcomes.errors.values()
-        if len(chunk.asks) > 1 and len(errors) == len(chunk.asks) and all(isinstance(e, RetryError) for e in errors):
-            self._broken_in_a_row += _ALL_FAILED
-            if self._broken_in_a_row >= MAX_BROKEN_IN_A_ROW:
-                self._stop_asking(self._broken_in_a_row // _ALL_FAILED, next(iter(errors)))
-        else:
+        if len(chunk.asks) < 2 or len(errors) < len(chunk.asks) or not all(isinstance(e, RetryError) for e in errors):
             self._broken_in_a_row = 0
+            return
+        self._broken_in_a_row += _ALL_FAILED
+        if self._broken_in_a_row >= MAX_BROKEN_IN_A_ROW:
+            self._stop_asking(self._broken_in_a_row // _ALL_FAILED, next(iter(errors)))
 
     async def _fault(self, chunk: Chunk, error: ExtractError) -> None:
         """A whole request failed. When that goes on and on it is not some tag's fault: stop asking."""
-        repeated = any(reading.attempts or reading.narrowing for reading in chunk.readings)
+        repeated = _is_repeated(chunk)
         self._emit(RequestFailed(len(chunk.asks), str(error)))
         settled = self._plan.fault(chunk, error)
         self._report(settled)
@@ -222,3 +224,8 @@ class Pipeline:
     def _quarantine(self, tag: Tag, start: Micros, end: Micros, error: ExtractError) -> None:
         if isinstance(error, UndecodableError):
             self._emit(Quarantined(tag.name, tag.web_id, start, end, error.message, error.excerpt))
+
+
+def _is_repeated(chunk: Chunk) -> bool:
+    """Whether it is asked for what has failed before, or for a part of it."""
+    return any(reading.attempts or reading.narrowing for reading in chunk.readings)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,7 +21,7 @@ from engine.model import Answer, Ask, AskError, Int64s, Micros, Outcomes
 from writers import NEVER
 from writers.tables import PI_TIMESERIES, TIMESTAMP
 
-from .chunks import NO_TIME, take_apart_plain
+from .chunks import NO_TIME, take_apart_plain, ticks_of
 from .columns import Columns
 from .problems import tag_error
 from .streams import (
@@ -36,7 +37,7 @@ from .streams import (
 from .strict import Stream, open_answer, parsed
 from .times import TICKS_PER_MICRO
 from .tolerant import read_stream
-from .wire import Shape
+from .wire import Event, Shape
 
 __all__ = ["ROWS_SCHEMA", "Decoder", "decode", "keys_of"]
 
@@ -63,9 +64,10 @@ def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micro
     """Decode an answer; the `Decoder` in use."""
     contents, marked = open_answer(body, shape, most_events=max((ask.max_count for ask in asks), default=0))
     columns = Columns(marked=marked)
-    found = _read(contents, keys_of(asks, shape), asks, columns)
+    keys = keys_of(asks, shape)
+    found = _read(contents, keys, asks, columns)
     layout = _lay_out(asks, found.counts, columns.ticks())
-    _refuse_disorder(layout, found)
+    _refuse_disorder(layout, found, [contents.get(key) for key in keys])
     _refuse_other_windows(layout, found)
     ambiguous = shape is Shape.STREAMSET and is_ambiguous(asks, found.answered, contents)
     untils = _untils(layout, found, ambiguous=ambiguous)
@@ -177,14 +179,22 @@ def _lay_out(asks: Sequence[Ask], counts_: Sequence[int], ticks: Int64s) -> _Lay
     )
 
 
-def _refuse_disorder(layout: _Layout, found: _Found) -> None:
+def _refuse_disorder(layout: _Layout, found: _Found, subs: Sequence[Any]) -> None:
     """A tag whose times cannot be read, or go back, is not what `recorded` promises."""
     ticks, ask_of = layout.ticks, layout.ask_of
     backwards = (ticks[1:] < ticks[:-1]) & (ask_of[1:] == ask_of[:-1])
     for n in np.unique(ask_of[1:][backwards]).tolist():
         found.refuse(n, undecodable(layout.asks[n], OUT_OF_ORDER))
     for n in np.unique(ask_of[ticks == NO_TIME]).tolist():
-        found.refuse(n, undecodable(layout.asks[n], "an event has no time that can be read"))
+        why = "an event has no time that can be read"
+        found.refuse(n, undecodable(layout.asks[n], why, excerpt=_first_without_time(subs[n])))
+
+
+def _first_without_time(sub: Any) -> Any:
+    """The event to show, if it is at hand: those of a long answer are not, but it is asked for by less and less."""
+    items = getattr(getattr(sub, "Content", None), "Items", None) or ()
+    unread = (event for event in items if isinstance(event, Event) and ticks_of([event.Timestamp])[0] == NO_TIME)
+    return next(map(msgspec.to_builtins, unread), None)
 
 
 def _refuse_other_windows(layout: _Layout, found: _Found) -> None:

@@ -204,9 +204,9 @@ def _label(item: Any, place: int) -> str:
 
 
 def _web_id(item: Any) -> str | None:
-    """A WebID that can be asked for: it ends up in a URL, so half a character makes it none."""
+    """A WebID that can be asked for: it ends up in a URL, so half a character, which reading has replaced, makes it none."""
     web_id = item.get("WebId") if isinstance(item, dict) else None
-    return web_id if isinstance(web_id, str) and web_id and well_formed(web_id) == web_id else None
+    return web_id if isinstance(web_id, str) and web_id and "\ufffd" not in web_id else None
 
 
 def _tolerant(item: dict[str, Any], web_id: str) -> Point:

@@ -17,10 +17,12 @@ from .problems import excerpt_of, is_from_pi, sentence_of
 from .times import TICKS_PER_MICRO, iso_text, parse_ticks
 from .values import parse_json
 
-__all__ = ["batch_trouble", "stray_event", "streamset_trouble"]
+__all__ = ["batch_trouble", "may_be_too_much", "stray_event", "streamset_trouble"]
 
 # Some servers round an event to the second, or show one just outside.
 _SLACK = 1_000_000
+# How a server, or what lies before it, may say that a sub-request asks for too long a time.
+_TOO_MUCH = frozenset({408, 413, 502, 503, 504})
 _NO_ROUTE_WORDS = ("no http resource was found", "no type was found that matches")
 
 
@@ -42,6 +44,16 @@ def batch_trouble(response: Response, keys: Sequence[str], asks: Sequence[Ask] =
         if n < len(asks) and 200 <= status < 300 and (stray := stray_event(content, asks[n])):
             return stray
     return ""
+
+
+def may_be_too_much(response: Response, keys: Sequence[str]) -> bool:
+    """Whether a batch in trouble may only have asked for too much at once."""
+    try:
+        parts = parse_json(response.body)
+    except ValueError:
+        return False
+    found = [parts.get(key) for key in keys] if isinstance(parts, dict) else []
+    return any(isinstance(part, dict) and part.get("Status") in _TOO_MUCH for part in found)
 
 
 def _inner_trouble(status: int, content: Any) -> str:

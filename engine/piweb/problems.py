@@ -23,6 +23,7 @@ from config.errors import (
     TagForbiddenError,
     TagGoneError,
     ThrottledError,
+    TooMuch,
     UnavailableError,
 )
 from engine.model import AskError, Tag
@@ -83,7 +84,8 @@ _REQUEST_TOO_LONG = re.compile(r"too long|invalid url", re.IGNORECASE)
 # PI Web API's own errors, also where the rest of a long one was not read.
 _OWN_KEYS = ("Errors", "Message", "WebException", "ExceptionMessage")
 _OWN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:Errors|Message|WebException|ExceptionMessage)"\s*:')
-_LENGTH_STATUSES = frozenset({413, 414, 431})
+_TOO_LARGE = 413
+_LENGTH_STATUSES = frozenset({_TOO_LARGE, 414, 431})
 # What an offered way to log in is called in pi_web_api.auth_type.
 _WAYS = {
     "negotiate": ("Negotiate", "kerberos"),
@@ -138,7 +140,8 @@ def tag_error(status: int, content: Any, tag: Tag, headers: Any = None) -> AskEr
     if retry := _retry_error(status, text, said, lowered):
         return retry
     if status in _LENGTH_STATUSES:
-        return SplitError(said, hint="ask for fewer tags or events at once", too_much="request")
+        of_what: TooMuch = "answer" if status == _TOO_LARGE else "request"
+        return SplitError(said, hint="ask for fewer tags or events at once", too_much=of_what)
     if not own:
         return TagError(said, hint="ask who runs the proxy or gateway through which PI Web API reaches itself")
     return _refused_tag(status, text, said)
@@ -342,6 +345,9 @@ def _retry_error(
 def _too_much(status: int, text: str, said: str, items: int) -> SplitError | None:
     """A refusal by PI Web API that asks for less."""
     if status in {400, 409, 422} and _COUNT_TOO_GREAT.search(text):
+        # Of what there may be so many, it says in its own words: maxCount, or items of a batch.
+        if items > 1 and "count" not in text.lower():
+            return SplitError(said, hint="ask for fewer tags at once", too_much="request")
         return SplitError(said, hint="ask for fewer events at once", too_much="count")
     if status in {408, 429, 502, 503, 504}:
         return None
@@ -376,6 +382,8 @@ def _refused_before_pi(response: Response, text: str, said: str, items: int) -> 
         )
     if items > 1:
         return SplitError(said, hint="the request may be too long: ask for fewer tags at once", too_much="request")
+    if items and response.status == _TOO_LARGE:  # of one tag, its window may be
+        return SplitError(said, hint="ask for a shorter time at once")
     if response.worked and items:
         return TagError(said, hint="a proxy or firewall refuses requests for this tag alone: ask who runs it")
     if response.worked:

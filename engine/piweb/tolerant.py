@@ -20,6 +20,9 @@ from .values import Kind, Landed, land, value_error
 
 __all__ = ["PlainEvent", "read_stream"]
 
+# Stands for what could not be read of a text.
+_REPLACEMENT = "\ufffd"
+
 
 @dataclass(frozen=True, slots=True)
 class PlainEvent:
@@ -40,7 +43,8 @@ def read_stream(content: Any, ask: Ask) -> tuple[Part, list[PlainEvent]]:
     items = content.get("Items")
     items = items if isinstance(items, list) else []
     units = content.get("UnitsAbbreviation")
-    part = Part(answered=len(items), units=units if isinstance(units, str) else "")
+    # What is damaged is no unit: the point's own stands in, since no run looks at the units of a row again.
+    part = Part(answered=len(items), units=units if isinstance(units, str) and _REPLACEMENT not in units else "")
     events: list[PlainEvent] = []
     try:
         events.extend(_event(item, ask.tag.point_type) for item in items)

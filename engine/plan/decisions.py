@@ -49,7 +49,7 @@ def decide(error: ExtractError, *, tags: int, attempts: int, shortened: int = 0)
             return Decision.STOP
         case ThrottledError():
             return Decision.AGAIN if attempts < MAX_TAG_ATTEMPTS else Decision.GIVE_UP
-        case SplitError(too_much="count"):
+        case SplitError(too_much="count") if tags == 1 or shortened < _MAX_SHORTENED:
             return Decision.FEWER
         case WrongWindowError() if not attempts:
             return Decision.AGAIN  # it is asked in another way then

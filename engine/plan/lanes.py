@@ -15,7 +15,7 @@ import msgspec
 from config.errors import ExtractError
 
 from ..model import Ask, Micros, Tag, Window
-from .narrowing import Narrowing
+from .narrowing import Narrowing, most_asks
 from .overlap import Overlap, begin
 from .timeline import DAY, Gap, cut, gaps
 
@@ -23,8 +23,10 @@ __all__ = ["Lane", "Limits", "Reading", "pack", "readings_for"]
 
 # A slice never spans more days than this: each day is a partition, and a file, of its own.
 MAX_SLICE_DAYS = 31
-# Slices that are answered in a row before a length is tried again that was not.
-STEADY_SLICES = 8
+# So many slices are answered at most before a length is tried again that was not.
+STEADY_SLICES = 16
+# So many asks may narrowing cost a reading for each hole beside what finding it takes, and one for every two answered.
+_SEARCHES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,46 @@ class Limits:
     def answer_cap(self) -> int:
         """Most values one answer can hold, however wrong the expectation: tags x max_count."""
         return min(2 * self.values_per_answer, self.server_max_count)
+
+
+@dataclass(slots=True, eq=False)
+class Trouble:
+    """What has failed of a reading, and what is tried about it. Few readings have any."""
+
+    error: ExtractError | None = None  # the last one
+    narrowing: Narrowing | None = None
+    begun: Micros = 0  # where narrowing began
+    length: Micros = 0  # how much was left to read when it began for the first time
+    holes: tuple[Window, ...] = ()  # passed over, and to be written down with the next rows that land
+    holes_met: int = 0
+    too_long: Micros = 0  # shortest slice that failed for its length; 0: none did
+    steady: int = 0  # slices that were answered since their length changed last
+    settled: int = 1  # so many must be before it grows
+    searched: int = 0  # asks of narrowing so far, and others that were answered
+    answered: int = 0
+
+    def shorten(self, failed: Micros) -> None:
+        """A slice was too long. It is tried again soon, for that may have been chance, or dense just there; if it fails
+        again and again, more and more seldom.
+        """
+        again = 0 < self.too_long <= failed
+        self.settled = min(2 * self.settled, STEADY_SLICES) if again else 1
+        self.too_long, self.steady = failed, 0
+
+    def longer(self, stride: Micros) -> Micros:
+        """How long the next slice may be, after one of `stride` was answered."""
+        self.steady += 1
+        if self.too_long and stride >= self.too_long:
+            self.too_long, self.settled = 0, 1
+        elif self.steady < self.settled:
+            return stride
+        self.steady = 0
+        return min(2 * stride, self.too_long or 2 * stride)
+
+    @property
+    def costs_too_much(self) -> bool:
+        """Whether narrowing has asked more in vain than it takes for holes and lengths: it fails for no reason."""
+        return self.searched > self.answered // 2 + (1 + self.holes_met) * (_SEARCHES + most_asks(self.length))
 
 
 class Reading(msgspec.Struct, eq=False, gc=False):
@@ -64,8 +106,6 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     full: int = 0  # a page of so many did not get past one microsecond; 0: none was
     refused: int = 0  # smallest count the server would not give here; 0: it gave what was asked
     stride: Micros = 0  # longest slice that is likely to be answered, backward also in one page; 0: unknown
-    too_long: Micros = 0  # shortest slice that failed for its length; 0: none did
-    steady: int = 0  # slices of `stride` that were answered since it grew last
     attempts: int = 0
     check: Window | None = None  # what is still to be compared; None once it is done
     expected: int = 0  # digest of what the table holds in `check`
@@ -77,11 +117,7 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     last_event: Micros | None = None  # of a repair or while mending: the last event seen so far, and its digest
     last_digest: int | None = None
     fills_hole: bool = False
-    narrowing: Narrowing | None = None  # something of it cannot be read, and is being looked for
-    begun: Micros = 0  # where narrowing began
-    holes: tuple[Window, ...] = ()  # passed over, and to be written down with the next rows that land
-    holes_met: int = 0
-    error: ExtractError | None = None  # why
+    trouble: Trouble | None = None  # what has failed of it
 
     @property
     def finished(self) -> bool:
@@ -92,31 +128,36 @@ class Reading(msgspec.Struct, eq=False, gc=False):
         start = max(self.start, self.high) if self.quiet else self.start
         self.mark = cut(start, self.end, days, backward=self.backward)
         if longest and not self.stride:
-            self.stride, self.too_long = longest, 2 * longest
+            self.shorten(longest, 2 * longest)
         if self.stride:
             at = self.end - self.stride if self.backward else self.start + self.stride
             self.mark = max(self.mark, at) if self.backward else min(self.mark, at)
 
+    @property
+    def narrowing(self) -> Narrowing | None:
+        """The search for what cannot be read, while there is one."""
+        return None if self.trouble is None else self.trouble.narrowing
+
+    def in_trouble(self) -> Trouble:
+        """What has failed of it, from now on."""
+        if self.trouble is None:
+            self.trouble = Trouble()
+        return self.trouble
+
+    def shorten(self, answered: Micros, failed: Micros) -> None:
+        """Windows of one length are answered, those of another were not."""
+        self.in_trouble().shorten(failed)
+        self.stride = answered
+
     def lengthen(self) -> None:
-        """A slice of `stride` was answered: the next may be longer, but not at once as long as one that was not."""
-        if not self.too_long:
-            self.stride *= 2
-        elif self.too_long - self.stride > self.stride // 8:
-            self.stride = (self.stride + self.too_long) // 2
-        elif self.steady < STEADY_SLICES:
-            self.steady += 1
-            return
-        else:  # it may have been dense just there
-            self.too_long = 0
-        self.steady = 0
+        """A slice of `stride` was answered."""
+        self.stride = 2 * self.stride if self.trouble is None else self.trouble.longer(self.stride)
 
     def narrowed(self) -> Window:
         """What narrowing asks for."""
         assert self.narrowing is not None  # noqa: S101 - the caller looked
-        start, end = self.narrowing.start, self.narrowing.end
-        if self.backward:
-            return Window(self.begun - end, self.begun - start)
-        return Window(self.begun + start, self.begun + end)
+        start, end, begun = self.narrowing.start, self.narrowing.end, self.in_trouble().begun
+        return Window(begun - end, begun - start) if self.backward else Window(begun + start, begun + end)
 
     def ask(self, share: int) -> Ask:
         """For the rest of the current slice, with `share` events unless a count of its own is set."""

@@ -80,6 +80,7 @@ class Narrowing:
         "_total",
         "asks",
         "end",
+        "failed_length",
         "found",
         "hole",
         "read",
@@ -102,7 +103,8 @@ class Narrowing:
         self._hole_start = self._low = self._high = self._known_start = self._known_end = 0
         self.read = 0
         self.hole: tuple[int, int] | None = None
-        self.worked_length = 0  # the longest ask that was answered, where it was the length that mattered
+        # The longest ask that was answered, where it was the length that mattered, and one that was not.
+        self.worked_length = self.failed_length = 0
         self.found = Found.NOTHING_YET
         self.start = self.end = 0
         self._step = _Step.HALVE
@@ -155,7 +157,7 @@ class Narrowing:
                 return
         match self._step:
             case _Step.HALVE:
-                self.worked_length = self.end - self.start
+                self.worked_length, self.failed_length = self.end - self.start, self._bad - self.start
                 self._ask(_Step.REST, self.read, self._bad)
             case _Step.REST | _Step.CONFIRM:
                 self.found = Found.CLEAR

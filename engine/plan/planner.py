@@ -143,8 +143,8 @@ class Plan:
         self._away += 1
         self._lanes_away[lane.number] = lane
         for reading in lane.readings if self._shared_holes else ():
-            if reading.narrowing is not None and not reading.narrowing.begun:
-                reading.narrowing = reading.narrowing.knowing(self._shared_hole(reading))
+            if (narrowing := reading.narrowing) is not None and not narrowing.begun:
+                reading.in_trouble().narrowing = narrowing.knowing(self._shared_hole(reading))
         readings, asks = lane.asks(self.limits)
         return Chunk(lane, readings, asks, lane.patient)
 
@@ -195,7 +195,7 @@ class Plan:
         if reading.narrowing is not None:
             return self._settle_narrowed(lane, reading, reading.narrowing, outcome, told)
         keep = self._land(reading, outcome, told)
-        if outcome.until != outcome.ask.end or outcome.error is not None:
+        if not reading.finished and (outcome.until != outcome.ask.end or outcome.error is not None):
             self._follow_up(lane, reading, outcome, told)
         return keep
 
@@ -217,9 +217,10 @@ class Plan:
 
     def _written_down(self, reading: Reading, outcome: Outcome) -> Iterator[HoleNote]:
         """The holes that were passed over, once something behind them lands; and what was one, and was read by now."""
-        for hole in reading.holes:
-            yield HoleNote(reading.tag, hole.start, hole.end, reading.error)
-        reading.holes = ()
+        if reading.trouble is not None:
+            for hole in reading.trouble.holes:
+                yield HoleNote(reading.tag, hole.start, hole.end, reading.trouble.error)
+            reading.trouble.holes = ()
         if reading.fills_hole:
             yield HoleNote(reading.tag, outcome.ask.start, outcome.until)
 
@@ -238,6 +239,7 @@ class Plan:
         elif decision is Decision.STOP:
             self.stop(error)
         elif decision is Decision.FEWER:
+            chunk.lane.shortened += 1
             self._ask_for_fewer(max(a.max_count for a in chunk.asks))
         elif decision is Decision.SHORTEN:
             chunk.lane.shortened += 1
@@ -299,14 +301,16 @@ class Plan:
             reading.max_count = 0
         if reading.narrowing is not None:
             return  # instants say nothing of density
+        if reading.trouble is not None:
+            reading.trouble.answered += 1
         reading.rate = (reading.rate + outcome.rows / span) / 2
         if reading.backward:
             # As long as half a page would last, as dense as it was here. Longer ones would be read in vain.
             half_a_page = span * ask.max_count // (2 * max(1, outcome.rows))
             longest = max(reading.stride, min(4 * reading.stride, half_a_page))
-            if reading.too_long:
-                reading.lengthen()
-            reading.stride = min(reading.stride, longest) if reading.too_long else longest
+            if reading.trouble is not None and reading.trouble.too_long:
+                longest = min(reading.trouble.longer(reading.stride), longest)
+            reading.stride = longest
         elif reading.stride and span >= reading.stride:
             reading.lengthen()
 
@@ -405,21 +409,23 @@ class Plan:
             self.span_total += max(0, reading.start - reading.check.start)
             reading.start, reading.mending = reading.check.start, True
         total = reading.end - reading.start
-        reading.error, reading.mark, reading.max_count = error, None, 0
+        reading.mark, reading.max_count = None, 0
         reading.refused = reading.full = 0
         if total == 1 and reading.fills_hole:  # it was asked for with patience, and cannot be any smaller
             self._give_up(lane, reading, error, told)
             return
-        reading.begun = reading.end if reading.backward else reading.start
+        trouble = reading.in_trouble()
+        trouble.length = trouble.length or total
+        trouble.error, trouble.begun = error, reading.end if reading.backward else reading.start
         failed = total if reading.backward else min(total, max(1, failed_to - reading.start))
         if reading.backward and reading.stride:
             failed = min(total, reading.stride)
-        reading.narrowing = Narrowing(
+        trouble.narrowing = Narrowing(
             total,
             failed,
             known=self._shared_hole(reading),
             # Not so coarse that a hole takes all that is left: nothing would lie behind it to land with it.
-            resolution=max(1, min(DAY, total // 8, _COARSER ** max(0, reading.holes_met - _FINE_HOLES + 1))),
+            resolution=max(1, min(DAY, total // 8, _COARSER ** max(0, trouble.holes_met - _FINE_HOLES + 1))),
         )
         told.apart.append(reading)
 
@@ -436,38 +442,53 @@ class Plan:
         self, lane: Lane, reading: Reading, narrowing: Narrowing, outcome: Outcome, told: _Settling
     ) -> Keep:
         """Take in what narrowing has asked for."""
-        ask, error, keep = outcome.ask, outcome.error, Keep.NOTHING
-        stuck = error is None and outcome.until == ask.start and narrowing.lands
-        if stuck:
-            error = self._more_at_once(lane, reading, ask)
-            if error is None:
-                return Keep.NOTHING
-        elif error is None and not narrowing.lands:
-            narrowing.worked(narrowing.end)
-        elif error is None and reading.backward and outcome.until < ask.end:
-            narrowing.shorten()
+        trouble = reading.in_trouble()
+        trouble.searched += 1
+        if outcome.recheck and narrowing.lands:  # several tags shared a count: alone it will be told
+            self._move_out(lane, (reading,))
             return Keep.NOTHING
-        elif narrowing.lands and outcome.until > ask.start and not (error is not None and reading.backward):
-            if not self._pass_over(lane, reading, ask, told):
-                return Keep.NOTHING
-            keep = self._land(reading, outcome, told)
-            narrowing.worked(reading.begun - ask.start if reading.backward else outcome.until - reading.begun)
+        if outcome.error is not None and trouble.costs_too_much:
+            self._give_up(lane, reading, outcome.error, told)
+            return Keep.NOTHING
+        keep, error = self._take_narrowed(lane, reading, narrowing, outcome, told)
         if error is not None and narrowing.found is Found.NOTHING_YET:
-            self._narrow_on(lane, reading, ask, error, told)
+            self._narrow_on(lane, reading, outcome.ask, error, told)
         if narrowing.found is Found.CLEAR:
-            reading.narrowing, reading.mark = None, None
+            trouble.narrowing, reading.mark = None, None
             if narrowing.worked_length and narrowing.hole is None:
-                reading.stride, reading.too_long = narrowing.worked_length, 2 * narrowing.worked_length
+                reading.shorten(narrowing.worked_length, narrowing.failed_length)
                 self._learn_slice(narrowing.worked_length)
         elif narrowing.found is Found.HOPELESS:
             self._give_up(lane, reading, error or _why(reading), told)
         return keep
 
+    def _take_narrowed(
+        self, lane: Lane, reading: Reading, narrowing: Narrowing, outcome: Outcome, told: _Settling
+    ) -> tuple[Keep, ExtractError | None]:
+        """Take in what was answered, and give the error of what was not."""
+        ask, error = outcome.ask, outcome.error
+        if not narrowing.lands:
+            if error is None:
+                narrowing.worked(narrowing.end)
+            return Keep.NOTHING, error
+        if outcome.until == ask.start:
+            return Keep.NOTHING, error or self._more_at_once(lane, reading, ask)
+        if reading.backward and outcome.until < ask.end:
+            if error is None:
+                narrowing.shorten()
+            return Keep.NOTHING, error
+        if not self._pass_over(lane, reading, ask, told):
+            return Keep.NOTHING, None
+        keep = self._land(reading, outcome, told)
+        begun = reading.in_trouble().begun
+        narrowing.worked(begun - ask.start if reading.backward else outcome.until - begun)
+        return keep, error
+
     def _narrow_on(self, lane: Lane, reading: Reading, ask: Ask, error: ExtractError, told: _Settling) -> None:
         """What narrowing has asked for failed."""
         decision = decide(error, tags=1, attempts=reading.attempts)
         if decision is Decision.NARROW and reading.narrowing is not None:
-            reading.error = error
+            reading.in_trouble().error = error
             reading.narrowing.failed()
         elif decision is Decision.STOP:
             self.stop(error)
@@ -487,12 +508,13 @@ class Plan:
             why = f"{_why(reading)} (it cannot be written down as a hole: {_COLUMNS_MISSING})"
             self._give_up(lane, reading, TagStuckError(why), told)
             return False
-        reading.holes_met += 1
+        trouble = reading.in_trouble()
+        trouble.holes_met += 1
         self.span_done += hole.end - hole.start
         if hole.end - hole.start >= _SHARED_HOLE and hole not in self._shared_holes:
             self._shared_holes.appendleft(hole)
         if self._keeps_holes:
-            reading.holes = (*reading.holes, hole)
+            trouble.holes = (*trouble.holes, hole)
         else:
             told.failures.append(Failure(reading.tag, _why(reading), reading.low, reading.high))
         if reading.backward:
@@ -561,7 +583,8 @@ class Plan:
             lane.readings.remove(reading)
         self.span_done += reading.end - reading.start
         self._finish(reading)
-        reading.narrowing = None
+        if reading.trouble is not None:
+            reading.trouble.narrowing = None
         if reading.fills_hole:
             told.holes.append(HoleNote(reading.tag, reading.start, reading.end, error))
         else:
@@ -595,12 +618,12 @@ class Plan:
 
 def _why(reading: Reading) -> ExtractError:
     """The last error that narrowing met."""
-    assert reading.error is not None  # noqa: S101 - narrowing begins with one
-    return reading.error
+    error = reading.in_trouble().error
+    assert error is not None  # noqa: S101 - narrowing begins with one
+    return error
 
 
 def _ask_for_shorter(reading: Reading, failed: Micros) -> None:
     """Half the window that was too long."""
-    reading.too_long = failed
-    reading.stride = max(1, failed // 2)
+    reading.shorten(max(1, failed // 2), failed)
     reading.mark = None

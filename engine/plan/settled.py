@@ -89,7 +89,7 @@ def as_expected(readings: Sequence[Reading], outcomes: Outcomes) -> npt.NDArray[
     # Without anything to compare it is nothing, on both sides.
     unseen = np.fromiter(((r.expected - r.found) & MASK for r in readings), np.uint64, size)
     plain: npt.NDArray[np.bool_] = (outcomes.untils == ends) & (outcomes.overlap_digests == unseen)
-    plain[[n for n, r in enumerate(readings) if r.backward or r.repair or r.mending or r.narrowing or r.holes]] = False
+    plain[[n for n, r in enumerate(readings) if r.backward or r.repair or r.mending or r.trouble]] = False
     plain[list(outcomes.errors)] = False
     return plain
 

@@ -78,8 +78,12 @@ class Dispatch:
             if len(self._lanes) >= _MAX_LANES:
                 self._lanes.clear()
             self._lanes[hot[2]] = asked
+        try:
+            text = asked.text(index)
+        except Refusal:
+            return None
         self.site.requests.sub_routes["streams/*/recorded"] += 1
-        return asked.text(index)
+        return text
 
     def struck(self, call: Call, reply: Reply) -> Reply:
         """The answer after the fault plan had its say."""

@@ -22,7 +22,7 @@ PointType: TypeAlias = Literal[
     "Float32", "Float64", "Float16", "Int32", "Int16", "Digital", "String", "Timestamp", "Blob"
 ]
 Action: TypeAlias = Literal[
-    "insert", "replace", "delete", "hide", "compress",
+    "insert", "replace", "delete", "hide", "compress", "damage", "heal",
     "rename", "retype", "delete_point", "restore_point", "create_point", "forbid", "allow",
     "rename_state", "add_state", "remove_state", "forbid_set", "allow_set",
 ]  # fmt: skip
@@ -34,6 +34,8 @@ _TAKES: dict[str, str] = {
     "delete": "TAG AT until visible_at",
     "hide": "TAG AT until VISIBLE_AT",
     "compress": "TAG AT until",
+    "damage": "TAG AT until",
+    "heal": "TAG AT until",
     "rename": "TAG at NAME",
     "retype": "TAG at TYPE digital_set",
     "delete_point": "TAG at",
@@ -55,7 +57,8 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     History: `insert` adds an event, `replace` puts one in place of all at its instant, `delete`
     removes `[at, until)`, `hide` keeps it back until `visible_at` (late data), `compress` lets its
     events vanish as soon as a newer event exists. Without `until` the event at `at` is meant. Before
-    `visible_at` the server answers as if nothing had happened.
+    `visible_at` the server answers as if nothing had happened. What is in `damage` cannot be read from now on,
+    until it can again by `heal`.
 
     Points, from `at` on (without it: at once): `rename` to `name`, `retype` to `type`,
     `delete_point`, `restore_point` (as from a backup; with `history` false nothing from before comes

@@ -16,7 +16,7 @@ import yaml
 
 from .edits import Edit, Instant, require_instants
 
-__all__ = ["Do", "Edit", "FaultPlan", "FaultPlanError", "Match", "Rule", "Stuck", "Switches", "TagFault"]
+__all__ = ["Damage", "Do", "Edit", "FaultPlan", "FaultPlanError", "Match", "Rule", "Stuck", "Switches", "TagFault"]
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
@@ -83,6 +83,11 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     url_max_bytes: Count = 16384
     segment_max_chars: Count = 260
     max_items: Count = 150_000
+    # A longer window, or more values of one tag at once, are too much for the archive, or for what lies before it; how
+    # it says so.
+    window_max_secs: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    values_max: Count | None = None
+    too_much: Literal[408, 413, 500, 502, 503, 504, "drop"] = 504
     max_body_bytes: Count = 4_194_304
 
 
@@ -154,6 +159,20 @@ class TagFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compress_every: Annotated[int, msgspec.Meta(ge=2)] | None = None
 
 
+class Damage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Records of some tags that the archive cannot give: what touches `[start, end)` is a 500 that says so.
+
+    A page that ends before it is given.
+    """
+
+    tag: str
+    start: Instant
+    end: Instant
+
+    def __post_init__(self) -> None:
+        require_instants(self.start, self.end)
+
+
 class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it. An empty plan is a server on its best day."""
 
@@ -161,6 +180,7 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rules: tuple[Rule, ...] = ()
     tags: tuple[TagFault, ...] = ()
     edits: tuple[Edit, ...] = ()
+    damaged: tuple[Damage, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> FaultPlan:
@@ -198,7 +218,7 @@ def _guess(problem: str) -> str:
     unknown = re.search(r"unknown field `(.+?)`", problem)
     known = {
         name
-        for part in (FaultPlan, Switches, Rule, Match, Do, TagFault, Stuck, Edit)
+        for part in (FaultPlan, Switches, Rule, Match, Do, TagFault, Stuck, Edit, Damage)
         for name in part.__struct_fields__
     }
     close = difflib.get_close_matches(unknown[1], sorted(known), 1) if unknown else []

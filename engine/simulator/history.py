@@ -51,6 +51,12 @@ class History:
         self._forecast = forecast_of(options)
         self._first_future = options.tags - options.future_tags
         self._faults = options.faults.tags
+        self._damaged: dict[int, list[tuple[int, int]]] = {}
+        for damage in options.faults.damaged:
+            named = wildcard(damage.tag)
+            for index in range(roster.size):
+                if named(roster.name(index)):
+                    self._damaged.setdefault(index, []).append((ticks_of(damage.start), ticks_of(damage.end)))
         self._snapshot_shown = options.faults.switches.recorded_shows_snapshot
         self.signal = lru_cache(maxsize=65536)(self._signal)
         self._fault_of = lru_cache(maxsize=65536)(self._fault)
@@ -86,6 +92,19 @@ class History:
 
     def change(self, tag: str | int, change: Change) -> None:
         self._changes.setdefault(self.index(tag), []).append(change)
+
+    def damage(self, tag: str | int, change: Change) -> None:
+        """Let a stretch of a tag's records be lost, or be there again."""
+        index = self.index(tag)
+        left: list[tuple[int, int]] = []
+        for start, end in self._damaged.get(index, ()):
+            pieces = ((start, min(end, change.start)), (max(start, change.end), end))
+            left += [(first, last) for first, last in pieces if first < last]
+        self._damaged[index] = [*left, (change.start, change.end)] if change.action == "damage" else left
+
+    def is_damaged(self, index: int, first: int, last: int) -> bool:
+        """Whether there is something in the closed range that the archive cannot give."""
+        return any(start <= last and first < end for start, end in self._damaged.get(index, ()))
 
     def changes(self, index: int) -> Sequence[Change]:
         """What was done to a tag's history, in the order it was done."""

@@ -13,10 +13,10 @@ from functools import lru_cache
 from .call import Query
 from .fields import below, wants
 from .render import Layout, fast_items, slow_items
-from .replies import refused
+from .replies import TooMuch, refused
 from .sampling import value_at
 from .site import Site
-from .times import TimeText, parse_time
+from .times import SECOND, TimeText, parse_time
 from .values import Event
 
 __all__ = ["Lane", "lane", "no_filter"]
@@ -93,7 +93,26 @@ class Lane:
         return b"".join(fragments), count
 
     def items(self, index: int, limit: int) -> tuple[list[bytes], int]:
-        """Fragments of the events of one tag, each event begun by a comma, and how many events they are."""
+        """Fragments of the events of one tag, each event begun by a comma, and how many events they are.
+
+        Raises a 500 where it would take records that the archive cannot give, and `TooMuch`.
+        """
+        switches = self.site.switches
+        if switches.window_max_secs is not None and self.last - self.first > switches.window_max_secs * SECOND:
+            raise TooMuch(switches.too_much)
+        history, first, last = self.site.history, self.first, self.last
+        if history.is_damaged(index, first, last):
+            seen = history.recorded(index, first, last, self.now)
+            if len(seen) >= limit > 0:  # it does not read on
+                first, last = (seen[-limit].ticks, last) if self.backwards else (first, seen[limit - 1].ticks)
+            if history.is_damaged(index, first, last):
+                raise refused(500, "[-11002] Record Header Data Mismatch")
+        fragments, count = self._items(index, limit)
+        if switches.values_max is not None and count > switches.values_max:
+            raise TooMuch(switches.too_much)
+        return fragments, count
+
+    def _items(self, index: int, limit: int) -> tuple[list[bytes], int]:
         if self.ask.boundary == "Inside" and self.site.history.plain(index):
             found, number, to = self.site.history.numbers(index, self.first, self.last, self.now)
             count = to - number

@@ -9,7 +9,19 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["HTML", "JSON", "Accident", "Refusal", "Reply", "html", "json_bytes", "json_reply", "message", "refused"]
+__all__ = [
+    "HTML",
+    "JSON",
+    "Accident",
+    "Refusal",
+    "Reply",
+    "TooMuch",
+    "html",
+    "json_bytes",
+    "json_reply",
+    "message",
+    "refused",
+]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 JSON = "application/json; charset=utf-8"
@@ -51,6 +63,22 @@ class Refusal(Exception):  # noqa: N818 - an answer to the client, not a failure
 
     def reply(self) -> Reply:
         return json_reply(self.payload, self.status)
+
+
+class TooMuch(Refusal):
+    """More was asked for at once than can be given: the archive says so (500), or what lies before it gives up."""
+
+    def __init__(self, how: int | str) -> None:
+        words = "[-11091] Event collection exceeded the maximum allowed"
+        super().__init__(how if isinstance(how, int) else 503, {"Errors": [words]})
+        self._drops = how == "drop"
+
+    def reply(self) -> Reply:
+        if self.status == 500:
+            return super().reply()
+        reply = html(self.status, "Service Unavailable", "The request took too long, or was too large.")
+        reply.accident = Accident(drop=True) if self._drops else None
+        return reply
 
 
 def refused(status: int, *errors: str) -> Refusal:

@@ -105,7 +105,10 @@ class Site:
         now = self._read()
         if edit.is_of_history:
             index = self.history.index(edit.tag)
-            self.history.change(index, change_of(edit))
+            if edit.action in {"damage", "heal"}:
+                self.history.damage(index, change_of(edit))
+            else:
+                self.history.change(index, change_of(edit))
             return index
         at = now if edit.at is None else ticks_of(edit.at)
         if at > now:

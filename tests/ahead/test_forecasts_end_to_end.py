@@ -83,7 +83,8 @@ def _marks(path: Path) -> list[dict[str, Any]]:
     table = read_table(path)
     for name in ("low", "high", "ahead_from"):
         table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
-    return table.select(["tag_webid", "low", "high", "ahead_from"]).to_pylist()
+    rows = table.select(["dataset", "tag_webid", "low", "high", "ahead_from"]).to_pylist()
+    return [row for row in rows if row["dataset"] == "recorded"]
 
 
 @asynccontextmanager

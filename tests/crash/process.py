@@ -111,7 +111,7 @@ def run_of(folder: Path, document: Mapping[str, Any], **options: Any) -> Process
 
     `shard` is (index, count); `at` names a step and which time it is reached; `send` is the signal the
     process then sends to itself, or with `full` no file can be written from then on. With `repair` it is
-    what `verify --deep --repair` does with all that is done. `take_over` is as the command has it.
+    what `verify --deep --repair` does with all that is done. `take_over` and `retry_holes` are as the command has them.
     """
     return Process(_run, folder, dict(document), options)
 
@@ -163,6 +163,7 @@ def _run(folder: str, document: dict[str, Any], options: dict[str, Any]) -> None
                 run_id=options.get("run_id"),
                 suspects=suspects,
                 take_over=options.get("take_over"),
+                retry_holes=options.get("retry_holes", False),
             )
         )
     except ExtractError as error:

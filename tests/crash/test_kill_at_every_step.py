@@ -12,7 +12,8 @@ import pytest
 
 from tests.crash.process import run_of, served
 from tests.digital_states.site import WHOLE, named
-from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant
+from tests.exactness.expected import assert_same_rows, web_id_of
+from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, text_of
 from tests.exactness.reading import is_table, rows_in
 
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
@@ -149,3 +150,64 @@ async def test_many_kills_in_a_row_at_any_moment(tmp_path: Path, most: int) -> N
     assert last.code == 0, last
     plant.assert_exact(BEGIN, now)
     plant.assert_tags()
+
+
+# --- what cannot be read ---------------------------------------------------------
+
+SICK, END = 3, BEGIN + HOUR
+# An instant, and a while with events in it.
+LOST = ((BEGIN + 17 * MINUTE + 7, BEGIN + 17 * MINUTE + 8), (BEGIN + 41 * MINUTE + 3, BEGIN + 44 * MINUTE))
+
+
+def damaged(plant: Plant) -> dict[str, object]:
+    return {"damaged": [{"tag": plant.name(SICK), "start": text_of(start), "end": text_of(end)} for start, end in LOST]}
+
+
+def assert_exact_but_for_holes(plant: Plant) -> None:
+    """Everything is there once but what is lost, and that is written down."""
+    expected = [
+        row
+        for row in plant.rows(range(8), BEGIN, END)
+        if row[0] != web_id_of(SICK) or not any(start <= row[2] < end for start, end in LOST)
+    ]
+    assert_same_rows(rows_in(plant.timeseries), expected)
+    assert {mark.high for mark in plant.marks().values()} == {END}
+    assert {web_id: [(hole.start, hole.end) for hole in found] for web_id, found in plant.holes().items()} == {
+        web_id_of(SICK): list(LOST)
+    }
+
+
+@pytest.mark.parametrize("time", [1, 4])
+@pytest.mark.parametrize("step", LANDING_STEPS)
+async def test_killed_while_passing_over_what_cannot_be_read(tmp_path: Path, step: str, time: int) -> None:
+    """No hole is lost, and none is left behind of what was not passed over."""
+    plant = plant_of(tmp_path / "lake")
+    async with served(plant, END, damaged(plant)) as document:
+        killed = run_of(tmp_path / "killed", document(), at=(step, time))
+        assert (await killed.end()).code == -signal.SIGKILL
+        assert_nothing_twice(plant, END)
+        rerun = await run_of(tmp_path / "rerun", document()).end()
+    assert rerun.code == 1, rerun
+    assert rerun.report is not None
+    assert (rerun.report["holes_count"], rerun.report["tags_failed"]) == (len(LOST), [])
+    assert_exact_but_for_holes(plant)
+    async with served(plant, END) as document:
+        healed = await run_of(tmp_path / "healed", document(), retry_holes=True).end()
+    assert healed.code == 0, healed
+    plant.assert_exact(BEGIN, END)
+    assert plant.holes() == {}
+
+
+@pytest.mark.parametrize("step", ["before_correction", *LANDING_STEPS])
+async def test_killed_while_filling_a_hole(tmp_path: Path, step: str) -> None:
+    """A hole is open as long as its rows are not there, and closed with them."""
+    plant = plant_of(tmp_path / "lake")
+    assert (await plant.run(END, faults=damaged(plant))).exit_code == 1
+    async with served(plant, END) as document:
+        killed = run_of(tmp_path / "killed", document(), at=(step, 1), retry_holes=True)
+        assert (await killed.end()).code == -signal.SIGKILL
+        assert_nothing_twice(plant, END)
+        rerun = await run_of(tmp_path / "rerun", document(), retry_holes=True).end()
+    assert rerun.code == 0, rerun
+    plant.assert_exact(BEGIN, END)
+    assert plant.holes() == {}

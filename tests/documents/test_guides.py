@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import sqlglot
 import yaml
@@ -20,7 +23,17 @@ import osipi_connector
 from engine.app import run
 from engine.cli import commands, main
 from tests.bundle.bundle import definition, jobs
-from writers import DATASETS, PI_CONNECTOR_METRICS
+from writers import (
+    DATASETS,
+    PI_CONNECTOR_METRICS,
+    PI_QUARANTINE,
+    PI_TIMESERIES,
+    HoleChange,
+    Landing,
+    Move,
+    add_rows,
+    open_lakehouse,
+)
 from writers.tables import TIMESTAMP
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +57,8 @@ def statements() -> list[str]:
     return [text.strip() for _, _, block in blocks("sql") for text in block.split(";") if text.strip()]
 
 
-SPECS = (*DATASETS, PI_CONNECTOR_METRICS)
-_SQL_TYPES = {pa.int64(): "BIGINT", pa.string(): "STRING", TIMESTAMP: "TIMESTAMP"}
+SPECS = (*DATASETS, PI_CONNECTOR_METRICS, PI_QUARANTINE)
+_SQL_TYPES = {pa.int32(): "INT", pa.int64(): "BIGINT", pa.string(): "STRING", TIMESTAMP: "TIMESTAMP"}
 QUERIES = [text for text in statements() if text.startswith("SELECT")]
 OTHERS = [text for text in statements() if not text.startswith("SELECT")]
 
@@ -89,6 +102,7 @@ def lake(folder):
     asyncio.run(run(config.from_mapping(document, env={}).config))
     (folder / "plant.yaml").write_text(yaml.safe_dump(document))
     assert main(["verify", "-c", str(folder / "plant.yaml"), "--run-id", "tonight"]) == 0
+    trouble(folder)
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
     database.execute("ATTACH ':memory:' AS main_catalog")
@@ -99,11 +113,6 @@ def lake(folder):
         database.execute(f"CREATE SCHEMA IF NOT EXISTS main_catalog.{schema}")
         database.register("arriving", found)
         database.execute(f"CREATE TABLE main_catalog.{schema}.{name} AS SELECT * FROM arriving")
-    # What the connector keeps beside the watermarks is no tag's freshness.
-    database.execute(
-        "INSERT INTO main_catalog.checkpoints.pi_watermarks SELECT * REPLACE ('recorded.holes' AS dataset, "
-        "'hole' AS status, low + INTERVAL 1 MINUTE AS high) FROM main_catalog.checkpoints.pi_watermarks LIMIT 3"
-    )
     database.execute("ATTACH ':memory:' AS system_catalog; CREATE SCHEMA system_catalog.billing")
     database.execute(
         "CREATE TABLE system_catalog.billing.usage AS SELECT DATE '2026-01-01' AS usage_date, 'JOBS' AS sku_name, "
@@ -111,6 +120,36 @@ def lake(folder):
     )
     yield database
     database.close()
+
+
+def trouble(folder) -> None:
+    """Leave what runs against a damaged archive leave: holes that open, shrink and close, also of a point that is gone;
+    tags that fail, one of which is read again; a piece that was no answer.
+    """
+    lakehouse = open_lakehouse(str(folder))
+    landing = Landing(lakehouse, PI_TIMESERIES, pipeline="plant", dataset="recorded", run_id="trouble")
+    marks = landing.open()
+    gone = pc.is_valid(tags_of(folder)["deleted_at"])
+    [one, two, three, *_] = tags_of(folder).filter(pc.invert(gone))["tag_webid"].to_pylist()
+    [away, *_] = tags_of(folder).filter(gone)["tag_webid"].to_pylist()
+    low, sec = marks[one].low, 1_000_000
+    for moves, holes in (
+        ([], [(one, 0, 9, "x"), (two, 5, 7, "y"), (away, 1, 2, "z")]),
+        ([], [(one, 3, 4, None), (two, 5, 7, "y again")]),
+        ([], [(three, 0, 1, "mended")]),
+        ([(two, "failed", "why"), (three, "failed", "was down")], [(three, 0, 1, None), (one, 8, 9, None)]),
+        ([(three, "ok", None)], []),
+    ):
+        batch = landing.begin()
+        batch.note_holes([HoleChange(tag, low + start * sec, low + end * sec, why) for tag, start, end, why in holes])
+        batch.commit([Move(t, marks[t].high, marks[t].high, status=told, last_error=why) for t, told, why in moves])
+    piece = {"run_id": "trouble", "pipeline": "plant", "found_at": low, "tag_webid": one, "tag_name": "ONE"}
+    piece |= {"window_start": low, "window_end": low + 1, "reason": "an event has no time", "excerpt": '{"Value": 1}'}
+    add_rows(lakehouse, PI_QUARANTINE, [piece])
+
+
+def tags_of(folder) -> pa.Table:
+    return pa.table(DeltaTable(str(folder / "main/bronze/pi_tags")).to_pyarrow_table())
 
 
 def answer(database, query: str) -> list[dict]:
@@ -128,7 +167,7 @@ def for_duckdb(query: str) -> str:
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_runs_on_the_tables_of_a_run(lake, query):
     found = answer(lake, query)
-    if "w.status <> 'ok'" not in query and "CURRENT_DATE()" not in query:
+    if "CURRENT_DATE()" not in query:
         assert found
 
 
@@ -158,6 +197,33 @@ def test_the_queries_on_freshness_agree_with_status(lake, folder, capsys):
     assert {row["name"] for row in away} == {tag["name"] for tag in told["went_away"]}
     assert len(away) == 3
     assert not {row["name"] for row in every} & {row["name"] for row in away}
+
+
+def test_the_query_on_holes_agrees_with_status(lake, folder, capsys):
+    capsys.readouterr()
+    assert main(["status", "-c", str(folder / "plant.yaml"), "--json", "--gaps"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    [query] = [text for text in QUERIES if "hole_start" in text]
+    found = answer(lake, query)
+    held = [w for w in told["gaps"]["windows"] if w["reason"] == "cannot be read"]
+    assert sorted((row["tag_webid"], f"{row['hole_start']:%H:%M:%S.%f}", row["last_error"]) for row in found) == sorted(
+        (tag, at(window["start"]), why) for window in held for tag, why in window["errors"].items()
+    )
+    lengths = [(row["hole_end"] - row["hole_start"]).total_seconds() for row in found]
+    assert sorted(zip([row["last_error"] for row in found], lengths, [row["attempts"] for row in found], strict=True)) == [
+        ("x", 3.0, 1), ("x", 4.0, 1), ("y again", 2.0, 2),
+    ]  # fmt: skip
+    assert all(row["asked_again_at"] > row["found_at"] for row in found)
+
+
+def at(text: str) -> str:
+    """The time of day of an instant, to the microsecond."""
+    return f"{datetime.fromisoformat(text):%H:%M:%S.%f}"
+
+
+def test_the_query_on_failed_tags_tells_only_of_those_that_fail_now(lake):
+    [query] = [text for text in QUERIES if "w.status <> 'ok'" in text]
+    assert [(row["status"], row["last_error"]) for row in answer(lake, query)] == [("failed", "why")]
 
 
 def test_the_query_on_runs_tells_of_the_failed_tag(lake):
@@ -240,3 +306,37 @@ def test_the_variables_that_are_to_be_edited_are_those_of_the_bundle():
     listed = re.search(r"its variables \((.+?)\)\.", text, flags=re.DOTALL)
     assert listed
     assert set(re.findall(r"`(\w+)`", listed[1])) - {"prod"} <= set(definition()["variables"])
+
+
+def headings() -> list[tuple[str, str]]:
+    """What the guide to trouble tells of, and the anchor of each."""
+    found = re.findall(r"^### (.+)$", (ROOT / "docs/troubleshooting.md").read_text(), flags=re.MULTILINE)
+    return [(text, re.sub(r"[^\w -]", "", text).lower().replace(" ", "-")) for text in found]
+
+
+def test_the_contents_name_every_symptom_in_order():
+    text = (ROOT / "docs/troubleshooting.md").read_text().partition("<!-- contents:end -->")[0]
+    assert re.findall(r"^- \[(.+)\]\(#(.+)\)$", text, flags=re.MULTILINE) == headings()
+    assert len({anchor for _, anchor in headings()}) == len(headings())
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[str]:
+    """The texts in the code, with dots for what is put in."""
+    found = []
+    for path in (p for folder in ("config", "writers", "engine") for p in (ROOT / folder).rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings are no messages
+        for node in (node for node in ast.walk(tree) if id(node) not in told):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(v.value if isinstance(v, ast.Constant) else ".." for v in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"%\.?\d*[srdf]", "..", node.value))
+    return found
+
+
+@pytest.mark.parametrize("heading", [text for text, _ in headings() if '"' in text])
+def test_symptoms_are_worded_as_the_messages_are(heading, messages):
+    for quoted in re.findall(r'"([^"]+)"', heading):
+        for part in re.split(r"\s*\.\.\s*|\bN\b\s*|\b\d[\d, or]*\s*", quoted):
+            assert len(part) < 4 or any(part in message for message in messages), part

@@ -7,7 +7,7 @@ run without faults after one with faults is a new server with the same history, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from engine.plan.shards import Shard
 from engine.simulator import FaultPlan, Simulator, SimulatorOptions, point
 from engine.telemetry.events import Event
 from engine.telemetry.report import RunReport
+from writers import PI_WATERMARKS, Hole, open_lakehouse
+from writers.checkpoint import decode, merge_stream
 
 from .expected import Row, assert_same_rows, expected_rows, web_id_of
 from .reading import Mark, is_table, marks_in, read_table, rows_in
@@ -110,7 +112,8 @@ class Plant:
                 emit=emit or self.events.append,
                 retry_holes=retry_holes,
             )
-        assert report.records_written == self.count() - before
+        counts = report.corrections
+        assert report.records_written + counts.inserted - counts.deleted == self.count() - before
         return report
 
     def simulator(
@@ -151,6 +154,11 @@ class Plant:
 
     def marks(self, pipeline: str = "default") -> Mapping[str, Mark]:
         return marks_in(self.watermarks, pipeline)
+
+    def holes(self) -> Mapping[str, Sequence[Hole]]:
+        """By WebID, what could not be read so far."""
+        table = open_lakehouse(self.root).table(PI_WATERMARKS)
+        return decode(merge_stream(table.open().read()), "recorded").holes if table.exists() else {}
 
     def mark(self, index: int) -> Mark:
         return self.marks()[web_id_of(index)]
@@ -224,4 +232,4 @@ class Plant:
 
 def run_sync(plant: Plant, now: int, **options: Any) -> RunReport:
     """For tests that are not coroutines, such as those of hypothesis."""
-    return asyncio.run(asyncio.wait_for(plant.run(now, **options), 20))
+    return asyncio.run(asyncio.wait_for(plant.run(now, **options), 90))

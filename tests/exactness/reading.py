@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from .expected import COLUMNS, Row, exact_double
 
-__all__ = ["Mark", "as_rows", "is_table", "marks_in", "read_table", "rows_in", "version_of"]
+__all__ = ["Mark", "as_rows", "holes_in", "is_table", "marks_in", "read_table", "rows_in", "version_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +86,25 @@ def marks_in(path: str | Path, pipeline: str = "default") -> Mapping[str, Mark]:
             last_event = max((e for e in (last_event, before.last_event) if e is not None), default=None)
         found[row["tag_webid"]] = Mark(low, high, last_event, rows, row["status"], row["last_error"], behind)
     return found
+
+
+def holes_in(path: str | Path, pipeline: str = "default") -> list[tuple[str, int, int]]:
+    """The open holes of a pipeline, as (WebID, start, end): each row opens or closes a stretch of its tag."""
+    table = read_table(path)
+    for name in ("low", "hole_end", "updated_at"):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    open_now: dict[str, list[tuple[int, int]]] = {}
+    # Of one commit, what closes comes first.
+    rows = sorted(
+        table.to_pylist(), key=lambda row: (row["updated_at"], row["commit_sequence"], row["status"] == "open")
+    )
+    for row in rows:
+        if row["pipeline"] != pipeline or row["dataset"] != "recorded.holes":
+            continue
+        start, end = row["low"], row["hole_end"]
+        left = []
+        for a, b in open_now.get(row["tag_webid"], ()):
+            left += [(a, min(b, start)), (max(a, end), b)] if a < end and start < b else [(a, b)]
+        found = [(a, b) for a, b in left if a < b]
+        open_now[row["tag_webid"]] = [*found, (start, end)] if row["status"] == "open" else found
+    return sorted((web_id, a, b) for web_id, holes in open_now.items() for a, b in holes)

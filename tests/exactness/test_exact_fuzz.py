@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from config.errors import ExtractError
-from tests.exactness.expected import Row, assert_same_rows, web_id_of
+from tests.exactness.expected import COLUMNS, Row, assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, Plant, run_sync
-from tests.exactness.reading import is_table, rows_in
+from tests.exactness.reading import holes_in, is_table, rows_in
 from tests.examples import examples
 
 TAGS = 7
@@ -83,11 +83,15 @@ def test_any_faults(faults: dict[str, Any], limits: dict[str, Any], values_per_a
         else:
             assert (report.status == "succeeded") == (report.exit_code == 0)
             assert all(reason for _, reason in report.tags_failed)
+            assert bool(report.holes) == bool(holes(plant))
             if report.status == "succeeded":
                 assert_right(plant, faults)
         if is_table(plant.timeseries):
-            assert_same_rows(rows_in(plant.timeseries), done(plant))
-        assert run_sync(plant, END, extraction=limits, performance=performance).status == "succeeded"
+            assert_done(plant)
+        limits = {**limits, "lookback": "2h"}  # so that errors in place of values turn into values
+        for again in ({**limits, "mode": "incremental"}, limits):
+            report = run_sync(plant, END, extraction=again, performance=performance, retry_holes=True)
+        assert (report.status, holes(plant)) == ("succeeded", {})
         plant.assert_exact(BEGIN, END)
 
 
@@ -96,6 +100,26 @@ def assert_right(plant: Plant, faults: dict[str, Any]) -> None:
     assert {(marks[web_id_of(index)].low, marks[web_id_of(index)].high) for index in range(TAGS)} == {(BEGIN, END)}, (
         faults
     )
+
+
+def holes(plant: Plant) -> dict[str, list[tuple[int, int]]]:
+    found: dict[str, list[tuple[int, int]]] = {}
+    for web_id, start, end in holes_in(plant.watermarks) if is_table(plant.watermarks) else ():
+        found.setdefault(web_id, []).append((start, end))
+    return found
+
+
+def assert_done(plant: Plant) -> None:
+    """The table holds what the watermarks say is there, outside of holes; an error stands in place of its value."""
+    lost = holes(plant)
+    expected = {row[:4]: row for row in done(plant) if not _in(lost, row)}
+    found = [row for row in rows_in(plant.timeseries) if not _in(lost, row)]
+    kind = COLUMNS.index("value_kind")
+    assert_same_rows([expected.get(row[:4], row) if row[kind] == "error" else row for row in found], expected.values())
+
+
+def _in(lost: dict[str, list[tuple[int, int]]], row: Row) -> bool:
+    return any(start <= row[2] < end for start, end in lost.get(row[0], ()))
 
 
 def done(plant: Plant) -> Iterable[Row]:

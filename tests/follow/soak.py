@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.console import Console
 
 from config import from_mapping
 from engine.app import run
 from engine.flow.stop import Stop, on_signals
-from engine.telemetry.events import Cycled, Event
+from engine.telemetry.events import Cycled, Event, HoleNoted
+from engine.telemetry.log import EventLog, set_up_logging
 from tests.exactness.expected import web_id_of
 from tests.exactness.reading import is_table, marks_in
 from tests.follow.live import LivePlant, name_of
@@ -43,22 +45,46 @@ MAX_DRIFT_SECS = 0.25
 
 
 def follow(document: Path, events: Path) -> int:
-    """The run, as the process that is watched."""
+    """The run, as the process that is watched: its log goes to standard error, its report to standard output."""
 
     config = from_mapping(json.loads(document.read_text())).config
+    set_up_logging(Console(stderr=True), level=config.monitoring.log_level, as_json=True)
+    log = EventLog(follow=True)
 
     async def main() -> int:
         stop = Stop()
         with events.open("w") as lines, on_signals(stop):
 
             def take(event: Event) -> None:
-                if isinstance(event, Cycled):
-                    lines.write(json.dumps(asdict(event)) + "\n")
+                log(event)
+                if isinstance(event, Cycled | HoleNoted):
+                    lines.write(json.dumps({"event": type(event).__name__, **asdict(event)}, default=repr) + "\n")
                     lines.flush()
 
-            return (await run(config, emit=take, stop=stop, follow=True)).exit_code
+            report = await run(config, emit=take, stop=stop, follow=True)
+            print(json.dumps(report.as_dict(), default=str))
+            return report.exit_code
 
     return asyncio.run(main())
+
+
+def command(document: Path, events: Path) -> list[str]:
+    """Starts `follow` as a process of its own."""
+    return [sys.executable, "-m", "tests.follow.soak", "--run", str(document), str(events)]
+
+
+def told(events: Path, name: str) -> list[dict[str, Any]]:
+    """The events of this name that the run has told of."""
+    lines = map(json.loads, events.read_text().splitlines())
+    return [line for line in lines if line["event"] == name]
+
+
+def growth(memory: Sequence[tuple[float, int]], warm_up_secs: float = WARM_UP_SECS) -> float:
+    """By which share memory has grown since the run was warm; prints it."""
+    warm = [rss for at, rss in memory if at >= warm_up_secs] or [rss for _, rss in memory]
+    first, last = statistics.median(warm[:10]), statistics.median(warm[-10:])
+    print(f"memory {first / 2**20:.0f} MiB when warm, {last / 2**20:.0f} MiB at the end: {last / first - 1:+.1%}")
+    return last / first - 1
 
 
 @dataclass
@@ -78,7 +104,7 @@ def watch(plant: LivePlant, folder: Path, secs: float) -> Seen:
     extraction = {"classes": classes, "interval": INTERVALS["default"], "lag": LAG, "discovery_interval": "30s"}
     document.write_text(json.dumps(plant.document(extraction={**plant.document()["extraction"], **extraction})))
     seen, began = Seen(), time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", "tests.follow.soak", "--run", str(document), str(events)])
+    child = subprocess.Popen(command(document, events), stdout=subprocess.DEVNULL)
     try:
         process = psutil.Process(child.pid)
         while time.monotonic() - began < secs:
@@ -93,7 +119,7 @@ def watch(plant: LivePlant, folder: Path, secs: float) -> Seen:
     finally:
         child.kill()
         child.wait()
-    seen.cycles = [json.loads(line) for line in events.read_text().splitlines()]
+    seen.cycles = told(events, "Cycled")
     return seen
 
 
@@ -129,12 +155,8 @@ def judged(seen: Seen) -> list[str]:
     )
     if abs(drift) > MAX_DRIFT_SECS:
         missed.append(f"cycles drifted by {drift:.3f} s")
-    warm = [rss for at, rss in seen.memory if at >= WARM_UP_SECS] or [rss for _, rss in seen.memory]
-    first, last = statistics.median(warm[:10]), statistics.median(warm[-10:])
-    growth = last / first - 1
-    print(f"memory {first / 2**20:.0f} MiB when warm, {last / 2**20:.0f} MiB at the end: {growth:+.1%}")
-    if growth > MAX_GROWTH:
-        missed.append(f"memory grew by {growth:.1%}")
+    if (grown := growth(seen.memory)) > MAX_GROWTH:
+        missed.append(f"memory grew by {grown:.1%}")
     print(f"told to stop, it took {seen.stop_secs:.2f} s and ended with {seen.exit_code}")
     if seen.stop_secs > MAX_STOP_SECS or seen.exit_code != 0:
         missed.append(f"it took {seen.stop_secs:.1f} s to stop, and ended with {seen.exit_code}")

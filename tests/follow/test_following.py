@@ -13,9 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import from_mapping
-from config.errors import AuthenticationError, ConfigurationError, ExtractError, FencedError, UnavailableError
+from config.errors import (
+    AccessDeniedError,
+    AuthenticationError,
+    ConfigurationError,
+    ExtractError,
+    FencedError,
+    UnavailableError,
+)
 from engine.flow.stop import Stop
-from engine.follow import Cycle, Following, Means
+from engine.follow import LOGINS_IN_VAIN, Cycle, Following, Means
 from engine.model import Micros, Tag
 from engine.telemetry.events import Cleared, Cycled, DiscoveryFailed, Event, Paused, Stopping, Summed
 from engine.telemetry.freshness import Freshness
@@ -192,11 +199,24 @@ def test_a_stop_during_a_question_that_is_not_answered():
 
 
 def test_what_waiting_cannot_mend_ends_it():
-    site = Site(down=lambda at: AuthenticationError("not known") if at > 100 else None)
+    site = Site(down=lambda at: AccessDeniedError("not allowed") if at > 100 else None)
     last = site.followed(HOUR)
-    assert isinstance(last.stopped, AuthenticationError)
+    assert isinstance(last.stopped, AccessDeniedError)
     assert site.told(Paused) == []
     assert site.events[-1][0] < 121
+
+
+def test_a_login_that_is_refused_for_a_while_is_waited_for():
+    site = Site(down=lambda at: AuthenticationError("not known") if 100 < at < 130 else None)
+    assert site.followed(HOUR).stopped is None
+    assert [event.seconds for _, event in site.told(Paused)] == [5.0, 10.0]
+
+
+def test_a_login_that_is_refused_for_good_ends_it_after_few_tries():
+    site = Site(down=lambda at: AuthenticationError("not known") if at > 100 else None)
+    assert isinstance(site.followed(HOUR).stopped, AuthenticationError)
+    assert len(site.told(Paused)) == LOGINS_IN_VAIN - 1
+    assert site.events[-1][0] < 200
 
 
 def test_a_rival_ends_it():
@@ -239,10 +259,10 @@ def test_a_failed_discovery_is_a_warning(error: ExtractError):
 
 
 def test_a_discovery_that_meets_a_refusal_ends_it():
-    site = Site(down=lambda at: AuthenticationError("not known") if at == HOUR else None)
+    site = Site(down=lambda at: AccessDeniedError("not allowed") if at == HOUR else None)
     with pytest.raises(ExceptionGroup) as ended:
         site.followed(2 * HOUR)
-    assert ended.group_contains(AuthenticationError)
+    assert ended.group_contains(AccessDeniedError)
 
 
 def test_sums_every_ten_minutes_and_rows_every_hour():

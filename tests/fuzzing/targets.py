@@ -18,6 +18,7 @@ import aiohttp
 import pyarrow as pa
 import requests
 
+from config import Extraction
 from config.errors import ExtractError
 from engine.datasets.digesting import with_digests
 from engine.datasets.tags import _now
@@ -26,7 +27,6 @@ from engine.net import failures
 from engine.net.auth.kerberos import _server_token
 from engine.net.auth.oauth import OAuth, OAuthSettings
 from engine.net.body import read_body
-from engine.net.client import retry_after_secs
 from engine.piweb import counts, points, problems, states, times, updates, webid
 from engine.piweb.chunks import ticks_of
 from engine.piweb.decode import decode
@@ -222,7 +222,7 @@ def _servers(data: bytes) -> None:
         servers = points.data_servers(data)
         for server in servers[:3]:
             look_at_text(server.WebId, server.Name)
-            _now(server, Response(200, b"", {"date": "Tue, 05 Mar 2024 10:15:30 GMT"}))
+            _now(server, Response(200, b"", {"date": "Tue, 05 Mar 2024 10:15:30 GMT"}), Extraction())
     except ExtractError as error:
         look_at(error)
 
@@ -238,7 +238,7 @@ def _look_at_states(read: Sequence[states.States]) -> None:
 
 def _sets(data: bytes) -> None:
     try:
-        for one in states.decode_sets(data, "PI1").values():
+        for one in states.decode_sets(data, "PI1").sets.values():
             look_at_text(one.name, one.web_id)
             states.states_of(one)
     except ExtractError as error:
@@ -300,7 +300,7 @@ def _refusals(data: bytes) -> None:
         for tags in (0, 1, 2):
             if error := problems.error_for(response, "reading", tags=tags):
                 look_at(error)
-    look_at(failures.wrong_status(500, data, host="pi", what="GET /", attempts=2, retry_after_secs=None))
+    look_at(failures.refused(Response(500, data), host="pi", what="GET /", attempts=2))
 
 
 def _sentences(data: bytes) -> None:
@@ -318,14 +318,14 @@ def _headers(data: bytes) -> None:
     """The text of a header, wherever a header is read."""
     text = data.decode("latin-1")
     for headers in ({"retry-after": text, "date": text}, {"retry-after": text}, {"date": text, "retry-after": "5"}):
-        for secs in (retry_after_secs(headers, now=0.0), problems.retry_after_secs(headers), _seconds(text)):
+        for secs in (problems.retry_after_secs(headers, now=0.0), problems.retry_after_secs(headers), _seconds(text)):
             assert secs is None or secs >= 0
     for status in (401, 407):
         if error := problems.error_for(Response(status, b"", {"www-authenticate": text}), "reading"):
             look_at(error)
     for server in (None, DataServer("F1DS", "PI1", ServerTime=text)):
         try:
-            _now(server, Response(200, b"", {"date": text}))
+            _now(server, Response(200, b"", {"date": text}), Extraction())
         except ExtractError as error:
             look_at(error)
     for read in (times.parse_http_date, _token_of):

@@ -52,7 +52,7 @@ UNREADABLE = {
 }
 # These are events like others, in whatever spelling.
 READABLE = {
-    "half a surrogate for a unit": (events(_AT % b"1", more=b',"UnitsAbbreviation":"\\ud83d"'), (1.0, None, "\ufffd")),
+    "half a surrogate for a unit": (events(_AT % b"1", more=b',"UnitsAbbreviation":"\\ud83d"'), (1.0, None, "")),
     "half a surrogate in a text": (events(_AT % b'"a\\ud83db"'), (None, "a\ufffdb", "")),
     "invalid UTF-8 in a text": (events(_AT % b'"a\xffb"'), (None, "a\ufffdb", "")),
     "what looks like a mark of ours": (events(_AT % b'"\\u0000NaN"'), (None, "\0NaN", "")),

@@ -233,9 +233,9 @@ def test_status_tells_of_the_last_runs(tmp_path, capsys, monkeypatch):
     assert main(["run", *small, "--run-id", "first"]) == 0
     assert main(["run", *small, "--run-id", "second", "--set", "extraction.tags=[NOTHING]"]) == 1
     capsys.readouterr()
-    assert main(["status", "--json"]) == 0
+    assert main(["status", "--json"]) == 1  # for the last run was incomplete
     second, first = json.loads(capsys.readouterr().out)["runs"]
     assert (first["run_id"], first["status"]) == ("first", "succeeded")
     assert (second["run_id"], second["status"], second["tags_failed"]) == ("second", "incomplete", 1)
-    assert main(["status"]) == 0
+    assert main(["status"]) == 1
     assert "run second: incomplete, " in capsys.readouterr().out

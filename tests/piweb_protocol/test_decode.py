@@ -43,6 +43,11 @@ def values_of(answer: Answer) -> list[tuple[object, ...]]:
     return list(zip(*(column(answer, name) for name in names), strict=True))
 
 
+def test_units_that_cannot_be_read_are_those_of_the_point(decoder: Decoder) -> None:
+    content = stream(event("10:00:01", 2.5), UnitsAbbreviation="\ud800")
+    assert column(one(decoder, content, units="m3/h"), "units") == ["m3/h"]
+
+
 def test_a_row_has_everything_the_table_wants(decoder: Decoder) -> None:
     content = stream(event("10:00:05.1499999", 33.85205, Questionable=True), UnitsAbbreviation="degC")
     answer = one(decoder, content, units="m3/h")

@@ -359,6 +359,50 @@ async def test_a_plan_may_edit_history(serve, make_plant):
             pass
 
 
+async def test_what_touches_a_damaged_record_is_refused_and_the_rest_is_given(serve):
+    """A page that is full before it is given; edits damage and heal while the server runs."""
+    at = NOW - 2 * HOUR
+    damage = {"tag": GLOB, "start": iso(at), "end": iso(at + 10)}
+    async with serve(faults=plan(damaged=[damage])) as client:
+        bad, good = client.simulator.web_id(3), client.simulator.web_id(4)
+        path, sets = f"streams/{bad}/recorded", "streamsets/recorded"
+
+        async def asked(first: int, last: int, *, code: int, **more) -> list:
+            window = {"startTime": iso(first), "endTime": iso(last), **more}
+            answer = await client.get(path, expect=code, **window)
+            if code == 500:
+                assert answer["Errors"] == ["[-11002] Record Header Data Mismatch"]
+            return answer.get("Items", [])
+
+        await asked(at - HOUR, at + HOUR, code=500)
+        await asked(at + 9, at + 9, code=500)
+        held = [*await asked(at - HOUR, at - 1, code=200), *await asked(at + 10, at + HOUR, code=200)]
+        shown = [
+            event for event in client.simulator.events(3, at - HOUR, at + HOUR + 1) if event.ticks // 10 != at // 10
+        ]
+        assert len(held) == len(shown) > 100
+        assert len(await asked(at - HOUR, at + HOUR, code=200, maxCount=5)) == 5
+        assert len(await asked(at + HOUR, at - HOUR, code=200, maxCount=5)) == 5
+        window = {"startTime": iso(at - HOUR), "endTime": iso(at + HOUR)}
+        await client.get(sets, webId=[good, bad], expect=500, **window)
+        parts = {
+            str(n): {"Method": "GET", "Resource": f"{client.url}/streams/{one}/recorded?startTime={iso(at)}&endTime=*"}
+            for n, one in enumerate((good, bad, good))
+        }
+        async with client.session.post(f"{client.url}/batch", json=parts) as answer:
+            told = await answer.json()
+        assert [told[str(n)]["Status"] for n in range(3)] == [200, 500, 200]
+
+        client.simulator.change({"tag": 3, "action": "heal", "at": iso(at), "until": iso(at + 4)})
+        await asked(at, at + 3, code=200)
+        await asked(at, at + 4, code=500)
+        client.simulator.change({"tag": 3, "action": "heal", "at": iso(at), "until": iso(NOW)})
+        await asked(at - HOUR, at + HOUR, code=200)
+        client.simulator.change({"tag": 3, "action": "damage", "at": iso(at)})
+        await asked(at, at, code=500)
+        await asked(at + 1, at + HOUR, code=200)
+
+
 # --- switches of values ----------------------------------------------------------
 
 

@@ -150,3 +150,24 @@ async def test_many_at_once_are_served(serve):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(client.get(path)) for path in paths]
         assert all(len(task.result()["Items"]) == 1000 for task in tasks)
+
+
+@pytest.mark.parametrize("how", [408, 413, 500, 502, 503, 504, "drop"])
+async def test_too_much_at_once_is_refused_as_told_by_time_and_by_values(serve, how):
+    switches = {"window_max_secs": 1800, "values_max": 20, "too_much": how}
+    async with serve(faults=FaultPlan.from_dict({"switches": switches}), shapes=(("steady", 1.0),)) as client:
+        path = f"streams/{client.simulator.web_id(3)}/recorded"
+
+        async def asked(minutes: int, most: int) -> int:
+            try:
+                target = f"{client.url}/{path}?startTime=*-{minutes}m&endTime=*&maxCount={most}"
+                async with client.session.get(target) as answer:
+                    assert (b"[-11091]" in await answer.read()) == (answer.status == 500)
+                    return answer.status
+            except aiohttp.ClientError:
+                return 0
+
+        refused = 0 if how == "drop" else how
+        assert [await asked(30, 20), await asked(31, 20), await asked(30, 1000), await asked(10, 1000)] == [
+            200, refused, refused, 200,
+        ]  # fmt: skip

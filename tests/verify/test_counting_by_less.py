@@ -25,6 +25,7 @@ from engine.datasets.counts import CountSource, asks_for
 from engine.datasets.recorded import Mode
 from engine.model import Ask, Tag, Window
 from engine.net.client import ClientSettings, PIClient
+from engine.piweb import requests
 from engine.piweb.counts import NOT_COUNTED
 from engine.piweb.times import iso_text, parse_micros
 from engine.plan.lanes import Limits
@@ -152,6 +153,7 @@ async def counting(
     )
     try:
         async with PIClient(settings_) as client:
+            await client.send(requests.system())  # as a run has reached PI before it counts
             yield CountSource(client, url, mode, Limits(), workers=workers)
     finally:
         await runner.cleanup()
