@@ -4,7 +4,7 @@ BIN := .venv/bin
 BUNDLE_CLI := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/osipi-connector/bundle-cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-slow fuzz test-histories test-scale test-unity unity-jars test-spark spark soak-follow soak-faults bench tune figures schema lock bundle-cli runtimes wheel clean
+.PHONY: help setup run check test test-slow test-thorough fuzz test-histories test-scale test-unity unity-jars test-spark spark soak-follow soak-faults bench tune figures schema lock bundle-cli runtimes wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,11 +26,14 @@ check: setup ## lint, format, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/figures.py --check
 
-test: setup ## the default tests (under ten minutes)
-	$(BIN)/python -m pytest -n auto
+test: setup ## the default tests (under five minutes on two cores)
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-slow: setup ## races, kills and following that take their time
-	$(BIN)/python -m pytest -n auto -m "slow and not (scale or unity or spark or runtimes)"
+test-slow: setup test-thorough ## what takes its time: races, kills, following, variants; and test-thorough
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not (scale or unity or spark or runtimes)" --hypothesis-profile=thorough
+
+test-thorough: setup ## the property tests once more, with all their examples: by default they try a quarter
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "hypothesis and not (slow or scale or unity or spark or runtimes)" --hypothesis-profile=thorough
 
 fuzz: setup ## fuzz what reads foreign bytes, guided by coverage: SECS=60 SEED=1 (Linux on x86)
 	$(BIN)/pip install -q -c requirements.lock -e '.[fuzz]'

@@ -21,9 +21,10 @@ PLANT = {"tags": 20, "interval": "1s", "seed": 3, "now": "2024-04-01T00:00:00Z"}
 SPAN = Span.of("2024-03-05T00:00:00Z", "40s")
 
 
-def test_a_dense_run_meets_the_closed_form_and_its_peer(tmp_path: Path) -> None:
-    assert main(["dense", "--scale", "small", "--out", str(tmp_path)]) == 0
+def test_a_dense_run_meets_the_closed_form_and_its_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dense", "--scale", "small", "--out", str(tmp_path), "--json"]) == 0
     result = json.loads((tmp_path / "dense.json").read_text())
+    assert json.loads(capsys.readouterr().out) == [result]
     figures = result["figures"]
     assert figures["events"] == 10_000
     assert figures["ratio_to_naive"] == pytest.approx(
@@ -34,6 +35,7 @@ def test_a_dense_run_meets_the_closed_form_and_its_peer(tmp_path: Path) -> None:
     assert {bar["figure"] for bar in result["bars"]} == {"ratio_to_naive", "share_of_limit"}
 
 
+@pytest.mark.slow
 def test_every_way_to_commit_lands_the_same_files_and_the_catalog_is_counted(tmp_path: Path) -> None:
     assert main(["commit", "--scale", "small", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "commit.json").read_text())

@@ -58,6 +58,7 @@ def test_figures_keep_four_digits_and_counts_all_of_theirs() -> None:
     assert rounded(1_800_001) == 1_800_001
 
 
+@pytest.mark.slow
 def test_a_landing_scenario_runs_and_says_what_it_measured(tmp_path, capsys) -> None:
     """The whole way of a scenario, with one that takes no simulator."""
     code = main(["land", "--scale", "small", "--out", str(tmp_path), "--json"])

@@ -44,11 +44,15 @@ def filled_in(value: Any, target: str) -> Any:
         "bundle.name": "osipi-connector",
         "bundle.target": target,
     }
+    return _put_in(value, known)
+
+
+def _put_in(value: Any, known: dict[str, Any]) -> Any:
     match value:
         case dict():
-            return {key: filled_in(each, target) for key, each in value.items()}
+            return {key: _put_in(each, known) for key, each in value.items()}
         case list():
-            return [filled_in(each, target) for each in value]
+            return [_put_in(each, known) for each in value]
         case str() if whole := _REFERENCE.fullmatch(value):
             return known[whole[1]]  # a reference that is all there is keeps its type
         case str():

@@ -1,21 +1,26 @@
-"""The command line as users meet it: commands in this process or another, the simulator in a third."""
+"""The command line as users meet it: commands in this process or another, the simulator on a thread."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from engine.cli import main
+from engine.simulator import Simulator
+from engine.simulator.__main__ import _options, _parser
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PASSWORD = "correct horse battery"
@@ -41,15 +46,6 @@ def environment(**changes: str) -> dict[str, str]:
     unwanted = ("PYTHONWARNINGS", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "UV_RUN_RECURSION_DEPTH")
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"} | changes
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compile modules once for all processes of these tests; it is half of what their start takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
-        yield
 
 
 @contextlib.contextmanager
@@ -98,14 +94,23 @@ def called(here: Path, capsys: pytest.CaptureFixture[str]) -> Called:
 
 @contextlib.contextmanager
 def simulated(*arguments: str, **changes: str) -> Iterator[str]:
-    """A simulator in a process of its own; gives its URL."""
-    command = [sys.executable, "-m", "engine.simulator", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(**changes)) as started:
+    """A simulator on a thread of its own, by the options of its command; gives its URL."""
+    with patch.dict(os.environ, changes):
+        simulator = Simulator(_options(_parser().parse_args(arguments)))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        serving = simulator.serve()
+        url = asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result()
         try:
-            assert started.stdout is not None
-            yield started.stdout.readline().strip().removeprefix("listening on ")
+            yield url
         finally:
-            started.kill()
+            asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from deltalake import DeltaTable
@@ -14,35 +17,42 @@ from deltalake import DeltaTable
 from .conftest import Called, environment, written
 
 
-def answered(here: Path, answer: bytes) -> subprocess.CompletedProcess[str]:
-    """Run the command at a terminal, and type an answer."""
+@contextlib.contextmanager
+def typed(answer: bytes) -> Iterator[TextIO]:
+    """A terminal at which an answer was typed."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, answer)
-        command = [sys.executable, "-m", "engine", "rebuild-watermarks", "-c", "plant.yaml", "--all"]
-        return subprocess.run(
-            command, stdin=theirs, capture_output=True, text=True, cwd=here, env=environment(), check=False, timeout=60
-        )
+        with os.fdopen(theirs) as terminal:
+            yield terminal
     finally:
         os.close(ours)
-        os.close(theirs)
 
 
 @pytest.mark.parametrize("answer", [b"n\n", b"\n", b"no\n"])
-def test_to_answer_no_is_no_error_and_changes_nothing(called: Called, here: Path, site: str, answer: bytes):
+def test_to_answer_no_is_no_error_and_changes_nothing(
+    called: Called, here: Path, site: str, monkeypatch: pytest.MonkeyPatch, answer: bytes
+):
     written(here, site, extraction={"tag_name_filter": "*00001"})
     assert called("run", "-c", "plant.yaml").code == 0
     table = here / "lakehouse/main/checkpoints/pi_watermarks"
     before = DeltaTable(str(table)).version()
-    done = answered(here, answer)
-    assert (done.returncode, done.stdout) == (0, "Nothing was changed.\n"), done.stderr
-    assert "error: " not in done.stderr
+    with typed(answer) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        done = called("rebuild-watermarks", "-c", "plant.yaml", "--all")
+    assert (done.code, done.out) == (0, "Nothing was changed.\n"), done.err
+    assert "error: " not in done.err
     assert DeltaTable(str(table)).version() == before
 
 
 def test_to_answer_yes_rebuilds(called: Called, here: Path, site: str):
+    """In a process of its own, as at a terminal."""
     written(here, site, extraction={"tag_name_filter": "*00001"})
     assert called("run", "-c", "plant.yaml").code == 0
-    done = answered(here, b"y\n")
+    command = [sys.executable, "-m", "engine", "rebuild-watermarks", "-c", "plant.yaml", "--all"]
+    with typed(b"y\n") as terminal:
+        done = subprocess.run(
+            command, stdin=terminal, capture_output=True, text=True, cwd=here, env=environment(), check=False
+        )
     assert done.returncode == 0, done.stderr
     assert "Watermarks of 1 tag rebuilt from" in done.stdout

@@ -1,4 +1,4 @@
-"""Whole runs: `python -m engine` in one process, the simulator in another."""
+"""Whole runs: `python -m engine` in this process or another, against a simulator."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable, QueryBuilder
+
+from config.secrets import RETRY_TIMEOUT_SECS
 
 from .conftest import NOW, Called, engine, environment, process, simulated, written
 
@@ -218,11 +220,11 @@ def test_a_signal_while_the_workspace_is_silent_about_secrets_ends_the_run_at_on
     with socket.create_server(("127.0.0.1", 0)) as workspace:
         login = {"DATABRICKS_HOST": f"http://127.0.0.1:{workspace.getsockname()[1]}", "DATABRICKS_TOKEN": "x"}
         with process("run", "-c", "plant.yaml", cwd=here, **login) as run:
-            workspace.settimeout(30)
+            workspace.settimeout(200)  # it imports the SDK first: seconds, and many of them on a busy machine
             asked, _ = workspace.accept()
             with asked:
                 run.send_signal(signal.SIGTERM)
-                _, err = run.communicate(timeout=10)
+                _, err = run.communicate(timeout=RETRY_TIMEOUT_SECS - 5)  # it does not wait for the workspace
     assert run.returncode == 130
     assert "error: interrupted" in err
 

@@ -1,4 +1,4 @@
-"""A run in a process of its own: `corrector.py ROOT RUN_ID SHARD ROUNDS KILL_AT`.
+"""A run in a process of its own.
 
 In each round it appends one event and makes everything before it what the source holds in that round.
 The watermark says which rounds are done, whoever did them; it opens again when it loses.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+from pathlib import Path
 
 from config.errors import CommitConflictError, FencedError
 from tests.corrections.events import Event, batch_of
+from tests.crash.process import Process, redirect
 from tests.landing.lake import Lake
 from writers import Move, Replacement, open_lakehouse
 
 STEPS = ("before_staging", "before_correction", "after_staging", "after_data_commit", "after_watermark_commit")
+ROUNDS = 8
 
 
 def truth(tag: str, number: int) -> list[Event]:
@@ -26,7 +28,13 @@ def truth(tag: str, number: int) -> list[Event]:
     ]
 
 
-def main(root: str, run_id: str, shard: str, rounds: str, kill: str) -> None:
+def corrector(folder: Path, run_id: str, shard: str = "0-of-1", kill: str = "", rounds: int = ROUNDS) -> Process:
+    """Start one; what it says goes beside the tables."""
+    return Process(_work, folder / "said" / run_id, str(folder), run_id, shard, rounds, kill)
+
+
+def _work(said: str, root: str, run_id: str, shard: str, rounds: int, kill: str) -> None:
+    redirect(said)
     lake, tag = Lake(open_lakehouse(root)), f"tag of {shard}"
     reached: list[str] = []
 
@@ -39,7 +47,7 @@ def main(root: str, run_id: str, shard: str, rounds: str, kill: str) -> None:
         landing = lake.landing(shard, run_id, on_step=on_step)
         try:
             marks = landing.open()
-            while (done := marks[tag].high if tag in marks else 0) < int(rounds):
+            while (done := marks[tag].high if tag in marks else 0) < rounds:
                 *corrected, new = truth(tag, done + 1)
                 batch = landing.begin()
                 batch.write(batch_of([new]))
@@ -48,7 +56,3 @@ def main(root: str, run_id: str, shard: str, rounds: str, kill: str) -> None:
         except (FencedError, CommitConflictError):
             continue
         return
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

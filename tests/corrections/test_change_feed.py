@@ -12,13 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import CommitConflictError, ExtractError
 from tests.corrections.events import DAY, Event, batch_of, events_of
 from tests.corrections.feed import Change, feed_of, followed, followed_by_key
 from tests.corrections.test_correcting import KEYED, WINDOWS, fill, inside
+from tests.examples import examples
 from tests.landing.lake import Lake
 from tests.unity.published import as_path_table
 from tests.unity.stand_in import TOKEN, StandIn
@@ -112,7 +113,7 @@ def test_the_table_itself_is_what_it_would_be_without_a_feed(lake: Lake) -> None
     assert all(Path(table_of(lake).uri, change["path"]).stat().st_size == change["size"] for change in told)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(st.lists(KEYED, min_size=1, max_size=3), WINDOWS, KEYED, st.booleans())
 def test_following_the_feed_gives_the_table(commits, windows, truths, appends) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +143,7 @@ def path_of(lake: Lake, copy: str) -> str:
     return str(as_path_table(table.place().uri, Path(copy)))
 
 
-@settings(deadline=None, max_examples=8)
+@examples(8)
 @given(st.lists(KEYED, min_size=1, max_size=3), WINDOWS, KEYED, st.booleans())
 def test_the_same_on_a_managed_table(commits, windows, truths, appends) -> None:
     with tempfile.TemporaryDirectory() as folder, StandIn(f"file://{folder}") as catalog:

@@ -12,10 +12,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 from delta_kernel_rust_sharing_wrapper import PythonInterface, ScanBuilder, Table
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.corrections.events import DAY, Event, batch_of, events_of
+from tests.examples import examples
 from tests.landing.lake import Lake
 from tests.unity.places import stand_in_lakehouse
 from tests.unity.stand_in import TOKEN, StandIn
@@ -130,13 +131,13 @@ def check(lake: Lake, commits: list[list[Event]], windows: list[tuple[str, int, 
     assert window_digests(lake.lakehouse.table(PI_TIMESERIES).open(), wanted) == expected
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.lists(KEYED, max_size=3), WINDOWS, KEYED)
 def test_windows_become_equal_to_the_source_and_the_rest_stays(commits, windows, truths) -> None:
     check(Lake(MemoryLakehouse()), commits, windows, truths)
 
 
-@settings(deadline=None, max_examples=12)
+@examples(12)
 @given(st.lists(KEYED, max_size=3), WINDOWS, KEYED)
 @example([[Event("a", DAY, value=2.0)], [Event("a", DAY), Event("b", DAY)]], [("a", 0, 2 * DAY)], [Event("a", DAY)])
 @example([[Event("a", 5)], [Event("a", DAY)]], [("a", 0, 2 * DAY)], [])
@@ -244,7 +245,7 @@ def test_another_engine_reads_a_corrected_table(lake: Lake) -> None:
         assert found.fetchall() == sorted(expected, key=lambda row: row[:2])
 
 
-@settings(deadline=None, max_examples=6)
+@examples(6)
 @given(st.lists(KEYED, max_size=3), WINDOWS, KEYED)
 def test_the_same_on_a_managed_table(commits, windows, truths) -> None:
     with tempfile.TemporaryDirectory() as folder, stand_in_lakehouse("managed", folder, None) as opened:

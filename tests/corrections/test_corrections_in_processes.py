@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from config.errors import CommitConflictError
-from tests.corrections.corrector import STEPS, truth
+from tests.corrections.corrector import ROUNDS, STEPS, corrector, truth
 from tests.corrections.events import Event, events_of
 from tests.corrections.feed import feed_of, followed
+from tests.crash.process import Process, at_once
 from tests.landing.lake import Lake
-from tests.landing.test_landing_exactly_once import worker
+from tests.landing.worker import worker
 from writers import PI_TIMESERIES, Upkeep, open_lakehouse
 from writers.delta import DeltaCommitTable
 
-ROOT = Path(__file__).parents[2]
-ROUNDS = 8
+
+@pytest.fixture(scope="module", autouse=True)
+def _forks() -> None:
+    at_once()
 
 
-def corrector(folder: Path, run_id: str, shard: str = "0-of-1", kill: str = "", rounds: int = ROUNDS):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.corrections.corrector", str(folder), run_id, shard, str(rounds), kill],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        text=True,
-    )
-
-
-def finished(*processes: subprocess.Popen) -> None:
+async def finished(*processes: Process) -> None:
     for process in processes:
-        output, _ = process.communicate()
-        assert process.returncode == 0, output
+        ended = await process.end()
+        assert ended.code == 0, ended.output
 
 
 def events(folder: Path, tag: str) -> list[Event]:
@@ -61,23 +50,22 @@ def assert_the_feed_tells_the_table(table: DeltaCommitTable) -> None:
 @pytest.mark.parametrize(
     ("step", "fed"), [*((step, False) for step in STEPS), ("after_staging", True), ("after_data_commit", True)]
 )
-def test_sigkill_at_each_step_of_a_correcting_commit_then_rerun(step: str, fed: bool, tmp_path: Path) -> None:
+async def test_sigkill_at_each_step_of_a_correcting_commit_then_rerun(step: str, fed: bool, tmp_path: Path) -> None:
     table = with_feed(tmp_path) if fed else None
-    killed = corrector(tmp_path, "killed", kill=step)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    killed = await corrector(tmp_path, "killed", kill=step).end()
+    assert killed.code == -signal.SIGKILL
     tag = "tag of 0-of-1"
     done = Lake(open_lakehouse(tmp_path)).opened().open()[tag].high
     assert done == (3 if step in STEPS[3:] else 2)
     assert events(tmp_path, tag) == truth(tag, done)
-    finished(corrector(tmp_path, "second"))
+    await finished(corrector(tmp_path, "second"))
     assert events(tmp_path, tag) == truth(tag, ROUNDS)
     if table is not None:
         assert_the_feed_tells_the_table(table)
 
 
 @pytest.mark.slow
-def test_correctors_and_appenders_and_compaction_race_and_stay_exact(tmp_path: Path) -> None:
+async def test_correctors_and_appenders_and_compaction_race_and_stay_exact(tmp_path: Path) -> None:
     """Two share a shard and do not know of each other; another corrects its own; another only appends. Who follows
     the feed of changes has in the end what the table has.
     """
@@ -89,12 +77,12 @@ def test_correctors_and_appenders_and_compaction_race_and_stay_exact(tmp_path: P
         worker(tmp_path, "appender", shard="2-of-3", until=10),
     ]
     compactions = 0
-    while any(racer.poll() is None for racer in racers):
+    while any(racer.alive for racer in racers):
         try:
             compactions += table.look_after(Upkeep()).files_before > 1
         except CommitConflictError:
             continue
-    finished(*racers)
+    await finished(*racers)
     assert compactions
     for shard in ("0-of-3", "1-of-3"):
         assert events(tmp_path, f"tag of {shard}") == truth(f"tag of {shard}", ROUNDS)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.errors import CommitConflictError, FencedError
 from tests.corrections.events import DAY, Event, batch_of, events_of
+from tests.examples import examples
 from tests.landing.lake import Killed, Lake, event_rows, kill_at, land
 from tests.unity.places import stand_in_lakehouse
 from writers import (
@@ -313,21 +314,21 @@ def play(lake: Lake, steps: Sequence[tuple]) -> None:
     assert [e[:4] for e in rows] == [e[:4] for e in last]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(STEPS)
 @example([("edit", ("a", 2), None), ("repair reads",), ("edit", ("a", 2), 1.0), ("repair lands",)])
 def test_however_they_meet_no_key_is_there_twice(steps) -> None:
     play(Lake(MemoryLakehouse()), steps)
 
 
-@settings(deadline=None, max_examples=10)
+@examples(10)
 @given(STEPS)
 def test_the_same_on_delta_tables(steps) -> None:
     with tempfile.TemporaryDirectory() as place:
         play(Lake(open_lakehouse(place)), steps)
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.lists(st.sampled_from(["edit", "run", "repair reads", "repair lands"]), max_size=20))
 def test_a_repair_never_puts_back_what_a_run_has_replaced(steps: Sequence[str]) -> None:
     """The value counts up at the source; in the table it never goes down."""

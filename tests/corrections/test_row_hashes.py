@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.corrections.events import Event, batch_of
@@ -51,7 +51,6 @@ def truth(event: Event) -> tuple[object, ...]:
     return (event.at, event.sequence, shown, event.text, event.code, event.kind, event.flags, event.units)
 
 
-@settings(deadline=None)  # the first example imports much
 @given(st.lists(EVENTS, max_size=12), st.integers(0, 12))
 def test_rows_are_alike_in_hash_exactly_when_they_are_alike_in_truth(events: list[Event], cut: int) -> None:
     batch = batch_of(events)
@@ -103,7 +102,6 @@ def test_the_numbers_never_change() -> None:
     assert done.stdout.split() == [str(expected[0])]
 
 
-@settings(deadline=None)
 @given(st.lists(EVENTS, max_size=20), st.randoms())
 def test_digests_of_tags_do_not_depend_on_the_order(events: list[Event], rng) -> None:
     def found(rows: list[Event]) -> tuple[Digest, ...]:

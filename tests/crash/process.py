@@ -23,7 +23,7 @@ import pytest
 
 from tests.exactness.plant import Plant, settings
 
-__all__ = ["Ended", "Process", "at_once", "command", "run_of", "served", "until"]
+__all__ = ["Ended", "Process", "at_once", "command", "redirect", "run_of", "served", "until"]
 
 _FORKS = multiprocessing.get_context("forkserver")
 _REPOSITORY = Path(__file__).parent.parent.parent
@@ -121,7 +121,8 @@ def command(folder: Path, *arguments: str) -> Process:
     return Process(_command, folder, list(arguments))
 
 
-def _redirect(folder: str) -> None:
+def redirect(folder: str) -> None:
+    """Let what this process says go to a file."""
     output = os.open(f"{folder}/output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -134,7 +135,7 @@ def _run(folder: str, document: dict[str, Any], options: dict[str, Any]) -> None
     from engine.commands.verification import Scope, everything
     from engine.plan.shards import Shard
 
-    _redirect(folder)
+    redirect(folder)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     if "max_file_bytes" in options:
         _limit_files(options["max_file_bytes"])
@@ -182,7 +183,7 @@ def _limit_files(most_bytes: int) -> None:
 def _command(folder: str, arguments: list[str]) -> None:
     from engine.cli import main
 
-    _redirect(folder)
+    redirect(folder)
     if "--json" in arguments:
         sys.stdout = Path(folder, "report.json").open("w")  # noqa: SIM115 - until the process ends
     code = main(arguments)

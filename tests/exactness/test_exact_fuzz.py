@@ -14,6 +14,7 @@ from config.errors import ExtractError
 from tests.exactness.expected import COLUMNS, Row, assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, Plant, run_sync
 from tests.exactness.reading import holes_in, is_table, rows_in
+from tests.examples import examples
 
 TAGS = 7
 END = BEGIN + HOUR
@@ -65,9 +66,7 @@ LIMITS = st.fixed_dictionaries(
 )
 
 
-@settings(
-    max_examples=15, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+@settings(examples(15), derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(faults=PLAN, limits=LIMITS, values_per_answer=st.sampled_from([10, 100, 25_000]), backwards=st.booleans())
 def test_any_faults(faults: dict[str, Any], limits: dict[str, Any], values_per_answer: int, backwards: bool) -> None:
     performance = {"values_per_answer": values_per_answer, "commit_rows": 150}

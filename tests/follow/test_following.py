@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config import from_mapping
@@ -26,6 +26,7 @@ from engine.follow import LOGINS_IN_VAIN, Cycle, Following, Means
 from engine.model import Micros, Tag
 from engine.telemetry.events import Cleared, Cycled, DiscoveryFailed, Event, Paused, Stopping, Summed
 from engine.telemetry.freshness import Freshness
+from tests.examples import examples
 
 from .virtual import in_virtual_time
 
@@ -123,7 +124,7 @@ def test_two_classes_for_two_days_without_drift():
     assert [at for at, _ in site.told(Stopping)] == []  # the stop came within the last cycle
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.floats(0, 200), min_size=1, max_size=50))
 def test_cycles_too_long_for_their_interval_skip_ticks_and_keep_the_grid(lengths: list[float]):
     site = Site(

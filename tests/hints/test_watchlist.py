@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from engine.model import Window
 from engine.plan.watchlist import HOPELESS_AFTER, Watchlist
+from tests.examples import examples
 
 TAGS = ["a", "b"]
 ANSWERS = st.fixed_dictionaries(dict.fromkeys(TAGS, st.sampled_from(["told", "broken", "throttled"])))
@@ -102,7 +103,7 @@ class Untold(RuleBasedStateMachine):
             assert self.happened[web_id] <= on_its_way
 
 
-Untold.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Untold.TestCase.settings = settings(examples(100), stateful_step_count=40)
 TestUntold = Untold.TestCase
 
 

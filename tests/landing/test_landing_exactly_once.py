@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.errors import FencedError
+from tests.crash.process import at_once
+from tests.examples import examples
+from tests.landing.worker import worker
 from writers import PI_WATERMARKS, MemoryLakehouse, Move, open_lakehouse
 
 from .lake import Killed, Lake, event_rows, kill_at, land
 
 STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
-ROOT = Path(__file__).parents[2]
 
 
 def promised(lake: Lake, shard: str = "0-of-1") -> list[tuple[str, int]]:
@@ -43,7 +42,6 @@ def test_a_run_that_dies_at_any_step_is_finished_by_the_next(step: str, kind: st
     assert lake.events() == promised(lake) == [("a", t) for t in range(9)]
 
 
-@settings(deadline=None)  # the first example imports much
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.integers(0, 4), st.sampled_from([None, *STEPS])), min_size=1, max_size=12
@@ -74,7 +72,6 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None)  # the first example imports much
 @given(ACTIONS)
 @example([(0, "open", None), (1, "open", None), (0, "land", None), (1, "land", None), (0, "land", None)])
 @example([(0, "open", None), (1, "open", None), (0, "land", "after_data_commit"), (1, "land", None), (1, "land", None)])
@@ -83,7 +80,7 @@ def test_two_runs_of_one_shard_and_one_of_another_stay_exact(actions) -> None:
     check_interleaving(Lake(MemoryLakehouse()), actions)
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(ACTIONS)
 def test_the_same_on_delta_tables(actions) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -187,36 +184,30 @@ def test_many_small_commits_are_put_together(tmp_path: Path) -> None:
     assert lake.events() == promised(lake)
 
 
-def worker(folder: Path, run_id: str, *, shard: str = "0-of-1", until: int = 6, kill: str = "") -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.landing.worker", str(folder), run_id, shard, str(until), kill],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def forks() -> None:
+    at_once()
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.parametrize("step", STEPS)
-def test_sigkill_at_each_step_then_rerun(step: str, tmp_path: Path) -> None:
-    killed = worker(tmp_path, "killed", until=4, kill=step)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    second = worker(tmp_path, "second", until=4)
-    output, _ = second.communicate()
-    assert second.returncode == 0, output
+async def test_sigkill_at_each_step_then_rerun(step: str, tmp_path: Path) -> None:
+    killed = await worker(tmp_path, "killed", until=4, kill=step).end()
+    assert killed.code == -signal.SIGKILL
+    second = await worker(tmp_path, "second", until=4).end()
+    assert second.code == 0, second.output
     lake = Lake(open_lakehouse(tmp_path))
     assert lake.events() == promised(lake) == [("tag of 0-of-1", t) for t in range(8)]
 
 
-def test_processes_racing_on_one_shard_and_one_on_another_stay_exact(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forks")
+async def test_processes_racing_on_one_shard_and_one_on_another_stay_exact(tmp_path: Path) -> None:
     """They bypass the lease on purpose: the commit alone must hold."""
     racers = [worker(tmp_path, f"racer-{n}", shard="0-of-2") for n in range(3)]
     racers.append(worker(tmp_path, "neighbour", shard="1-of-2"))
     for racer in racers:
-        output, _ = racer.communicate()
-        assert racer.returncode == 0, output
+        ended = await racer.end()
+        assert ended.code == 0, ended.output
     lake = Lake(open_lakehouse(tmp_path))
     expected = sorted((f"tag of {s}", t) for s in ("0-of-2", "1-of-2") for t in range(12))
     assert lake.events() == promised(lake, "0-of-2") == expected

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from writers import PI_WATERMARKS, Marks, MemoryLakehouse, Move, Moves, Watermark
 from writers.checkpoint import decode, encode
 from writers.digest import signed
@@ -83,7 +84,7 @@ def refusal_of(apply: Callable[[Any], None], given: Any) -> str | None:
     return None
 
 
-@settings(deadline=None, max_examples=1000)
+@examples(1000)
 @given(_watermarks(), COMMITS, st.booleans())
 def test_moving_many_at_once_is_moving_them_one_by_one(
     before: dict[str, Watermark], commits: list, behind: bool
@@ -117,7 +118,6 @@ def test_a_block_is_its_moves(moves: list[Move]) -> None:
     assert all(len({move.tag_webid for move in part}) == len(part) for part in parts)
 
 
-@settings(deadline=None)
 @given(
     _watermarks(), st.dictionaries(st.sampled_from(TAGS), st.integers(0, 3)), st.lists(MOVES, max_size=3), st.booleans()
 )

@@ -6,7 +6,7 @@ import random
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from writers import Move, Watermark
@@ -29,7 +29,6 @@ def history(steps) -> list[pa.RecordBatch]:
     return batches
 
 
-@settings(deadline=None)  # the first example imports much
 @given(MOVES, st.randoms())
 def test_rows_in_any_order_and_twice_give_the_last_state(steps, rng: random.Random) -> None:
     batches = history(steps)
@@ -55,7 +54,6 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(ROWS, st.randoms(), st.integers(1, 4))
 def test_rows_of_writers_that_know_nothing_of_each_other_merge_alike_in_any_order(rows, rng, pieces: int) -> None:
     batches = [
@@ -76,7 +74,6 @@ def test_rows_of_writers_that_know_nothing_of_each_other_merge_alike_in_any_orde
         assert merge_stream([*merged.to_batches(), *batches, *batches]).equals(merged)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.none() | st.integers(0, 120), st.none() | st.just(7))),
     st.randoms(),
@@ -114,7 +111,6 @@ def test_the_one_digest_that_has_no_place_in_a_column_counts_as_not_known() -> N
     assert (mark.last_event, mark.last_event_digest) == (8, None)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5))), st.randoms())
 def test_live_runs_and_those_who_read_history_count_rows_once_each(commits, rng: random.Random) -> None:
     """Both move the same tags at once. Neither sees what the other does until it begins anew."""

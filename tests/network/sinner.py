@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
@@ -56,7 +55,7 @@ class Sinner:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/piwebapi"
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        at = time.monotonic()
+        at = asyncio.get_running_loop().time()
         body = await request.read()
         sin = self.sins[min(len(self.arrivals), len(self.sins) - 1)]
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from math import log2
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config import Extraction
@@ -18,6 +18,7 @@ from engine.model import Ask, Tag
 from engine.net.client import ClientSettings, PIClient
 from engine.plan.lanes import Lane
 from engine.plan.planner import Chunk
+from tests.examples import examples
 
 from .strict_layer import BODIES, CLOSED, Layer, serving
 
@@ -71,7 +72,7 @@ async def read_all(source: RecordedSource, asks: list[Ask]) -> tuple[set[str], d
     return done, failed
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(
     status=st.sampled_from(STATUSES),
     body=st.sampled_from(BODIES),
@@ -95,7 +96,7 @@ def test_tags_are_looked_up_whatever_the_length_of_a_url_that_passes(status: int
     asyncio.run(go())
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(
     status=st.sampled_from(STATUSES),
     body=st.sampled_from(BODIES),

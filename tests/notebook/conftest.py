@@ -25,8 +25,9 @@ def installed(tmp_path_factory) -> Path:
     return site
 
 
-@pytest.fixture
-def kernel(installed, tmp_path):
-    started = Kernel(tmp_path, str(installed))
+@pytest.fixture(scope="module")
+def kernel(installed, tmp_path_factory):
+    """One for all tests of a file, as one notebook runs many cells: each begins where the others have ended."""
+    started = Kernel(tmp_path_factory.mktemp("kernel"), str(installed))
     yield started
     started.close()

@@ -9,7 +9,7 @@ import math
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from writers.statistics import MAX_TEXT, FloatStatistics, file_statistics, lower_text, upper_text
@@ -30,7 +30,6 @@ def stats(column: pa.Array, *, row_group_size: int = 100) -> dict:
 LONG = st.text(alphabet=st.sampled_from("a\ud7ff\ue000\U0010ffff"), min_size=MAX_TEXT - 2, max_size=MAX_TEXT + 3)
 
 
-@settings(deadline=None)  # the first example imports much
 @given(LONG | st.text(max_size=2 * MAX_TEXT))
 def test_cut_texts_enclose_the_whole(text: str) -> None:
     upper = upper_text(text)
@@ -40,7 +39,6 @@ def test_cut_texts_enclose_the_whole(text: str) -> None:
     assert (upper is None) == (len(text) > MAX_TEXT and set(text[:MAX_TEXT]) == {"\U0010ffff"})
 
 
-@settings(deadline=None)  # the first example imports much
 @given(st.lists(st.integers(-(2**31), 2**31 - 1) | st.none(), min_size=1), st.integers(1, 5))
 def test_whole_numbers_are_exact_over_row_groups(values: list[int | None], row_group_size: int) -> None:
     found = stats(pa.array(values, pa.int32()), row_group_size=row_group_size)
@@ -51,7 +49,6 @@ def test_whole_numbers_are_exact_over_row_groups(values: list[int | None], row_g
     assert found["maxValues"] == ({"c": max(known)} if known else {})
 
 
-@settings(deadline=None)  # the first example imports much
 @given(st.lists(st.floats(allow_nan=False) | st.none(), min_size=1))
 def test_numbers_are_enclosed_and_infinities_not_written(values: list[float | None]) -> None:
     found = stats(pa.array(values, pa.float64()), row_group_size=3)

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from delta_kernel_rust_sharing_wrapper import PythonInterface, ScanBuilder, Table
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from writers import PI_TAGS, PI_TIMESERIES, CommitKey, open_lakehouse
 from writers.parquet import ParquetStage, split_by_partition
 from writers.storage import Place
@@ -185,7 +186,7 @@ def test_a_nan_takes_the_bounds_away_and_is_read_back(tmp_path: Path) -> None:
     assert not footer.row_group(0).column(batch.schema.names.index("value")).is_stats_set
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(st.lists(st.integers(0, 4), max_size=60), st.booleans())
 def test_a_batch_parts_by_day_without_loss_and_in_order(days: list[int], encoded: bool) -> None:
     column = pa.array(days, pa.int32()).cast(pa.date32())

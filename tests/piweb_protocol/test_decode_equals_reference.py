@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.errors import UnavailableError
@@ -16,6 +16,7 @@ from engine.piweb import reference
 from engine.piweb.decode import Decoder
 from engine.piweb.times import iso_text
 from engine.piweb.wire import Shape
+from tests.examples import examples
 
 from .piweb_answers import END, INGESTED_AT, START, ask, batch, event, stream, tag
 
@@ -124,7 +125,7 @@ def check(body: bytes, asks: list[Ask], shape: Shape) -> Any:
 any_content = st.one_of(*[contents(strict_values)] * 4, contents(strict_values | odd_values), broken_contents)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.tuples(statuses, any_content), max_size=6), st.integers(1, 9))
 @example([], 1)
 def test_of_batches(parts: list[Any], max_count: int) -> None:
@@ -132,7 +133,7 @@ def test_of_batches(parts: list[Any], max_count: int) -> None:
     assert outcome != "no answer"
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.one_of(contents(strict_values), contents(odd_values)), max_size=5), st.integers(1, 12), st.data())
 def test_of_streamsets(streams: list[Any], max_count: int, data: st.DataObject) -> None:
     items = [{**content, "WebId": tag(n).web_id} for n, content in enumerate(streams)]
@@ -141,13 +142,13 @@ def test_of_streamsets(streams: list[Any], max_count: int, data: st.DataObject) 
     assert check(body, asks_of(len(streams) + data.draw(st.integers(0, 1)), max_count), Shape.STREAMSET) != "no answer"
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(any_content, st.integers(1, 9))
 def test_of_single_streams(content: Any, max_count: int) -> None:
     assert check(json.dumps(content).encode(), asks_of(1, max_count), Shape.STREAM) != "no answer"
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(contents(strict_values), min_size=1, max_size=3), st.data())
 def test_of_bodies_with_a_byte_changed(streams: list[Any], data: st.DataObject) -> None:
     """Both may find other things in a damaged body, but never different ones."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import ExtractError, SplitError, UnavailableError
@@ -18,6 +18,7 @@ from engine.plan.narrowing import most_asks
 from engine.plan.planner import Plan
 from engine.plan.settled import Keep
 from engine.plan.timeline import DAY, SECOND
+from tests.examples import examples
 from writers.holes import Hole, HoleChange, after
 
 END = 4 * DAY
@@ -185,7 +186,7 @@ def servers(draw: st.DrawFn) -> Server:
 
 
 @given(servers())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_what_can_be_had_is_there_after_one_run(server: Server) -> None:
     lake, wanted = Lake(), Window(0, END)
     assert run(planned(server, lake, wanted), server, lake) == {}
@@ -193,7 +194,7 @@ def test_what_can_be_had_is_there_after_one_run(server: Server) -> None:
 
 
 @given(servers(), st.integers(1, END - 2))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_and_so_it_is_of_history(server: Server, since: int) -> None:
     server.damaged = {
         web_id: [(first, last) for first, last in damage if last <= since or since <= first]
@@ -210,7 +211,7 @@ def test_and_so_it_is_of_history(server: Server, since: int) -> None:
 
 
 @given(servers())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_a_source_that_heals_fills_its_holes(server: Server) -> None:
     lake, wanted = Lake(), Window(0, END)
     run(planned(server, lake, wanted), server, lake)
@@ -228,7 +229,7 @@ def test_a_source_that_heals_fills_its_holes(server: Server) -> None:
 
 
 @given(st.integers(1, END - 2), st.sampled_from([1, SECOND, DAY]))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_finding_a_hole_costs_so_many_requests_at_most(first: int, length: int) -> None:
     """3 x log2 of the window in microseconds, and sixteen."""
     server = Server({"a": []}, {"a": [(first, min(first + length, END - 1))]})

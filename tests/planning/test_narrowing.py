@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.plan.narrowing import Found, Narrowing, most_asks
 from engine.plan.timeline import DAY
+from tests.examples import examples
 
 LONG = 31 * DAY
 SHORT = 10_000
@@ -50,7 +51,7 @@ def touching(bad: Sequence[tuple[int, int]]) -> Callable[[int, int], bool]:
 
 
 @given(st.integers(1, LONG), st.data())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_one_instant_is_found_wherever_it_lies(total: int, data: st.DataObject) -> None:
     bad = data.draw(st.integers(0, total - 1))
     failed = data.draw(st.integers(bad + 1, total))
@@ -65,7 +66,7 @@ def test_one_instant_is_found_wherever_it_lies(total: int, data: st.DataObject) 
 
 
 @given(st.integers(2, LONG), st.data())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_stretch_is_found_with_both_its_ends(total: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, total - 2))
     last = data.draw(st.integers(first + 1, total - 1))
@@ -77,7 +78,7 @@ def test_a_stretch_is_found_with_both_its_ends(total: int, data: st.DataObject) 
 
 
 @given(st.integers(1, LONG), st.data())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_limit_on_the_length_leaves_no_hole(total: int, data: st.DataObject) -> None:
     limit = data.draw(st.integers(1, total))
     failed = data.draw(st.integers(min(limit + 1, total), total))
@@ -96,7 +97,7 @@ def test_a_limit_on_the_length_leaves_no_hole(total: int, data: st.DataObject) -
     st.lists(st.tuples(st.integers(0, SHORT - 1), st.integers(1, 300)), min_size=1, max_size=8),
     st.integers(20, SHORT),
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_holes_and_any_limit_at_once_lose_nothing_else(found: list[tuple[int, int]], limit: int) -> None:
     """Narrowing again and again, as a reading does, gets to the end, or to where nothing more is answered."""
     bad = [(first, min(first + length, SHORT)) for first, length in found]
@@ -137,7 +138,7 @@ def test_what_is_never_answered_is_given_up_at_once() -> None:
 
 
 @given(st.integers(0, DAY), st.integers(1, 3 * DAY))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_the_hole_of_another_tag_is_tried_first(first: int, length: int) -> None:
     bad = (first, first + length)
     search = Search(touching([bad]), LONG, LONG // 2, known=bad)
@@ -146,7 +147,7 @@ def test_the_hole_of_another_tag_is_tried_first(first: int, length: int) -> None
 
 
 @given(st.integers(0, DAY), st.integers(1, 3 * DAY), st.integers(0, LONG - 2))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_the_hole_of_another_tag_misleads_nobody(first: int, length: int, bad: int) -> None:
     failed = max(bad + 1, LONG // 2)
     search = Search(touching([(bad, bad + 1)]), LONG, failed, known=(first, first + length))
@@ -158,7 +159,7 @@ def test_the_hole_of_another_tag_misleads_nobody(first: int, length: int, bad: i
 
 
 @given(st.integers(1, LONG), st.data())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_coarse_resolution_costs_less_and_still_covers_what_is_bad(total: int, data: st.DataObject) -> None:
     resolution = data.draw(st.integers(1, DAY))
     bad = data.draw(st.integers(0, total - 1))

@@ -8,7 +8,7 @@ from itertools import chain
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import (
@@ -28,6 +28,7 @@ from engine.plan.lanes import Limits, Reading, pack, readings_for
 from engine.plan.planner import Plan
 from engine.plan.settled import Keep
 from engine.plan.timeline import DAY
+from tests.examples import examples
 
 SMALL = Limits(tags_per_request=3, values_per_answer=12, max_count_per_tag=8, server_max_count=64)
 
@@ -124,7 +125,7 @@ def cases(draw):
 
 
 @given(cases())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_what_is_wanted_is_read_exactly_once(case):
     events, wanted, done = case
     table = Table(done, events)
@@ -135,7 +136,7 @@ def test_what_is_wanted_is_read_exactly_once(case):
 
 
 @given(cases(), st.lists(st.sampled_from([None, None, SplitError, UnavailableError, ThrottledError]), max_size=12))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_failing_requests_lose_nothing_and_a_rerun_completes(case, faults):
     events, wanted, done = case
     table = Table(done, events)
@@ -151,7 +152,7 @@ def test_failing_requests_lose_nothing_and_a_rerun_completes(case, faults):
 
 
 @given(cases(), st.lists(st.integers(0, 6), max_size=4))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_killed_runs_continue_where_they_stopped(case, kills):
     events, wanted, done = case
     table = Table(done, events)
@@ -162,7 +163,7 @@ def test_killed_runs_continue_where_they_stopped(case, kills):
 
 
 @given(histories, st.sampled_from("abcdefgh"))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_one_bad_tag_is_found_by_halves_and_holds_up_nobody(events, bad):
     """A request with the bad tag fails whole, as an ad hoc streamset does."""
     wanted = Window(0, 4 * DAY + 1)

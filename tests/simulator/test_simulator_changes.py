@@ -8,6 +8,7 @@ from engine.simulator import Event, FaultPlan, FaultPlanError, Simulator, Simula
 from engine.simulator.points import name_of
 from engine.simulator.times import DAY, HOUR, MINUTE, SECOND, iso, parse_time, ticks_of
 from engine.simulator.values import event_value
+from tests.examples import examples
 
 NOW = ticks_of("2024-03-05T12:00:00Z")
 
@@ -424,7 +425,7 @@ _EDITS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_EDITS, max_size=12))
 def test_a_window_is_the_same_however_it_is_cut(steps):
     simulator = Simulator(SimulatorOptions(tags=1, now=NOW / SECOND, shapes=(("doubled", 1.0),)))

@@ -3,12 +3,13 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.simulator import Event, FaultPlan, Simulator, SimulatorOptions, events
 from engine.simulator.news import news
 from engine.simulator.times import DAY, HOUR, MINUTE, iso, parse_time, ticks_of
+from tests.examples import examples
 
 NOW = ticks_of("2024-03-05T12:00:00Z")
 MARKER = re.compile(r"[0-9a-f]{32}_\d+")
@@ -323,7 +324,7 @@ def _play(simulator, number, step):
         simulator.hide(0, at, at + more * MINUTE, until=now + more * MINUTE)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(_STEPS, max_size=15))
 def test_who_does_as_told_holds_what_the_archive_holds(steps):
     simulator = Simulator(SimulatorOptions(tags=1, now=NOW / 10**7, shapes=(("steady", 1.0),)))

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import ExtractError, RetryError, ThrottledError, UnavailableError
@@ -30,6 +30,7 @@ from engine.piweb.counts import NOT_COUNTED
 from engine.piweb.times import iso_text, parse_micros
 from engine.plan.lanes import Limits
 from engine.plan.timeline import DAY, HOUR
+from tests.examples import examples
 
 MIDNIGHT = 1_709_596_800_000_000  # 2024-03-05T00:00:00Z
 PAGE = "<html><head><title>404 - File or directory not found.</title></head></html>"
@@ -231,7 +232,7 @@ async def test_whatever_refuses_many_tags_fewer_are_counted(mode: Mode, refusal:
         assert len(again) <= ceil(24 / 3)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(
     st.integers(1, 12), st.integers(1, 20), st.integers(1, 14), st.integers(1, 24), st.sampled_from([Mode.BATCH, Mode.STREAMSET]),
     st.sampled_from(sorted(REFUSALS)),
@@ -267,7 +268,7 @@ async def test_a_day_that_is_too_much_is_the_sum_of_its_hours(hours: int):
 
 
 @pytest.mark.parametrize("mode", Mode)
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(at=st.integers(0, 16 * 24 - 1), bad=st.integers(0, 7), status=st.sampled_from([500, 502, 504]))
 async def test_a_damaged_hour_of_one_tag_costs_its_day_alone(mode: Mode, at: int, bad: int, status: int):
     """One damaged record fails every range that touches it (500 [-11002], as users of PIconnect report)."""
@@ -352,7 +353,7 @@ async def test_a_server_that_asks_for_patience_is_not_asked_for_less():
             await counted(source, 30, 30)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(days=st.integers(1, 20), most=st.integers(1, 20))
 async def test_days_that_an_answer_leaves_out_are_asked_for_again(days: int, most: int):
     scales = Scales(most_figures=most)

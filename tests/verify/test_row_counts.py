@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.plan.timeline import DAY, HOUR
+from tests.examples import examples
 from writers import PI_TIMESERIES, CommitKey, CommitTable, MemoryLakehouse, open_lakehouse
 from writers import counts as counting
 from writers.counts import count_days
@@ -47,7 +48,7 @@ hours = st.integers(0, 4 * 24)
 
 
 @given(st.lists(events, max_size=60), st.lists(st.tuples(hours, hours), min_size=3, max_size=3), st.integers(1, 50))
-@settings(max_examples=60)
+@examples(60)
 def test_every_row_in_its_tags_window_is_counted_once(rows, windows, most: int):
     begin = FIRST * DAY
     table = landed(
