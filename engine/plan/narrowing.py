@@ -23,6 +23,8 @@ _SAMPLES = 8
 _LONG = 3_600_000_000
 # So few microseconds are not worth probes.
 _FEW = 8
+# So many halves work one after the other before the rest is tried in one.
+_SUCCESSES_BEFORE_REST = 4
 # An instant counts as lost once it was asked for so many times.
 _CONFIRMATIONS = 2
 
@@ -84,6 +86,7 @@ class Narrowing:
         "_resolution",
         "_sampled",
         "_step",
+        "_successes",
         "_total",
         "asks",
         "end",
@@ -103,7 +106,7 @@ class Narrowing:
         self._total = total
         self._first = self._bad = failed
         self._resolution = resolution
-        self._failures = self._confirmations = 0
+        self._failures = self._confirmations = self._successes = 0
         self._probed = False
         self.asks = 0  # that were answered, or failed
         self._longest: int | None = None
@@ -170,7 +173,11 @@ class Narrowing:
             case _Step.REST | _Step.CONFIRM:
                 self.found = Found.CLEAR
             case _Step.HUNT:
-                self._hunt()
+                self._successes += 1
+                if self._successes % _SUCCESSES_BEFORE_REST:
+                    self._hunt()
+                else:  # the source may have healed
+                    self._ask(_Step.REST, self.read, self._bad)
             case _Step.KNOWN_BEFORE:
                 self._know()
             case _Step.KNOWN_FIRST | _Step.PROBE_START | _Step.PROBE_END:
@@ -201,7 +208,7 @@ class Narrowing:
             self._part_failed()
 
     def _part_failed(self) -> None:
-        self._bad = self.end
+        self._bad, self._successes = self.end, 0
         if self._step is not _Step.HALVE:
             self._hunt()
         elif self._failures >= _FAILURES_BEFORE_PROBES and not self._probed and self._total - self.read > _FEW:

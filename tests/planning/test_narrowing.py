@@ -62,7 +62,7 @@ def test_one_instant_is_found_wherever_it_lies(total: int, data: st.DataObject) 
     else:
         assert search.narrowing.hole == (bad, bad + 1)
         assert search.uncovered(search.narrowing.read) == [(bad, bad + 1)]
-    assert len(search.asks) <= failed.bit_length() + 10
+    assert len(search.asks) <= failed.bit_length() * 5 // 4 + 11
 
 
 @given(st.integers(2, LONG), st.data())
@@ -144,6 +144,20 @@ def test_two_stretches_are_two_holes_unless_little_lies_between_them(
         assert end == bad[1][1]
         assert between < (end - start) / 6
     assert len(search.asks) <= most_asks(LONG)
+
+
+def test_a_source_that_heals_meanwhile_is_soon_read_as_before() -> None:
+    asked = 0
+
+    def answers(start: int, end: int) -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 7 or end <= DAY // 3
+
+    search = Search(answers, LONG, DAY)
+    assert search.narrowing.found is Found.CLEAR
+    assert search.narrowing.hole is None
+    assert len(search.asks) <= 7 + 5
 
 
 def test_what_is_never_answered_is_given_up_at_once() -> None:
