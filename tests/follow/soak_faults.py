@@ -48,6 +48,8 @@ WARM_CYCLES = 110
 LONG_SECS = 480.0
 # How often a trouble begins, and how many last at a time.
 PAUSE_SECS, MOST_AT_ONCE = (2.0, 6.0), 4
+# Most troubles are about few tags, some about all.
+FEW_TAGS, SHARE_OF_ALL = 6, 0.15
 # After what hits everything the source is left alone for a while, and so is every other trouble.
 QUIET_SECS = 30.0
 # A hole is asked for after one minute, and after two more if that is in vain.
@@ -129,15 +131,14 @@ class Troublemaker:
         """About a few tags, or all; about an instant of theirs, or some seconds around now."""
         dice, server = self._dice, self._server
         count, now = server.options.tags, server.now()
-        many = kind.__name__ in {"TooLong", "TooMany", "OtherQuestion"} or dice.random() < 0.15
-        few = 2 if kind.__name__ == "Pile" else 6
-        tags = frozenset(range(count) if many and few > 2 else dice.sample(range(count), dice.randint(1, few)))
+        few = dice.sample(range(count), dice.randint(1, FEW_TAGS))
+        tags = frozenset(range(count) if kind.of_all or dice.random() < SHARE_OF_ALL else few)
         start, end = now - dice.randint(1, 5) * SECOND, now + dice.randint(3, 30) * SECOND
-        if kind.__name__ == "Pile" or dice.random() < 0.5:
-            events = server.events(min(tags), now - 20 * SECOND, now - SECOND)
-            start, end = events[-1].ticks, events[-1].ticks + 1
-            if kind.__name__ == "Pile":
-                tags = frozenset({min(tags)})
+        if kind.of_one_instant or dice.random() < 0.5:
+            start = server.events(few[0], now - 20 * SECOND, now - SECOND)[-1].ticks
+            end = start + 1
+        if kind.of_one_instant:
+            tags = frozenset(few[:1])
         return kind(dice, tags, start, end)
 
 
