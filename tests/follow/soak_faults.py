@@ -51,7 +51,7 @@ PAUSE_SECS, MOST_AT_ONCE = (2.0, 6.0), 4
 # Most troubles are about few tags, some about all.
 FEW_TAGS, SHARE_OF_ALL = 6, 0.15
 # After what hits everything the source is left alone for a while, and so is every other trouble.
-QUIET_SECS = 30.0
+QUIET_SECS = 8.0
 # A hole is asked for after one minute, and after two more if that is in vain.
 HEALED_SECS = (75.0, 200.0)
 HEALED_SHARE = 0.34
@@ -95,8 +95,7 @@ class Troublemaker:
         """Make trouble until it is time to heal, and end what is left of it then."""
         async with asyncio.TaskGroup() as group:
             while (now := time.monotonic()) < self._until:
-                if len(self._server.troubles) < MOST_AT_ONCE:
-                    trouble = self._next(now)
+                if len(self._server.troubles) < MOST_AT_ONCE and (trouble := self._next(now)) is not None:
                     secs = min(self._dice.uniform(*KINDS[type(trouble)]), self._until - now)
                     group.create_task(self._last(trouble, secs), name=trouble.kind)
                 await asyncio.sleep(min(self._dice.uniform(*PAUSE_SECS), max(0.0, self._until - time.monotonic())))
@@ -111,7 +110,7 @@ class Troublemaker:
             self._quiet_until = time.monotonic() + QUIET_SECS
         say(f"ends: {trouble.kind}, struck {trouble.struck} times")
 
-    def _next(self, now: float) -> Trouble:
+    def _next(self, now: float) -> Trouble | None:
         if not self._bag:
             self._bag = list(self._kinds)
             self._dice.shuffle(self._bag)
@@ -123,10 +122,10 @@ class Troublemaker:
         def fits(kind: type[Trouble]) -> bool:
             return kind not in active and not (broad and kind.broad) and not (early and kind is OtherQuestion)
 
-        # Where none that is left fits now, another one comes once more.
-        chosen = next(filter(fits, (*self._bag, *self._kinds)), self._bag[0])
-        if chosen in self._bag:
-            self._bag.remove(chosen)
+        chosen = next(filter(fits, self._bag), None)
+        if chosen is None:
+            return None
+        self._bag.remove(chosen)
         return self._made(chosen)
 
     def _made(self, kind: type[Trouble]) -> Trouble:
@@ -253,7 +252,7 @@ async def while_counts_are_wrong(server: Unruly, document: Path, url: str, outco
     while True:
         await asyncio.sleep(1.0)
         wrong = [trouble for trouble in server.troubles if isinstance(trouble, WrongCounts)]
-        if wrong and wrong[0] is not seen and time.monotonic() - outcome.began > 2 * LOOKBACK_SECS:
+        if wrong and wrong[0] is not seen and time.monotonic() - outcome.began > LOOKBACK_SECS:
             seen = wrong[0]
             outcome.verified.append(("by wrong counts", await verified(document, url)))
 
