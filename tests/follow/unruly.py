@@ -41,10 +41,12 @@ class Arrival(NamedTuple):
 
 @dataclass
 class Trouble:
-    """One trouble while it lasts. `tags`: whom it is about; `[start, end)`: which of their events, in ticks."""
+    """One trouble while it lasts. `tags`: those it is about; `[start, end)`: which of their events, in ticks."""
 
     kind: ClassVar[str] = ""
-    broad: ClassVar[bool] = False  # it hits most of what is asked, whomever it is about
+    broad: ClassVar[bool] = False  # it hits most of what is asked, whatever tags it is about
+    of_all: ClassVar[bool] = False  # it is about all tags
+    of_one_instant: ClassVar[bool] = False  # it is about one event of one tag
     dice: Random
     tags: Collection[int] = ()
     start: int = 0
@@ -309,7 +311,6 @@ class Vanished(Trouble):
         if call.route == _PAGES:
             body = _body(reply)
             items = [item for item in body["Items"] if server.number_of(item["WebId"]) not in self.tags]
-            # The next ones move up: what is short of the page is filled by nothing only at the end of the list.
             return None if len(items) == len(body["Items"]) else _spoilt(reply, {**body, "Items": items})
         if self.wholly and not set(call.touched).isdisjoint(self.tags):
             return json_reply({"Errors": ["PI Point not found."]}, 404)
@@ -462,6 +463,7 @@ class Pile(OfValues):
     """More events at one instant than one answer holds; `start` is the instant."""
 
     kind = "more at one instant than an answer holds"
+    of_one_instant = True
     most: ClassVar[int] = 40
 
     def begin(self, server: Unruly) -> None:
@@ -483,6 +485,7 @@ class TooLong(OfValues):
     """Windows longer than this are not answered."""
 
     kind = "windows too long"
+    of_all = True
 
     def __post_init__(self) -> None:
         self.most = self.dice.choice((1, 3, 10, 60)) * SECOND
@@ -505,6 +508,7 @@ class TooMany(OfValues):
     """Answers of more events than this are not given."""
 
     kind = "too many events (-11091)"
+    of_all = True
 
     def __post_init__(self) -> None:
         self.most = self.dice.choice((2, 5, 20))
@@ -544,6 +548,7 @@ class OtherQuestion(OfValues):
     """Parts of a batch are answered without their query: one event of another time."""
 
     kind = "answers of another window"
+    of_all = True
 
     def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
         return super().after(server, call, reply) if call.scope == "sub" else None
