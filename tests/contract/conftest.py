@@ -17,6 +17,7 @@ import pytest
 
 from tests.servers import s3, serve
 from tests.unity.places import server_lakehouse, stand_in_lakehouse
+from tests.variants import slowly
 from writers import PI_TIMESERIES, Lakehouse, MemoryLakehouse, open_lakehouse
 from writers.tables import TIMESTAMP
 
@@ -56,8 +57,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 UNITY = [f"{kind}-{storage}" for kind in ("managed", "external") for storage in ("folder", "s3")]
 KINDS = [
     *("memory", "folder", "s3", "abfss"),
-    *("unity-managed-folder", "unity-managed-s3", "unity-external-folder"),
-    pytest.param("unity-external-s3", marks=pytest.mark.slow),
+    *("unity-managed-folder", "unity-managed-s3", "unity-external-folder", *slowly("unity-external-s3")),
     *(pytest.param(f"server-{name}", marks=pytest.mark.unity) for name in UNITY),
 ]
 
