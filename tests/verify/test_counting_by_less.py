@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil, log2
 from urllib.parse import parse_qsl, urlsplit
@@ -153,7 +153,8 @@ async def counting(
     )
     try:
         async with PIClient(settings_) as client:
-            await client.send(requests.system())  # as a run has reached PI before it counts
+            with suppress(ExtractError):
+                await client.send(requests.system())  # as a run has reached PI before it counts
             yield CountSource(client, url, mode, Limits(), workers=workers)
     finally:
         await runner.cleanup()
