@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,13 +18,18 @@ def slowly(*values: Any) -> list[Any]:
     ]
 
 
-def crossed(first: Iterable[Any] | Mapping[str, Any], second: Iterable[Any] | Mapping[str, Any]) -> list[Any]:
-    """All pairs. By default the first of either is tried with each of the other, so that each has its turn."""
-    ones, others = _named(first), _named(second)
+def crossed(*dimensions: Iterable[Any] | Mapping[str, Any]) -> list[Any]:
+    """All combinations of the values of each dimension. By default what differs from the first of all of them in
+    one dimension at most, so that every value has its turn.
+    """
+    named = [_named(dimension) for dimension in dimensions]
     return [
-        pytest.param(one, other, id=f"{name}-{called}", marks=[pytest.mark.slow] if row and column else [])
-        for row, (name, one) in enumerate(ones)
-        for column, (called, other) in enumerate(others)
+        pytest.param(
+            *(value for _, (_, value) in places),
+            id="-".join(name for _, (name, _) in places),
+            marks=[pytest.mark.slow] if sum(place > 0 for place, _ in places) > 1 else [],
+        )
+        for places in product(*(list(enumerate(values)) for values in named))
     ]
 
 

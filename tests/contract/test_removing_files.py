@@ -10,7 +10,6 @@ import pytest
 
 from config.errors import CommitConflictError, FencedError
 from tests.corrections.events import DAY, Event, batch_of, events_of
-from tests.variants import slowly
 from writers import (
     PI_TIMESERIES,
     CommitKey,
@@ -24,12 +23,6 @@ from writers import (
 )
 from writers.commit import ROW
 
-from .conftest import KINDS
-
-# A catalog's tables on S3 have their turn in the contract of commits.
-pytestmark = pytest.mark.parametrize(
-    "destination", [*slowly("unity-managed-s3"), *(kind for kind in KINDS if kind != "unity-managed-s3")], indirect=True
-)
 ME, OTHER = "osipi/p/recorded/0-of-2", "osipi/p/recorded/1-of-2"
 ALWAYS = -(1 << 62), 1 << 62
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from tests.unity.places import stand_in_lakehouse
+from tests.variants import slowly
 from writers import (
     PI_TIMESERIES,
     PI_WATERMARKS,
@@ -41,7 +42,7 @@ HOLE_COLUMNS = ("hole_end", "hole_since", "hole_attempts", "hole_ask_at")
 Stretch = tuple[int, int]
 
 
-@pytest.fixture(params=["memory", "folder", "external", "managed"])
+@pytest.fixture(params=["memory", "folder", "managed", *slowly("external")])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     if request.param == "memory":
         yield Lake(MemoryLakehouse())

@@ -80,6 +80,7 @@ async def test_shards_and_pipelines_work_side_by_side(tmp_path: Path) -> None:
     plant.assert_tags()
 
 
+@pytest.mark.slow
 async def test_shards_that_are_killed_and_started_again_all_at_once(tmp_path: Path) -> None:
     plant = plant_of(tmp_path, tags=24)
     steps = ("after_staging", "after_data_commit", "after_watermark_commit")
