@@ -85,12 +85,11 @@ def _words(replaced: Sequence[Replaced], skipped: int) -> Iterator[str]:
     if len(replaced) > _REPLACED_NAMED:
         yield f"{len(replaced) - _REPLACED_NAMED:,} more tags were created anew: pi_tags.replaces names them"
     if skipped:
-        tags = (
-            "1 tag was not in the server's list, and is"
-            if skipped == 1
-            else (f"{skipped:,} tags were not in the server's list, and are")
+        were = "1 tag was" if skipped == 1 else f"{skipped:,} tags were"
+        yield (
+            f"{were} not in the server's list, and are there when asked for alone: the next run reads them, and one that "
+            "follows them reads on"
         )
-        yield f"{tags} there when asked for alone: the next run reads them, and one that follows them reads on"
 
 
 class Metadata:

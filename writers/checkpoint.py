@@ -35,6 +35,7 @@ __all__ = [
     "holes_unknown_row",
     "merge",
     "merge_stream",
+    "newest_of_holes",
 ]
 
 _SCHEMA = PI_WATERMARKS.schema
@@ -166,6 +167,12 @@ def merge_stream(batches: Iterable[pa.RecordBatch]) -> pa.Table:
 def _plain(batches: list[pa.RecordBatch]) -> pa.Table:
     """Rows of files of any age, as the schema has them."""
     return pa.Table.from_batches(batches, schema=batches[0].schema).select(_SCHEMA.names).cast(_SCHEMA)
+
+
+def newest_of_holes(rows: pa.RecordBatch) -> int:
+    """When the newest row of a hole was written; 0 where there is none."""
+    written = rows.filter(_are_holes(rows))["updated_at"]
+    return int(pc.max(written.cast(pa.int64())).as_py() or 0)
 
 
 def _are_holes(rows: pa.RecordBatch | pa.Table) -> pa.Array:

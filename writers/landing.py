@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +22,15 @@ import pyarrow as pa
 
 from config.errors import CommitConflictError, ExtractError, FencedError, LostStateError, UnknownCommitError
 
-from .checkpoint import columns_of, encode, encode_holes, holes_of, holes_unknown_before, merge_stream
+from .checkpoint import (
+    columns_of,
+    encode,
+    encode_holes,
+    holes_of,
+    holes_unknown_before,
+    merge_stream,
+    newest_of_holes,
+)
 from .commit import CommitKey, CommitReceipt, CommitTable, Lakehouse, Stage, StagedFile
 from .correction import Correction, Replacements, correct
 from .draft import Draft
@@ -87,6 +95,7 @@ class Landing:
         self._others = Others(self._data, self._checkpoint, pipeline, partial(is_landing, pipeline, dataset))
         self._sequence = 0
         self._commits = 0
+        self._holes_written_at = 0
         self._marks = Marks()
         self._ready = False
         self._now = now
@@ -326,6 +335,8 @@ class Landing:
         holes, closed_, opened = draft.holes(now)
         rows = encode(draft.said(correction.inserted), **named)
         if closed_:  # in one piece, so that it is one file
+            # Of rows of holes the newest counts: never older than what was there, even if our clock goes behind others.
+            named["updated_at"] = self._holes_written_at = max(now, self._holes_written_at + 1)
             rows = pa.concat_batches([rows, encode_holes(closed_, opened, **named)])
         stage = self._checkpoint.stage()
         stage.write(rows)
@@ -365,7 +376,13 @@ class Landing:
             raise
 
     def _merged(self) -> pa.Table:
-        return merge_stream(self._checkpoint.read(where=self._partition))
+        return merge_stream(self._noted(self._checkpoint.read(where=self._partition)))
+
+    def _noted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass rows on, and remember how late those of holes were written, by whatever clock."""
+        for batch in batches:
+            self._holes_written_at = max(self._holes_written_at, newest_of_holes(batch))
+            yield batch
 
     def _compact(self, merged: pa.Table) -> None:
         """Put the watermarks of the pipeline into one file; many small ones make every start slower."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from config.errors import StopError
 from engine.net.client import ClientStats, PIClient
 from engine.piweb.http import Request, Response
+from engine.piweb.limits import LearnedLimits
 
 __all__ = ["WORST_SENDS", "AllowanceSpentError", "Meter"]
 
@@ -38,6 +39,10 @@ class Meter:
     def used(self) -> int:
         """Requests sent, or about to be."""
         return max(self._started, self._client.statistics().requests)
+
+    @property
+    def limits(self) -> LearnedLimits:
+        return self._client.limits
 
     def statistics(self) -> ClientStats:
         return self._client.statistics()

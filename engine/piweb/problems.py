@@ -372,8 +372,9 @@ def _refused_before_pi(response: Response, text: str, said: str, items: int) -> 
     A request that names several items may be too long. Of one that does not, the address is wrong; if requests
     of its kind have worked in this run, something dislikes this one.
     """
-    headers = response.status == 431 or bool(_HEADERS_TOO_LONG.search(text))
-    if headers and not (response.reached and items > 1):
+    said_so = bool(_HEADERS_TOO_LONG.search(text))
+    headers = response.status == 431 or said_so
+    if headers and not (response.reached and (items > 1 or (items and not said_so))):
         return AuthenticationError(
             f"{said}: the headers of the request are too long, and nearly all of them is the login",
             hint="an account in many groups has a long Kerberos ticket: raise MaxFieldLength and MaxRequestBytes of "

@@ -148,7 +148,7 @@ def decode_sets(body: bytes, server: str) -> SetsPage:
             one = msgspec.convert(item, _Set)
         except msgspec.ValidationError:
             continue  # a set that is wanted, and is not here, is unread
-        if one.WebId and one.Name and well_formed(one.WebId) == one.WebId:
+        if one.WebId and one.Name and "\ufffd" not in one.WebId:
             name = SYSTEM if one.Name.casefold() == SYSTEM.casefold() else well_formed(one.Name)
             found.setdefault(name.casefold(), SetOfStates(server, name, one.WebId))
     return SetsPage(found, len(page.Items), page.Links is not None and bool(page.Links.Next))

@@ -55,7 +55,7 @@ def decide(error: ExtractError, *, tags: int, attempts: int, shortened: int = 0)
             return Decision.AGAIN  # it is asked in another way then
     if tags > 1:
         return Decision.SHORTEN if _takes_too_long(error) and shortened < _MAX_SHORTENED else Decision.HALVE_TAGS
-    if isinstance(error, TagGoneError | TagForbiddenError) or _is_too_long(error):
+    if isinstance(error, TagGoneError | TagForbiddenError):
         return Decision.GIVE_UP
     return Decision.NARROW
 
@@ -65,8 +65,3 @@ def _takes_too_long(error: ExtractError) -> bool:
     if isinstance(error, SplitError):
         return error.too_much == "answer"
     return isinstance(error, RetryError) and error.status != _INTERNAL_ERROR
-
-
-def _is_too_long(error: ExtractError) -> bool:
-    """Whether the text of a request is too long, which the window of one tag does not change."""
-    return isinstance(error, SplitError) and error.too_much == "request"

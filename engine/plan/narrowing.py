@@ -3,7 +3,8 @@
 A failed ask may be too much at once, or hold an instant that the source cannot give. Both are told apart by halves: what
 fails at any length is narrowed down to an instant, that is asked for once more with patience, and then left out. Where
 it ends is looked for by probes at growing distances, and by halves between the last that failed and the first that was
-answered. Where nothing at all is answered, at the beginning, in the middle and at the end, narrowing gives up early.
+answered. Of a long hole some instants are tried. Where nothing at all is answered, at the beginning, in the middle and at
+the end, narrowing gives up early.
 
 Positions are distances from where the narrowing began, in the direction of reading, in microseconds: a reading that goes
 back in time is the same thing in a mirror. For one hole in a reading of length T it takes at most `most_asks(T)` asks.
@@ -17,6 +18,9 @@ __all__ = ["Found", "Narrowing", "most_asks"]
 
 # Halves that fail in a row before probes tell whether anything at all is answered.
 _FAILURES_BEFORE_PROBES = 3
+# So many instants of a hole are tried before it counts as one, if it is longer than this many microseconds.
+_SAMPLES = 8
+_LONG = 3_600_000_000
 # So few microseconds are not worth probes.
 _FEW = 8
 # An instant counts as lost once it was asked for so many times.
@@ -46,18 +50,19 @@ class _Step(Enum):
     BEHIND_FIRST = auto()  # its first instant
     GALLOP = auto()  # instants at growing distances behind the hole
     BACK = auto()  # by halves between the last that failed and the first that worked
+    SAMPLE = auto()  # instants inside of a long hole: is all of it bad?
 
 
 _KNOWN = frozenset({_Step.KNOWN_BEFORE, _Step.KNOWN_FIRST, _Step.KNOWN_LAST})
 _PROBES_OF_ALL = frozenset({_Step.PROBE_END, _Step.PROBE_START, _Step.PROBE_MIDDLE})
-_BEHIND = frozenset({_Step.BEHIND, _Step.BEHIND_FIRST, _Step.GALLOP, _Step.BACK})
+_BEHIND = frozenset({_Step.BEHIND, _Step.BEHIND_FIRST, _Step.GALLOP, _Step.BACK, _Step.SAMPLE})
 # What these bring does not follow on what was read before, so it cannot land.
-_PROBES = frozenset({_Step.PROBE_END, _Step.PROBE_MIDDLE, _Step.KNOWN_LAST, _Step.GALLOP, _Step.BACK})
+_PROBES = frozenset({_Step.PROBE_END, _Step.PROBE_MIDDLE, _Step.KNOWN_LAST, _Step.GALLOP, _Step.BACK, _Step.SAMPLE})
 
 
 def most_asks(length: int) -> int:
     """How many asks it takes at most to get past one hole in a reading of so many microseconds."""
-    return 3 * max(1, length).bit_length() + 16
+    return 4 * max(1, length).bit_length() + 16 + _SAMPLES
 
 
 class Narrowing:
@@ -69,6 +74,7 @@ class Narrowing:
         "_failures",
         "_first",
         "_high",
+        "_hole_end",
         "_hole_start",
         "_known_end",
         "_known_start",
@@ -76,6 +82,7 @@ class Narrowing:
         "_low",
         "_probed",
         "_resolution",
+        "_sampled",
         "_step",
         "_total",
         "asks",
@@ -101,6 +108,7 @@ class Narrowing:
         self.asks = 0  # that were answered, or failed
         self._longest: int | None = None
         self._hole_start = self._low = self._high = self._known_start = self._known_end = 0
+        self._hole_end = self._sampled = 0
         self.read = 0
         self.hole: tuple[int, int] | None = None
         # The longest ask that was answered, where it was the length that mattered, and one that was not.
@@ -170,7 +178,7 @@ class Narrowing:
             case _Step.KNOWN_LAST | _Step.PROBE_MIDDLE:
                 self._bad = self.read + 1  # the first instant failed, and not everything does
                 self._confirm()
-            case _Step.GALLOP | _Step.BACK:
+            case _Step.GALLOP | _Step.BACK | _Step.SAMPLE:
                 self._high = self.start
                 self._back()
 
@@ -226,7 +234,9 @@ class Narrowing:
             self._ask(_Step.BEHIND_FIRST, self.start, self.start + 1)
             return
         self._low = self.end
-        if self._step is _Step.BACK:
+        if self._step is _Step.SAMPLE:
+            self._sample()
+        elif self._step is _Step.BACK:
             self._back()
         else:
             self._gallop()
@@ -278,9 +288,23 @@ class Narrowing:
         at = min(self._hole_start + 2 * (self._low - self._hole_start), self._total - 1)
         self._ask(_Step.GALLOP, max(at, self._low), max(at, self._low) + 1)
 
+    def _sample(self) -> None:
+        """Two stretches that are close together are two holes: what lies between them can be read."""
+        self._sampled += 1
+        if self._sampled > _SAMPLES:
+            self._behind(self._hole_end)
+            return
+        at = self._hole_start + (self._hole_end - self._hole_start) * self._sampled // (_SAMPLES + 1)
+        self._ask(_Step.SAMPLE, at, at + 1)
+
     def _back(self) -> None:
         if self._high - self._low <= self._resolution - 1:
-            self._behind(self._high)
+            self._hole_end = self._high
+            if self._high - self._hole_start > _LONG and not self._sampled:
+                self._low = self._hole_start + 1
+                self._sample()
+            else:
+                self._behind(self._high)
         else:
             middle = (self._low + self._high) // 2
             self._ask(_Step.BACK, middle, middle + 1)

@@ -93,6 +93,18 @@ def test_a_hole_is_told_to_whoever_opens_later_and_is_closed_for_all(lake: Lake)
     assert lake.landing().open()["a"].high == 12
 
 
+def test_the_newest_word_on_a_hole_counts_whatever_the_clocks_of_machines_say(lake: Lake) -> None:
+    """A machine whose clock is a day ahead closes a hole; one whose clock is right opens it again."""
+    land(lake.opened(now=lambda: 1_000), "a", 0, 10, (4, 5))
+    land(lake.opened(now=lambda: 86_400_000_000), "a", 10, 10, closed=(4, 5))
+    assert holes(lake.landing()) == {}
+    land(lake.opened(now=lambda: 2_000), "a", 10, 12, (4, 5))
+    [again] = lake.landing().open().holes["a"]
+    assert (again.start, again.end, again.ask_at) == (4, 5, 2_000 + 60_000_000)
+    land(lake.opened(now=lambda: 3_000), "a", 12, 12, closed=(4, 5))
+    assert holes(lake.landing()) == {}
+
+
 @pytest.mark.parametrize(
     ("step", "landed"),
     [

@@ -131,6 +131,21 @@ def test_any_holes_and_any_limit_at_once_lose_nothing_else(found: list[tuple[int
     assert asks <= (len(holes) + 1) * most_asks(SHORT)
 
 
+@given(st.integers(1, 3 * DAY), st.integers(1, 3 * DAY), st.integers(1, 3 * DAY), st.integers(0, 5 * DAY))
+def test_two_stretches_are_two_holes_unless_little_lies_between_them(
+    one: int, between: int, other: int, first: int
+) -> None:
+    bad = [(first, first + one), (first + one + between, first + one + between + other)]
+    search = Search(touching(bad), LONG, LONG)
+    start, end = search.narrowing.hole or (0, 0)
+    assert start == first
+    # A stretch that is a sixth of the whole has an instant that is tried.
+    if end > bad[0][1]:
+        assert end == bad[1][1]
+        assert between < (end - start) / 6
+    assert len(search.asks) <= most_asks(LONG)
+
+
 def test_what_is_never_answered_is_given_up_at_once() -> None:
     search = Search(lambda _start, _end: False, LONG, DAY)
     assert search.narrowing.found is Found.HOPELESS

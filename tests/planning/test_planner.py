@@ -198,7 +198,7 @@ def test_more_events_in_one_microsecond_than_the_server_gives_are_a_hole_and_hol
         (UnavailableError("late", status=504), [Decision.NARROW] * 2, [Decision.SHORTEN] * 2),
         (UnavailableError("broken", status=500), [Decision.NARROW] * 2, [Decision.HALVE_TAGS] * 2),
         (SplitError("too much"), [Decision.NARROW] * 2, [Decision.SHORTEN] * 2),
-        (SplitError("too long", too_much="request"), [Decision.GIVE_UP] * 2, [Decision.HALVE_TAGS] * 2),
+        (SplitError("too long", too_much="request"), [Decision.NARROW] * 2, [Decision.HALVE_TAGS] * 2),
         (SplitError("too many", too_much="count"), [Decision.FEWER] * 2, [Decision.FEWER] * 2),
         (TagGoneError("gone"), [Decision.GIVE_UP] * 2, [Decision.HALVE_TAGS] * 2),
         (TagForbiddenError("no"), [Decision.GIVE_UP] * 2, [Decision.HALVE_TAGS] * 2),
