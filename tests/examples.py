@@ -6,7 +6,7 @@ from hypothesis import settings
 
 __all__ = ["examples"]
 
-_FEWEST = 5
+_FEWEST = 4
 
 
 def examples(thorough: int) -> settings:

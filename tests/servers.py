@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANGS_AFTER_SECS
+
 __all__ = ["free_port", "s3", "serve"]
 
 
@@ -24,7 +26,7 @@ def free_port() -> int:
 
 def serve(command: list[str], url: str) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_AFTER_SECS
     try:
         while True:
             try:

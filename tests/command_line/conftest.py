@@ -21,6 +21,7 @@ import pytest
 from engine.cli import main
 from engine.simulator import Simulator
 from engine.simulator.__main__ import _options, _parser
+from tests.patience import HANGS_AFTER_SECS
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PASSWORD = "correct horse battery"
@@ -63,7 +64,7 @@ def process(*arguments: str, cwd: Path, **changes: str) -> Iterator[subprocess.P
 def engine(*arguments: str, cwd: Path, **changes: str) -> Done:
     """Run `python -m engine` to its end in a process of its own."""
     with process(*arguments, cwd=cwd, **changes) as started:
-        out, err = started.communicate(timeout=60)
+        out, err = started.communicate(timeout=HANGS_AFTER_SECS)
         return Done(started.returncode, out, err)
 
 

@@ -12,6 +12,7 @@ from engine.commands.plan import _looked
 from engine.plan.shards import Shard
 from engine.telemetry.events import Answered, Event
 from tests.exactness.plant import BEGIN, HOUR, Plant
+from tests.variants import crossed
 
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     # what the plant is like; what was read before, up to three hours; what is planned, up to six
@@ -27,8 +28,7 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("mode", ["batch", "streamset"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("mode", "shape"), crossed(["batch", "streamset"], SHAPES.keys()))
 async def test_a_plan_comes_true(tmp_path: Path, shape: str, mode: str) -> None:
     options, before, planned = SHAPES[shape]
     plant = Plant.of(tmp_path, tags=40, **options)

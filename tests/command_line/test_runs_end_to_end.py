@@ -19,6 +19,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 
 from config.secrets import RETRY_TIMEOUT_SECS
+from tests.patience import HANGS_AFTER_SECS
 
 from .conftest import NOW, Called, engine, environment, process, simulated, written
 
@@ -195,7 +196,7 @@ def test_another_run_is_refused_and_shown_and_two_signals_end_the_first(called: 
         first.send_signal(signal.SIGINT)
         wait_for(first, "stopping: SIGINT")
         first.send_signal(signal.SIGINT)
-        out, _ = first.communicate(timeout=20)
+        out, _ = first.communicate(timeout=HANGS_AFTER_SECS)
     assert first.returncode == 130
     assert '"status": "interrupted"' in out
     assert called("status", "-c", "plant.yaml", "--json").json["at_work"] == {}
@@ -209,7 +210,7 @@ def test_a_signal_before_anything_is_read_ends_the_run_at_once(here: Path):
         with process("run", "-c", "plant.yaml", "--json", cwd=here) as run:
             wait_for(run, "of plant")
             run.send_signal(signal.SIGTERM)
-            out, err = run.communicate(timeout=20)
+            out, err = run.communicate(timeout=HANGS_AFTER_SECS)
     assert run.returncode == 130
     assert '"status": "interrupted"' in out
     assert "error: interrupted" in err
@@ -220,7 +221,9 @@ def test_a_signal_while_the_workspace_is_silent_about_secrets_ends_the_run_at_on
     with socket.create_server(("127.0.0.1", 0)) as workspace:
         login = {"DATABRICKS_HOST": f"http://127.0.0.1:{workspace.getsockname()[1]}", "DATABRICKS_TOKEN": "x"}
         with process("run", "-c", "plant.yaml", cwd=here, **login) as run:
-            workspace.settimeout(200)  # it imports the SDK first: seconds, and many of them on a busy machine
+            workspace.settimeout(
+                HANGS_AFTER_SECS
+            )  # it imports the SDK first: seconds, and many of them on a busy machine
             asked, _ = workspace.accept()
             with asked:
                 run.send_signal(signal.SIGTERM)

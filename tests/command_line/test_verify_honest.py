@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from tests.variants import crossed
+
 from .conftest import NOW, Called, simulated, written
 
 FLOW, LEVEL = "Unit0000.Flow.000000", "Unit0000.Level.000001"
@@ -151,10 +153,9 @@ def test_tags_without_events_that_every_run_compares_are_named(called: Called, h
         assert called("verify", "-c", "plant.yaml", "--json").json["tags_compared_by_runs"] == 1
 
 
-@pytest.mark.parametrize("end", [END, None])
-@pytest.mark.parametrize("bad", [True, False])
-@pytest.mark.parametrize("secs", [1, 60])
-@pytest.mark.parametrize("ends", ["single", "always"])
+@pytest.mark.parametrize(
+    ("end", "bad", "secs", "ends"), crossed([END, None], [True, False], [1, 60], ["single", "always"])
+)
 def test_ends_that_the_server_rounds_are_no_disagreement(
     called: Called, here: Path, secs: int, ends: str, bad: bool, end: str | None
 ):

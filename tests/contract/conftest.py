@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -17,10 +18,11 @@ import pytest
 
 from tests.servers import s3, serve
 from tests.unity.places import server_lakehouse, stand_in_lakehouse
+from tests.variants import slowly
 from writers import PI_TIMESERIES, Lakehouse, MemoryLakehouse, open_lakehouse
 from writers.tables import TIMESTAMP
 
-__all__ = ["azure", "destination", "rows", "s3"]
+__all__ = ["azure", "destination", "on_managed_s3", "rows", "s3"]
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,25 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         pass
 
 
-# Kind of table and storage, on the stand-in for a catalog server and (marked) on the real one. By default every
-# kind of table and every storage has its turn, and what is managed, which is the usual way, is on S3 as well.
-UNITY = [f"{kind}-{storage}" for kind in ("managed", "external") for storage in ("folder", "s3")]
-KINDS = [
-    *("memory", "folder", "s3", "abfss"),
-    *("unity-managed-folder", "unity-managed-s3", "unity-external-folder"),
-    pytest.param("unity-external-s3", marks=pytest.mark.slow),
-    *(pytest.param(f"server-{name}", marks=pytest.mark.unity) for name in UNITY),
-]
+def kinds(*, managed_on_s3: bool) -> list[Any]:
+    """Kinds of tables and storages, on the stand-in for a catalog server and (marked) on the real one.
+
+    By default every kind of table and every storage has its turn, and a few tests have a managed table on S3,
+    which is the usual way.
+    """
+    unity = [f"{kind}-{storage}" for kind in ("managed", "external") for storage in ("folder", "s3")]
+    return [
+        *("memory", "folder", "s3", "abfss", "unity-managed-folder", "unity-external-folder"),
+        *(["unity-managed-s3"] if managed_on_s3 else slowly("unity-managed-s3")),
+        *slowly("unity-external-s3"),
+        *(pytest.param(f"server-{name}", marks=pytest.mark.unity) for name in unity),
+    ]
 
 
-@pytest.fixture(params=KINDS)
+on_managed_s3 = pytest.mark.parametrize("destination", kinds(managed_on_s3=True), indirect=True)
+
+
+@pytest.fixture(params=kinds(managed_on_s3=False))
 def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Destination]:
     kind = request.param
     if kind == "memory":

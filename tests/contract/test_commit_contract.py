@@ -11,6 +11,8 @@ import pytest
 from config.errors import CommitConflictError, FencedError
 from writers import PI_TIMESERIES, PI_WATERMARKS, CommitKey, CommitTable, StagedFile
 
+from .conftest import on_managed_s3
+
 DAY = 86_400_000_000
 ME, OTHER = "osipi/p/recorded/0-of-2", "osipi/p/recorded/1-of-2"
 
@@ -74,6 +76,7 @@ def test_staged_rows_are_invisible_until_they_are_committed(new_table, rows: Row
     assert stored(new_table()) == [("a", 1), ("a", 2)]
 
 
+@on_managed_s3
 def test_a_commit_is_read_back_with_its_number_version_and_metadata(new_table, rows: Rows) -> None:
     table = new_table().open()
     first = table.commit(CommitKey(ME, 1), staged(table, rows("a", [1])), metadata={"note": "one"})
@@ -118,6 +121,7 @@ def test_a_handle_commits_again_and_again(new_table, rows: Rows) -> None:
     assert stored(new_table()) == [("a", n) for n in range(1, 6)]
 
 
+@on_managed_s3
 def test_who_opened_before_another_committed_under_the_same_name_is_fenced(new_table, rows: Rows) -> None:
     late, quick = new_table().open(), new_table().open()
     quick.commit(CommitKey(ME, 1), staged(quick, rows("a", [1])), metadata={"run_id": "quick-run"})
@@ -153,6 +157,7 @@ def test_other_shards_do_not_disturb(new_table, rows: Rows) -> None:
     assert stored(new_table()) == [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("b", 3)]
 
 
+@on_managed_s3
 def test_of_many_racing_under_one_name_exactly_one_wins(new_table, rows: Rows) -> None:
     new_table().open()
     racers = [new_table().open() for _ in range(6)]
@@ -196,6 +201,7 @@ def test_many_racing_under_their_own_names_all_land(new_table, rows: Rows) -> No
     assert stored(new_table()) == sorted((str(s), n) for s in range(4) for n in (1, 2))
 
 
+@on_managed_s3
 def test_a_partition_is_replaced_and_the_others_stay(new_table, rows: Rows) -> None:
     table = new_table().open()
     table.commit(CommitKey(ME, 1), staged(table, rows("a", [1, DAY + 1])))
@@ -284,6 +290,7 @@ def test_partition_values_may_hold_any_character(destination) -> None:
     assert table.file_count(where={"pipeline": "other"}) == 0
 
 
+@on_managed_s3
 def test_a_lease_keeps_a_second_run_out_and_shards_are_remembered(destination) -> None:
     lakehouse = destination.lakehouse()
     lease = lakehouse.lease("p", "0-of-2", "first-run")

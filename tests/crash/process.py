@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.exactness.plant import Plant, settings
+from tests.patience import HANGS_AFTER_SECS
 
 __all__ = ["Ended", "Process", "at_once", "command", "redirect", "run_of", "served", "until"]
 
@@ -83,7 +84,7 @@ class Process:
         """Let it work for so long, or until it ends."""
         await asyncio.to_thread(self._process.join, secs)
 
-    async def end(self, timeout_secs: float = 60.0) -> Ended:
+    async def end(self, timeout_secs: float = HANGS_AFTER_SECS) -> Ended:
         """Wait for its end. One that does not come to an end is killed, and fails the test."""
         await self.wait(timeout_secs)
         code = self._process.exitcode
@@ -206,7 +207,7 @@ async def served(plant: Plant, now: int | Callable[[], float], faults: Any = Non
         yield document
 
 
-async def until(reached: Callable[[], bool], secs: float = 30.0) -> None:
+async def until(reached: Callable[[], bool], secs: float = HANGS_AFTER_SECS) -> None:
     """Wait for something another process does."""
     async with asyncio.timeout(secs):
         while not reached():  # noqa: ASYNC110 - another process sets no event of ours

@@ -15,6 +15,7 @@ from tests.digital_states.site import WHOLE, named
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, text_of
 from tests.exactness.reading import is_table, rows_in
+from tests.variants import crossed
 
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
 LANDING_STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
@@ -35,8 +36,7 @@ def assert_nothing_twice(plant: Plant, end: int) -> None:
         assert not extra
 
 
-@pytest.mark.parametrize("time", [1, 3])
-@pytest.mark.parametrize("step", LANDING_STEPS)
+@pytest.mark.parametrize(("time", "step"), crossed([3, 1], LANDING_STEPS))
 async def test_killed_while_landing(tmp_path: Path, step: str, time: int) -> None:
     plant = plant_of(tmp_path / "lake")
     async with served(plant, BEGIN + HOUR) as document:
@@ -50,8 +50,7 @@ async def test_killed_while_landing(tmp_path: Path, step: str, time: int) -> Non
     plant.assert_tags()
 
 
-@pytest.mark.parametrize("later", [False, True])
-@pytest.mark.parametrize("step", TAG_STEPS)
+@pytest.mark.parametrize(("later", "step"), crossed([False, True], TAG_STEPS))
 async def test_killed_while_syncing_tags(tmp_path: Path, step: str, later: bool) -> None:
     """In the first run, or in one that finds three more tags."""
     plant = plant_of(tmp_path / "lake")
@@ -177,8 +176,7 @@ def assert_exact_but_for_holes(plant: Plant) -> None:
     }
 
 
-@pytest.mark.parametrize("time", [1, 4])
-@pytest.mark.parametrize("step", LANDING_STEPS)
+@pytest.mark.parametrize(("time", "step"), crossed([4, 1], LANDING_STEPS))
 async def test_killed_while_passing_over_what_cannot_be_read(tmp_path: Path, step: str, time: int) -> None:
     """No hole is lost, and none is left behind of what was not passed over."""
     plant = plant_of(tmp_path / "lake")

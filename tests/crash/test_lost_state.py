@@ -17,6 +17,7 @@ from tests.crash.process import command, run_of, served
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import rows_in, version_of
+from tests.variants import slowly
 
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
 
@@ -94,9 +95,9 @@ def drop_data(plant: Plant) -> None:
 @pytest.mark.parametrize(
     "lose",
     [
-        *(drop_watermarks, empty_watermarks, restore_watermarks),
-        *(restore_watermarks_in_place, delete_watermarks, delete_a_watermark, edit_watermarks, create_watermarks_anew),
+        *(drop_watermarks, restore_watermarks, delete_a_watermark, edit_watermarks, create_watermarks_anew),
         *(restore_data_in_place, create_data_anew),
+        *slowly(empty_watermarks, restore_watermarks_in_place, delete_watermarks),
     ],
 )
 async def test_lost_watermarks_end_the_run_and_are_read_back_from_the_data(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.crash.process import Ended, command, run_of, served
-from tests.crash.test_kill_at_every_step import LANDING_STEPS, TAG_STEPS, assert_nothing_twice
+from tests.crash.test_kill_at_every_step import assert_nothing_twice
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant
+from tests.variants import slowly
 
 END = BEGIN + HOUR
 SMALL = {"performance": {"commit_rows": 2000, "values_per_answer": 1000}}
@@ -50,7 +51,7 @@ def assert_said_in_one_line(ended: Ended, *words: str) -> None:
     assert "Traceback" not in ended.output
 
 
-@pytest.mark.parametrize("size", ["size=100k", "size=300k"])
+@pytest.mark.parametrize("size", ["size=300k", *slowly("size=100k")])
 async def test_a_disk_that_fills_up(tmp_path: Path, size: str) -> None:
     """At the first commit or at a later one; once there is room again the rest is written."""
     with small_disk(tmp_path / "disk", size):
@@ -69,7 +70,15 @@ async def test_a_disk_that_fills_up(tmp_path: Path, size: str) -> None:
         plant.assert_tags()
 
 
-@pytest.mark.parametrize("step", [*LANDING_STEPS, *TAG_STEPS])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "before_staging",
+        "after_data_commit",
+        "after_tags_staging",
+        *slowly(*("after_staging", "after_watermark_commit"), *("before_tags_staging", "after_tags_commit")),
+    ],
+)
 async def test_nothing_can_be_written_from_a_step_on(tmp_path: Path, step: str) -> None:
     """Above all between data and watermarks: what the log names must stay, though the run ends in an error."""
     plant = plant_of(tmp_path / "lake")
@@ -85,7 +94,7 @@ async def test_nothing_can_be_written_from_a_step_on(tmp_path: Path, step: str) 
     plant.assert_tags()
 
 
-@pytest.mark.parametrize("most", [2_000, 20_000, 100_000])
+@pytest.mark.parametrize("most", [2_000, 100_000, *slowly(20_000)])
 async def test_a_file_that_may_not_grow(tmp_path: Path, most: int) -> None:
     """As by a quota: files of the log still fit, or do not either."""
     plant = plant_of(tmp_path / "lake")

@@ -9,6 +9,7 @@ import pytest
 
 from config.errors import ExpiredError, ExtractError, FencedError, StorageError, UnavailableError
 from engine.flow.leased import under
+from tests.patience import patiently
 from writers.lease import FileLease
 from writers.storage import Place
 
@@ -59,7 +60,7 @@ async def test_whoever_has_lost_the_lease_does_not_go_on(tmp_path: Path) -> None
         finally:
             ended.append("work")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patiently(10)):
         with pytest.raises(FencedError, match="run rival"):
             await under(ours, work())
     assert ended == ["work"]

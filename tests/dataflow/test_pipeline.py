@@ -15,6 +15,7 @@ from engine.model import Ask, Tag, Window
 from engine.plan.lanes import Limits, readings_for
 from engine.plan.planner import Chunk, Plan
 from engine.telemetry.events import TagFailed
+from tests.patience import patiently
 from writers import PI_TIMESERIES, Landing
 from writers.memory import MemoryLakehouse
 
@@ -55,7 +56,7 @@ async def ran(source: Broken, *, tags: int) -> tuple[Plan, Channel[Delivery], li
     with ThreadPoolExecutor(1) as writer:
         committer = Committer(landing, channel, commit_rows=10, commit_secs=60, writer=writer, emit=told.append)
         pipeline = Pipeline(plan, source, channel, committer, fetchers=2, emit=told.append, stop=Stop())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patiently(10)):
             await pipeline.run()
     return plan, channel, [event.tag for event in told if isinstance(event, TagFailed)]
 

@@ -18,6 +18,7 @@ from engine.telemetry.log import EventLog
 from tests.crash.process import until
 from tests.digital_states.site import END, LISTING, STATES, WHOLE, named, plant_of, serving, table_of, used
 from tests.exactness.plant import BEGIN, HOUR, text_of
+from tests.patience import HANGS_AFTER_SECS
 
 DAY = 24 * HOUR
 
@@ -129,7 +130,7 @@ async def test_a_server_that_is_silent_about_states_is_not_waited_for(
     plant = plant_of(tmp_path)
     hang = {"match": {"route": route, "after": 0 if route == LISTING else 2}, "do": {"hang": True}}
     async with serving(plant, {"rules": [hang], "switches": {"batch": False}}) as site:
-        report = await asyncio.wait_for(site.run(pi_web_api={"timeout": "60s"}), 15)
+        report = await asyncio.wait_for(site.run(pi_web_api={"timeout": "300s"}), HANGS_AFTER_SECS)
     assert report.status == "succeeded"
     plant.assert_exact(BEGIN, END)
     assert {reason for _, reason in report.digital_states.unread} == {"no answer within 0.5 s"}
@@ -144,11 +145,11 @@ async def test_who_is_told_to_stop_does_not_wait_for_states(tmp_path: Path) -> N
     stop = Stop()
     hang = {"match": {"route": LISTING}, "do": {"hang": True}}
     async with serving(plant, {"rules": [hang]}) as site:
-        running = asyncio.ensure_future(site.run(stop=stop, pi_web_api={"timeout": "60s"}))
+        running = asyncio.ensure_future(site.run(stop=stop, pi_web_api={"timeout": "300s"}))
         await until(lambda: plant.count() == len(plant.rows(range(12), BEGIN, END)))
         assert not running.done(), "values are there, states are waited for"
         stop.ask("enough")
-        report = await asyncio.wait_for(running, 5)
+        report = await asyncio.wait_for(running, HANGS_AFTER_SECS)
     assert report.status == "interrupted"
     plant.assert_exact(BEGIN, END)
 

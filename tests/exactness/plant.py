@@ -20,6 +20,7 @@ from engine.plan.shards import Shard
 from engine.simulator import FaultPlan, Simulator, SimulatorOptions, point
 from engine.telemetry.events import Event
 from engine.telemetry.report import RunReport
+from tests.patience import HANGS_AFTER_SECS
 from writers import PI_WATERMARKS, Hole, open_lakehouse
 from writers.checkpoint import decode, merge_stream
 
@@ -232,4 +233,4 @@ class Plant:
 
 def run_sync(plant: Plant, now: int, **options: Any) -> RunReport:
     """For tests that are not coroutines, such as those of hypothesis."""
-    return asyncio.run(asyncio.wait_for(plant.run(now, **options), 90))
+    return asyncio.run(asyncio.wait_for(plant.run(now, **options), HANGS_AFTER_SECS))

@@ -26,6 +26,7 @@ from engine.telemetry.report import RunReport
 from tests.exactness.expected import Row, assert_same_rows, rows_of, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, run_sync, text_of
 from tests.exactness.reading import rows_in
+from tests.examples import examples
 from writers import PI_WATERMARKS
 from writers.delta_shape import schema_of
 
@@ -209,17 +210,17 @@ def play(story: Story) -> None:
         Trial(story, Path(folder)).play()
 
 
-ANY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+ANY = {"suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=6, derandomize=True, phases=[Phase.generate], **ANY)
+@settings(examples(6), derandomize=True, phases=[Phase.generate], **ANY)
 @given(stories())
 def test_what_can_be_had_is_there_and_what_heals_is_exact(story: Story) -> None:
     play(story)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, **ANY)
+@settings(examples(300), **ANY)
 @given(stories())
 def test_what_can_be_had_is_there_and_what_heals_is_exact_at_length(story: Story) -> None:
     play(story)

@@ -11,6 +11,7 @@ from engine.plan.shards import Shard
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant, text_of
 from tests.exactness.reading import marks_in, read_table, rows_in
+from tests.variants import slowly
 
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
 WITHIN = {"start_date": "2024-03-05T02:00:00Z"}
@@ -82,7 +83,9 @@ async def test_in_incremental_mode_the_watermark_wins_over_the_start_date(tmp_pa
     plant.assert_exact(TWO, TWO + 2 * HOUR)
 
 
-@pytest.mark.parametrize(("mode", "max_count"), [("batch", 10_000), ("batch", 7), ("streamset", 7), ("single", 7)])
+@pytest.mark.parametrize(
+    ("mode", "max_count"), [("batch", 10_000), ("streamset", 7), *slowly(("batch", 7), ("single", 7))]
+)
 async def test_full_mode_grows_downward_from_the_watermark(tmp_path: Path, mode: str, max_count: int) -> None:
     """A backfill below what is there, over several midnights, page by page."""
     plant = plant_of(tmp_path, tags=4, interval_secs=600)
@@ -99,7 +102,7 @@ async def test_full_mode_grows_downward_from_the_watermark(tmp_path: Path, mode:
     plant.assert_exact(BEGIN + 123_456, after_midnights + 3 * HOUR)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (3, 4), (1, 2), (0, 4), (1, 3)])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (3, 4), (0, 4), *slowly((1, 2), (1, 3))])
 async def test_full_mode_leaves_no_hole_between_windows(tmp_path: Path, low: int, high: int) -> None:
     """Wanted windows below, above, inside, around and touching what is done."""
     plant = plant_of(tmp_path, tags=4)
@@ -169,7 +172,7 @@ async def test_pipelines_share_a_table_and_nothing_else(tmp_path: Path) -> None:
     assert {mark.high for mark in marks_in(plant.watermarks, "slow").values()} == {BEGIN + HOUR}
 
 
-@pytest.mark.parametrize("form", ["F", "I", "P", "path", "name", "lower name", "all"])
+@pytest.mark.parametrize("form", ["F", "path", "lower name", "all", *slowly("I", "P", "name")])
 async def test_a_tag_may_be_named_in_every_way(tmp_path: Path, form: str) -> None:
     """Index 96 is a tag whose name is full of what a URL, a shell and a filter would trip over."""
     plant = plant_of(tmp_path, tags=98)

@@ -17,6 +17,7 @@ from engine.simulator import Event
 from engine.simulator.times import SECOND as TICKS
 from engine.telemetry.report import RunReport
 from tests.digital_states.site import Site, serving
+from tests.variants import crossed
 
 from .expected import web_id_of
 from .plant import BEGIN, HOUR, MINUTE, Plant
@@ -64,8 +65,10 @@ def selections(plant: Plant) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("shards", [(Shard(),), BOTH], ids=["whole", "shards"])
-@pytest.mark.parametrize("how", ["all", "filters", "names in filters", "names", "paths", "WebIDs"])
+@pytest.mark.parametrize(
+    ("shards", "how"),
+    crossed({"whole": (Shard(),), "shards": BOTH}, ["all", "filters", "names in filters", "names", "paths", "WebIDs"]),
+)
 async def test_a_deleted_point_is_marked_and_comes_back_without_a_gap(
     tmp_path: Path, how: str, shards: tuple[Shard, ...]
 ) -> None:
@@ -184,8 +187,7 @@ async def test_a_list_that_leaves_out_what_is_there_makes_nothing_gone_and_is_to
     plant.assert_exact(BEGIN, BEGIN + 3 * HOUR)
 
 
-@pytest.mark.parametrize("links", ["given", "empty", "null", "absent"])
-@pytest.mark.parametrize("cap", [None, 1, 5, 12])
+@pytest.mark.parametrize(("links", "cap"), crossed(["given", "empty", "null", "absent"], [5, None, 1, 12]))
 async def test_pages_of_any_length_with_any_links_lose_no_tag(tmp_path: Path, links: str, cap: int | None) -> None:
     plant = plant_of(tmp_path)
     switches = {"page_links": links, **({"page_cap": cap} if cap else {})}
@@ -199,8 +201,9 @@ async def test_pages_of_any_length_with_any_links_lose_no_tag(tmp_path: Path, li
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full"])
-@pytest.mark.parametrize("option", ["from_start", "continue"])
-@pytest.mark.parametrize("shards", [(Shard(),), BOTH], ids=["whole", "shards"])
+@pytest.mark.parametrize(
+    ("option", "shards"), crossed(["from_start", "continue"], {"whole": (Shard(),), "shards": BOTH})
+)
 async def test_a_point_created_anew_names_the_one_it_replaces_and_begins_as_configured(
     tmp_path: Path, option: str, mode: str, shards: tuple[Shard, ...]
 ) -> None:
@@ -269,8 +272,7 @@ async def test_a_clock_that_is_a_little_off_is_a_warning(tmp_path: Path) -> None
         assert [words in text for text in report.warnings] == [True]
 
 
-@pytest.mark.parametrize("lookback", ["0s", "10m"])
-@pytest.mark.parametrize("secs", [73 * 3600, 10**12])
+@pytest.mark.parametrize(("lookback", "secs"), crossed(["0s", "10m"], [73 * 3600, 10**12]))
 async def test_a_watermark_that_lies_ahead_of_now_counts_against_success_and_holds_up_nothing(
     tmp_path: Path, secs: int, lookback: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from engine.simulator import SimulatorOptions
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, text_of
 from tests.exactness.reading import rows_in
+from tests.variants import crossed
 
 MODES = ("auto", "batch", "streamset", "single")
 EVERY_TYPE = tuple((name, 1.0) for name in (
@@ -44,8 +45,7 @@ async def test_pages_that_cut_anywhere_lose_and_repeat_nothing(tmp_path: Path, m
     plant.assert_exact(BEGIN, BEGIN + 20 * MINUTE)
 
 
-@pytest.mark.parametrize("max_count", [1, 2, 3])
-@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize(("max_count", "mode"), crossed([1, 2, 3], MODES[1:]))
 async def test_pages_no_longer_than_one_crowded_microsecond_still_move(
     tmp_path: Path, mode: str, max_count: int
 ) -> None:
@@ -76,8 +76,7 @@ async def test_a_count_shared_by_a_whole_streamset_is_noticed(tmp_path: Path, mo
     plant.assert_exact(BEGIN, BEGIN + HOUR)
 
 
-@pytest.mark.parametrize("nan", ["bare", "string", "null"])
-@pytest.mark.parametrize("shows_snapshot", [True, False])
+@pytest.mark.parametrize(("nan", "shows_snapshot"), crossed(["bare", "string", "null"], [True, False]))
 async def test_dialects_of_servers(tmp_path: Path, nan: str, shows_snapshot: bool) -> None:
     """However NaN is written, and whether or not the newest event shows in a range that ends before it."""
     types = (("Float32", 1.0), ("Digital", 1.0))

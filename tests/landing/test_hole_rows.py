@@ -5,9 +5,10 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from writers import HoleChange, Marks
 from writers.checkpoint import decode, encode_holes, holes_of, merge, merge_stream
 from writers.draft import Draft
@@ -43,7 +44,6 @@ def landed(commits: list[list[HoleChange]]) -> tuple[list[pa.RecordBatch], Holes
 
 
 @given(COMMITS, st.integers(0, 6), st.randoms())
-@settings(deadline=None)
 def test_rows_in_any_order_give_the_holes_there_are_and_so_do_compacted_ones(commits, known, rng) -> None:
     batches, holes = landed(commits)
     compacted = merge_stream(batches[:known]).to_batches()
@@ -53,7 +53,7 @@ def test_rows_in_any_order_give_the_holes_there_are_and_so_do_compacted_ones(com
 
 
 @given(COMMITS)
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_a_query_that_looks_for_newer_rows_finds_the_same(commits) -> None:
     batches, holes = landed(commits)
     with duckdb.connect() as database:

@@ -13,10 +13,12 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.table import TableAlterer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unity.places import stand_in_lakehouse
+from tests.variants import slowly
 from writers import (
     PI_TIMESERIES,
     PI_WATERMARKS,
@@ -40,7 +42,7 @@ HOLE_COLUMNS = ("hole_end", "hole_since", "hole_attempts", "hole_ask_at")
 Stretch = tuple[int, int]
 
 
-@pytest.fixture(params=["memory", "folder", "external", "managed"])
+@pytest.fixture(params=["memory", "folder", "managed", *slowly("external")])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     if request.param == "memory":
         yield Lake(MemoryLakehouse())
@@ -312,7 +314,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(CHANGES, st.integers(1, 4), st.integers(0, 3))
 def test_the_ledger_is_what_was_said_last_of_each_instant(
     changes: list[tuple[str, int, int, bool]], together: int, compacted_after: int

@@ -13,6 +13,7 @@ import pytest
 
 from config.errors import ConfigurationError, ExtractError, FencedError
 from tests.unity.places import stand_in_lakehouse
+from tests.variants import slowly
 from writers import (
     PI_TIMESERIES,
     PI_WATERMARKS,
@@ -37,7 +38,7 @@ DATASET = "recorded"
 OTHER_TABLE = replace(PI_TIMESERIES, name="pi_other")
 
 
-@pytest.fixture(params=["memory", "folder", "managed", "external"])
+@pytest.fixture(params=["memory", "folder", "managed", *slowly("external")])
 def open_lake(request, tmp_path) -> Iterator:
     """Opens the lakehouse as a new run does."""
     if request.param == "memory":

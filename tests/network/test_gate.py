@@ -19,6 +19,7 @@ from engine.piweb.http import Request
 from engine.plan.shards import Shard
 from engine.wiring import connect
 from tests.leaping import in_leaping_time
+from tests.patience import patiently
 
 from .conftest import Certificates
 from .sinner import Sinner, answer
@@ -152,7 +153,7 @@ async def test_whoever_is_cancelled_in_the_queue_takes_nothing_along() -> None:
             task.cancel()
         await asyncio.wait(waiting)
         assert gate.statistics().in_flight == 1
-    async with asyncio.timeout(1), gate.passage():
+    async with asyncio.timeout(patiently(1)), gate.passage():
         assert gate.statistics().in_flight == 1
 
 

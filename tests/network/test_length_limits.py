@@ -19,6 +19,7 @@ from engine.net.client import ClientSettings, PIClient
 from engine.plan.lanes import Lane
 from engine.plan.planner import Chunk
 from tests.examples import examples
+from tests.variants import crossed
 
 from .strict_layer import BODIES, CLOSED, Layer, serving
 
@@ -121,8 +122,7 @@ def test_values_are_read_whatever_the_length_of_a_request_that_passes(
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("status", [400, 403, 404])
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(("mode", "status"), crossed(Mode, [400, 403, 404]))
 async def test_what_is_refused_for_one_tag_costs_that_tag_and_no_length(status: int, mode: Mode) -> None:
     layer = Layer(TAGS, status=status, refuses=TAGS[77].web_id)
     async with serving(layer) as url, client_of(url) as client:

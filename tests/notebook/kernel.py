@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jupyter_client import KernelManager
 
-PATIENCE_SECS = 60
+from tests.patience import HANGS_AFTER_SECS
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Kernel:
         self.manager.start_kernel(cwd=str(folder), env={**kept, **mine, **env})
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=PATIENCE_SECS)
+        self.client.wait_for_ready(timeout=HANGS_AFTER_SECS)
 
     def close(self) -> None:
         self.client.stop_channels()
@@ -43,7 +43,7 @@ class Kernel:
 
     def finish(self, cell: str, *, on_text=lambda _text: None) -> Answer:
         """Follow a cell to its end. `on_text` hears what has been printed so far, and is called again and again."""
-        answer, deadline = Answer(), time.monotonic() + PATIENCE_SECS
+        answer, deadline = Answer(), time.monotonic() + HANGS_AFTER_SECS
         idle = False
         while not (idle and answer.status):
             assert time.monotonic() < deadline, answer
@@ -55,7 +55,7 @@ class Kernel:
             if message is not None and message["parent_header"].get("msg_id") == cell:
                 idle = self._take(message, answer) or idle
             if idle:
-                reply = self.client.get_shell_msg(timeout=PATIENCE_SECS)
+                reply = self.client.get_shell_msg(timeout=HANGS_AFTER_SECS)
                 if reply["parent_header"].get("msg_id") == cell:
                     content = reply["content"]
                     answer.status = content["status"]

@@ -15,6 +15,7 @@ from tests.crash.process import Ended, run_of, served, until
 from tests.exactness.expected import assert_same_rows
 from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import rows_in
+from tests.patience import patiently
 
 END = BEGIN + HOUR
 SMALL = {"performance": {"commit_rows": 100, "values_per_answer": 60}}
@@ -79,6 +80,7 @@ async def test_shards_and_pipelines_work_side_by_side(tmp_path: Path) -> None:
     plant.assert_tags()
 
 
+@pytest.mark.slow
 async def test_shards_that_are_killed_and_started_again_all_at_once(tmp_path: Path) -> None:
     plant = plant_of(tmp_path, tags=24)
     steps = ("after_staging", "after_data_commit", "after_watermark_commit")
@@ -105,7 +107,7 @@ async def test_a_killed_run_stands_in_the_way_for_seconds_only(tmp_path: Path, w
         before = asyncio.get_running_loop().time()
         again = run_of(tmp_path / "again", document())
         await until(lambda: "before_staging" in again.reached())
-        assert asyncio.get_running_loop().time() - before < {"here": 4.0, "elsewhere": 8.0}[where]
+        assert asyncio.get_running_loop().time() - before < patiently({"here": 4.0, "elsewhere": 8.0}[where])
         assert (await again.end()).code == 0
     plant.assert_exact(BEGIN, END)
 

@@ -32,6 +32,7 @@ from tests.crash.process import Process, command, run_of, served, until
 from tests.exactness.expected import assert_same_rows, rows_of, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant
 from tests.exactness.reading import rows_in
+from tests.variants import slowly
 from writers import PI_TIMESERIES, Upkeep, open_lakehouse
 
 TOP = BEGIN + 4 * HOUR
@@ -195,6 +196,7 @@ async def test_a_run_that_is_killed_beside_a_repair(tmp_path: Path) -> None:
         site.assert_equal()
 
 
+@pytest.mark.slow
 async def test_runs_come_and_go_while_it_is_mended(tmp_path: Path) -> None:
     """As a schedule starts them. One that meets a repair in the newest part has to come again."""
     async with site_at(tmp_path) as site:
@@ -270,7 +272,7 @@ async def test_two_repairs_at_once_are_one_too_many(tmp_path: Path) -> None:
         assert (await first.end()).code == 0
 
 
-@pytest.mark.parametrize("at_work", [False, True])
+@pytest.mark.parametrize("at_work", [True, *slowly(False)])
 async def test_a_pipeline_that_runs_in_shards_is_mended_as_a_whole(tmp_path: Path, at_work: bool) -> None:
     plant = Plant.of(tmp_path / "lake", tags=TAGS, interval_secs=60, sections=SMALL)
     async with served(plant, lambda: TOP / SECOND) as document:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.unity.server import serving
 from tests.unity.stand_in import TOKEN, StandIn
+from tests.variants import slowly
 from writers import Names
 from writers.unity import open_unity
 
@@ -37,7 +38,7 @@ def engine(path: Path, catalog: tuple[str, str], *arguments: str) -> subprocess.
     return subprocess.run(command, cwd=path.parent, env=env, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("kind", ["managed", "external"])
+@pytest.mark.parametrize("kind", ["managed", *slowly("external")])
 def test_a_run_creates_the_tables_and_the_next_one_goes_on(catalog, kind, tmp_path):
     config = tmp_path / "plant.yaml"
     where = {"table_type": kind} | ({"location": f"file://{tmp_path}/external"} if kind == "external" else {})
