@@ -220,7 +220,7 @@ def test_what_can_be_had_is_there_and_what_heals_is_exact(story: Story) -> None:
 
 
 @pytest.mark.slow
-@settings(examples(300), **ANY)
+@settings(examples(30), **ANY)
 @given(stories())
 def test_what_can_be_had_is_there_and_what_heals_is_exact_at_length(story: Story) -> None:
     play(story)
