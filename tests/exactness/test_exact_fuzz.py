@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ LIMITS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.timeout(900)  # a hostile plan costs thousands of requests
 @settings(examples(15), derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(faults=PLAN, limits=LIMITS, values_per_answer=st.sampled_from([10, 100, 25_000]), backwards=st.booleans())
 def test_any_faults(faults: dict[str, Any], limits: dict[str, Any], values_per_answer: int, backwards: bool) -> None:
