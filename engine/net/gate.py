@@ -5,8 +5,9 @@ that one waiter alone, the head, polls the throttler, however many wait behind i
 wakes every waiter a hundred times a second).
 
 The throttler is a sliding log and would let a whole second's quota go at once. It is therefore given
-one start per 1/rate seconds; above a hundred a second, as many as fall into 10 ms, which is the
-resolution of the event loop. Either way no second of any length of run sees more than the rate.
+one start per 1/rate seconds; above a hundred a second, a few starts in 10 to 20 ms, which is the
+resolution of the event loop. A second holds a whole number of these periods, so that none sees more
+starts than the rate, rounded up.
 
 Between the turn and the sending lies whatever a request still needs, a connection or a credential; those
 that waited for the same would go out together. So the rate holds twice: for turns, and for sendings.
@@ -31,6 +32,8 @@ __all__ = ["Gate", "GateStats"]
 
 _SHORTEST_PERIOD_SECS = 0.01
 _POLLS_PER_PERIOD = 20
+# Clocks are rounded: periods that add up to a second must not add up to a little less.
+_ROUNDING_SECS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +125,7 @@ class Gate:
 
 def _smooth(rate: float) -> Throttler:
     starts = max(1, math.ceil(rate * _SHORTEST_PERIOD_SECS))
-    period = starts / rate
+    # With several starts a period, 83.3 periods a second would let those of 84 fall into one.
+    period = 1 / rate if starts == 1 else 1 / (rate // starts)
+    period += _ROUNDING_SECS
     return Throttler(starts, period=period, retry_interval=max(0.001, min(0.01, period / _POLLS_PER_PERIOD)))

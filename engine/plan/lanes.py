@@ -117,6 +117,7 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     last_event: Micros | None = None  # of a repair or while mending: the last event seen so far, and its digest
     last_digest: int | None = None
     fills_hole: bool = False
+    hole_attempts: int = 0  # of a hole: how often it was asked for before
     trouble: Trouble | None = None  # what has failed of it
 
     @property

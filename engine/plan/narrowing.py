@@ -4,7 +4,8 @@ A failed ask may be too much at once, or hold an instant that the source cannot 
 fails at any length is narrowed down to an instant, that is asked for once more with patience, and then left out. Where
 it ends is looked for by probes at growing distances, and by halves between the last that failed and the first that was
 answered. Of a long hole some instants are tried. Where nothing at all is answered, at the beginning, in the middle and at
-the end, narrowing gives up early.
+the end, narrowing gives up early. A hole that is asked for again is tried in other places each time, so that what can be
+read between two damages is found sooner or later, however close they are.
 
 Positions are distances from where the narrowing began, in the direction of reading, in microseconds: a reading that goes
 back in time is the same thing in a mirror. For one hole in a reading of length T it takes at most `most_asks(T)` asks.
@@ -20,9 +21,11 @@ __all__ = ["Found", "Narrowing", "most_asks"]
 _FAILURES_BEFORE_PROBES = 3
 # So many instants of a hole are tried before it counts as one, if it is longer than this many microseconds.
 _SAMPLES = 8
-_LONG = 3_600_000_000
+_LONG = 60_000_000
 # So few microseconds are not worth probes.
 _FEW = 8
+# So many instants in the middle are tried before nothing is taken to be answered, when a hole is asked for again.
+_PROBES_A_RETRY = 2
 # So many halves work one after the other before the rest is tried in one.
 _SUCCESSES_BEFORE_REST = 4
 # An instant counts as lost once it was asked for so many times.
@@ -64,7 +67,16 @@ _PROBES = frozenset({_Step.PROBE_END, _Step.PROBE_MIDDLE, _Step.KNOWN_LAST, _Ste
 
 def most_asks(length: int) -> int:
     """How many asks it takes at most to get past one hole in a reading of so many microseconds."""
-    return 4 * max(1, length).bit_length() + 16 + _SAMPLES
+    return 4 * max(1, length).bit_length() + 15 + _PROBES_A_RETRY + _SAMPLES
+
+
+def _nth_place(n: int) -> float:
+    """A half, a quarter, three quarters, an eighth ..: the n-th of places that come to lie ever closer."""
+    place, weight = 0.0, 0.5
+    while n:
+        place += weight * (n & 1)
+        n, weight = n >> 1, weight / 2
+    return place
 
 
 class Narrowing:
@@ -75,6 +87,7 @@ class Narrowing:
         "_confirmations",
         "_failures",
         "_first",
+        "_good",
         "_high",
         "_hole_end",
         "_hole_start",
@@ -83,7 +96,9 @@ class Narrowing:
         "_longest",
         "_low",
         "_probed",
+        "_probes_left",
         "_resolution",
+        "_retries",
         "_sampled",
         "_step",
         "_successes",
@@ -98,16 +113,28 @@ class Narrowing:
         "worked_length",
     )
 
-    def __init__(self, total: int, failed: int, *, known: tuple[int, int] | None = None, resolution: int = 1) -> None:
+    def __init__(
+        self,
+        total: int,
+        failed: int,
+        *,
+        known: tuple[int, int] | None = None,
+        resolution: int = 1,
+        retries: int = 0,
+    ) -> None:
         """`[0, failed)` of `[0, total)` has failed. `known`: a window in it that failed for another tag.
 
-        A hole is narrowed down to `resolution` at its beginning and its end.
+        A hole is narrowed down to `resolution` at its beginning and its end. `retries`: so many times all of this was
+        asked for again before, and was a hole again.
         """
         self._total = total
         self._first = self._bad = failed
         self._resolution = resolution
         self._failures = self._confirmations = self._successes = 0
         self._probed = False
+        self._retries = retries
+        self._probes_left = _PROBES_A_RETRY if retries else 1
+        self._good = total  # an instant that was answered, if it is not the end
         self.asks = 0  # that were answered, or failed
         self._longest: int | None = None
         self._hole_start = self._low = self._high = self._known_start = self._known_end = 0
@@ -136,7 +163,7 @@ class Narrowing:
 
     def knowing(self, known: tuple[int, int] | None) -> Narrowing:
         """The same search from the beginning, with the hole of another tag to try first."""
-        return Narrowing(self._total, self._first, known=known, resolution=self._resolution)
+        return Narrowing(self._total, self._first, known=known, resolution=self._resolution, retries=self._retries)
 
     @property
     def lands(self) -> bool:
@@ -183,6 +210,7 @@ class Narrowing:
             case _Step.KNOWN_FIRST | _Step.PROBE_START | _Step.PROBE_END:
                 self._halve()
             case _Step.KNOWN_LAST | _Step.PROBE_MIDDLE:
+                self._good = self.start
                 self._bad = self.read + 1  # the first instant failed, and not everything does
                 self._confirm()
             case _Step.GALLOP | _Step.BACK | _Step.SAMPLE:
@@ -230,8 +258,10 @@ class Narrowing:
     def _probe_failed(self) -> None:
         if self._step is _Step.PROBE_END:
             self._ask(_Step.PROBE_START, self.read, self.read + 1)
-        elif self._step is _Step.PROBE_START:
-            middle = (self.read + self._total) // 2
+        elif self._probes_left:
+            self._probes_left -= 1
+            n = self._retries * _PROBES_A_RETRY - self._probes_left if self._retries else 1
+            middle = self.read + int((self._total - self.read) * _nth_place(n))
             self._ask(_Step.PROBE_MIDDLE, middle, middle + 1)
         else:
             self.found = Found.HOPELESS
@@ -292,8 +322,12 @@ class Narrowing:
         if self._low >= self._total:
             self.found = Found.HOPELESS
             return
-        at = min(self._hole_start + 2 * (self._low - self._hole_start), self._total - 1)
-        self._ask(_Step.GALLOP, max(at, self._low), max(at, self._low) + 1)
+        at = max(min(self._hole_start + 2 * (self._low - self._hole_start), self._total - 1), self._low)
+        if self._low <= self._good <= at and self._good < self._total:
+            self._high = self._good
+            self._back()
+        else:
+            self._ask(_Step.GALLOP, at, at + 1)
 
     def _sample(self) -> None:
         """Two stretches that are close together are two holes: what lies between them can be read."""

@@ -31,7 +31,7 @@ from .timeline import DAY, SECOND, instant
 __all__ = ["Chunk", "Plan"]
 
 # So many holes of a reading are narrowed down to an instant; those after them less and less, so that a tag that is full
-# of them costs a bounded number of requests. What they take too much is narrowed when they are asked for again.
+# of them costs a bounded number of requests. What they take too much is found when they are asked for again.
 _FINE_HOLES = 8
 _COARSER = 64
 # Holes of other tags are tried first where many tags are likely to have the same: a damaged archive.
@@ -426,6 +426,7 @@ class Plan:
             known=self._shared_hole(reading),
             # Not so coarse that a hole takes all that is left: nothing would lie behind it to land with it.
             resolution=max(1, min(DAY, total // 8, _COARSER ** max(0, trouble.holes_met - _FINE_HOLES + 1))),
+            retries=reading.hole_attempts,
         )
         told.apart.append(reading)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.plan.narrowing import Found, Narrowing, most_asks
-from engine.plan.timeline import DAY, HOUR
+from engine.plan.timeline import DAY, HOUR, SECOND
 from tests.examples import examples
 
 LONG = 31 * DAY
@@ -141,10 +141,29 @@ def test_two_stretches_are_two_holes_unless_little_lies_between_them(
     assert start == first
     if end > bad[0][1]:
         assert end == bad[1][1]
-        # Eight instants of a hole longer than an hour are tried, so what is left out between two stretches
+        # Eight instants of a hole longer than a minute are tried, so what is left out between two stretches
         # is shorter than the distance of two of them.
-        assert end - start <= HOUR or between <= (end - start) // 9 + 1
+        assert end - start <= 60 * SECOND or between <= (end - start) // 9 + 1
     assert len(search.asks) <= most_asks(LONG)
+
+
+@given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 100), st.integers(1, HOUR))
+@examples(100)
+def test_what_can_be_read_between_two_damages_is_found_by_asking_again(
+    one: int, between: int, other: int, unit: int
+) -> None:
+    """Whatever the first search took for one hole: each retry looks in other places, and most find it at once."""
+    one, between, other = one * unit, between * unit, other * unit
+    total = one + between + other
+    answers = touching([(0, one), (one + between, total)])
+    for retries in range(1, total // between + 2):
+        search = Search(answers, total, total, retries=retries)
+        assert len(search.asks) <= most_asks(total)
+        if search.narrowing.found is Found.CLEAR:
+            assert search.narrowing.hole == (0, one)
+            return
+        assert len(search.asks) <= 7  # one that is damaged all through costs little, again and again
+    raise AssertionError("never found")
 
 
 def test_a_source_that_heals_meanwhile_is_soon_read_as_before() -> None:
