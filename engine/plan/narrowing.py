@@ -54,13 +54,14 @@ class _Step(Enum):
     BEHIND = auto()  # everything behind the hole, as far as the first failed ask went
     BEHIND_FIRST = auto()  # its first instant
     GALLOP = auto()  # instants at growing distances behind the hole
+    ELSEWHERE = auto()  # none of those was answered: an instant between them
     BACK = auto()  # by halves between the last that failed and the first that worked
     SAMPLE = auto()  # instants inside of a long hole: is all of it bad?
 
 
 _KNOWN = frozenset({_Step.KNOWN_BEFORE, _Step.KNOWN_FIRST, _Step.KNOWN_LAST})
 _PROBES_OF_ALL = frozenset({_Step.PROBE_END, _Step.PROBE_START, _Step.PROBE_MIDDLE})
-_BEHIND = frozenset({_Step.BEHIND, _Step.BEHIND_FIRST, _Step.GALLOP, _Step.BACK, _Step.SAMPLE})
+_BEHIND = frozenset({_Step.BEHIND, _Step.BEHIND_FIRST, _Step.GALLOP, _Step.ELSEWHERE, _Step.BACK, _Step.SAMPLE})
 # What these bring does not follow on what was read before, so it cannot land.
 _PROBES = frozenset({_Step.PROBE_END, _Step.PROBE_MIDDLE, _Step.KNOWN_LAST, _Step.GALLOP, _Step.BACK, _Step.SAMPLE})
 
@@ -213,7 +214,7 @@ class Narrowing:
                 self._good = self.start
                 self._bad = self.read + 1  # the first instant failed, and not everything does
                 self._confirm()
-            case _Step.GALLOP | _Step.BACK | _Step.SAMPLE:
+            case _Step.GALLOP | _Step.ELSEWHERE | _Step.BACK | _Step.SAMPLE:
                 self._high = self.start
                 self._back()
 
@@ -258,15 +259,23 @@ class Narrowing:
     def _probe_failed(self) -> None:
         if self._step is _Step.PROBE_END:
             self._ask(_Step.PROBE_START, self.read, self.read + 1)
-        elif self._probes_left:
-            self._probes_left -= 1
-            n = self._retries * _PROBES_A_RETRY - self._probes_left if self._retries else 1
-            middle = self.read + int((self._total - self.read) * _nth_place(n))
-            self._ask(_Step.PROBE_MIDDLE, middle, middle + 1)
         else:
+            self._probe_between(_Step.PROBE_MIDDLE)
+
+    def _probe_between(self, step: _Step) -> None:
+        """Another instant between the first and the last, until there was enough of them."""
+        if not self._probes_left:
             self.found = Found.HOPELESS
+            return
+        self._probes_left -= 1
+        n = self._retries * _PROBES_A_RETRY - self._probes_left if self._retries else 1
+        at = self.read + int((self._total - self.read) * _nth_place(n))
+        self._ask(step, at, at + 1)
 
     def _behind_failed(self) -> None:
+        if self._step is _Step.ELSEWHERE:
+            self._probe_between(_Step.ELSEWHERE)
+            return
         if self._step is _Step.BEHIND:
             self._ask(_Step.BEHIND_FIRST, self.start, self.start + 1)
             return
@@ -318,11 +327,14 @@ class Narrowing:
             self._ask(_Step.BEHIND, end, min(self._total, end + self._first))
 
     def _gallop(self) -> None:
-        """Twice as far behind the beginning of the hole as the last time, but not past the end."""
+        """Twice as far behind the beginning of the hole as the last time, but not past the end. A few go one by one."""
         if self._low >= self._total:
-            self.found = Found.HOPELESS
+            self._low = self._hole_start + 1
+            self._probe_between(_Step.ELSEWHERE)
             return
-        at = max(min(self._hole_start + 2 * (self._low - self._hole_start), self._total - 1), self._low)
+        few = self._total - self._hole_start <= _FEW
+        far = self._low if few else self._hole_start + 2 * (self._low - self._hole_start)
+        at = max(min(far, self._total - 1), self._low)
         if self._low <= self._good <= at and self._good < self._total:
             self._high = self._good
             self._back()
