@@ -7,7 +7,6 @@ import pytest
 from tests.histories.play import play
 from tests.histories.script import script_of
 
-
 # The table is right, but one run reads a window again and puts it in its place although nothing differs. Known, not mended.
 UNNEEDED_CORRECTION = pytest.param(
     9, marks=pytest.mark.xfail(reason="a run corrects where nothing differs", strict=False)
