@@ -63,7 +63,9 @@ _KNOWN = frozenset({_Step.KNOWN_BEFORE, _Step.KNOWN_FIRST, _Step.KNOWN_LAST})
 _PROBES_OF_ALL = frozenset({_Step.PROBE_END, _Step.PROBE_START, _Step.PROBE_MIDDLE})
 _BEHIND = frozenset({_Step.BEHIND, _Step.BEHIND_FIRST, _Step.GALLOP, _Step.ELSEWHERE, _Step.BACK, _Step.SAMPLE})
 # What these bring does not follow on what was read before, so it cannot land.
-_PROBES = frozenset({_Step.PROBE_END, _Step.PROBE_MIDDLE, _Step.KNOWN_LAST, _Step.GALLOP, _Step.BACK, _Step.SAMPLE})
+_PROBES = frozenset(
+    {_Step.PROBE_END, _Step.PROBE_MIDDLE, _Step.KNOWN_LAST, _Step.GALLOP, _Step.ELSEWHERE, _Step.BACK, _Step.SAMPLE}
+)
 
 
 def most_asks(length: int) -> int:

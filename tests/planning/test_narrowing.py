@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.plan.narrowing import Found, Narrowing, most_asks
@@ -35,6 +35,10 @@ class Search:
                 now.worked(end)
             else:
                 now.failed()
+        if self.narrowing.found is Found.CLEAR and "resolution" not in options:
+            # What it has read follows on what was read before, but for the one hole.
+            hole = self.narrowing.hole
+            assert self.uncovered(self.narrowing.read) == ([] if hole is None else [hole]), self.narrowing
 
     def uncovered(self, end: int) -> list[tuple[int, int]]:
         """What of `[0, end)` has not landed."""
@@ -147,6 +151,28 @@ def test_two_stretches_are_two_holes_unless_little_lies_between_them(
     assert len(search.asks) <= most_asks(LONG)
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 399), st.integers(1, 200)), max_size=6),
+    st.integers(1, 4) | st.integers(1, 400_000),
+    st.integers(0, 5),
+    st.integers(1, 1_000),
+)
+@example(good=[(274, 52)], failed=1, retries=0, unit=1)
+@examples(1000)
+def test_among_much_damage_only_what_follows_on_what_was_read_is_landed(
+    good: list[tuple[int, int]], failed: int, retries: int, unit: int
+) -> None:
+    """`Search` sees to that. Narrowing may begin with an instant of the reading: a page that is full of it."""
+    total = 400 * unit
+    stretches = [(first * unit, min((first + length) * unit, total)) for first, length in good]
+
+    def answers(start: int, end: int) -> bool:
+        return any(first <= start and end <= last for first, last in stretches)
+
+    search = Search(answers, total, min(failed, total), retries=retries)
+    assert len(search.asks) <= most_asks(total)
+
+
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 100), st.integers(1, HOUR))
 @examples(100)
 def test_what_can_be_read_between_two_damages_is_found_by_asking_again(
@@ -161,10 +187,10 @@ def test_what_can_be_read_between_two_damages_is_found_by_asking_again(
         assert len(search.asks) <= most_asks(total)
         if search.narrowing.found is Found.CLEAR:
             assert search.narrowing.hole == (0, one)
+            assert search.uncovered(search.narrowing.read) == [(0, one)]
             return
-        assert len(search.asks) <= (
-            7 if total > 8 else 16
-        )  # one that is damaged all through costs little, again and again
+        # One that is damaged all through costs little, again and again.
+        assert len(search.asks) <= (7 if total > 8 else 16)
     raise AssertionError("never found")
 
 
