@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from config import from_mapping
 from engine.app import run
 from engine.commands.verification import Scope, everything
 from engine.flow.stop import Stop
-from engine.telemetry.events import Event
+from engine.telemetry.events import Event, RequestFailed
 from tests.crash.process import run_of
 from tests.exactness.plant import SECOND, settings, text_of
 
@@ -62,11 +62,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of a run; one that died has no report. `steps` of landing that it reached, where that is known."""
+    """What became of a run; one that died has no report. `steps` of landing that it reached, where that is known, and
+    how many requests failed, after the client's retries.
+    """
 
     report: Mapping[str, Any] | None = None
     failed: frozenset[str] = frozenset()
     steps: tuple[str, ...] = ()
+    requests_failed: int = 0
 
     @property
     def status(self) -> str:
@@ -93,12 +96,14 @@ class _Fate:
         self._stop = stop if wish.interrupt else None
         self._passed = {"step": 0, "event": 0}
         self.steps: list[str] = []
+        self.requests_failed = 0
 
     def step(self, step: str) -> None:
         self.steps.append(step)
         self._pass("step")
 
-    def event(self, _event: Event) -> None:
+    def event(self, event: Event) -> None:
+        self.requests_failed += isinstance(event, RequestFailed)
         self._pass("event")
 
     def _pass(self, what: str) -> None:
@@ -128,7 +133,7 @@ async def carry_out(wish: Wish, source: Source, setting: Setting, root: Path, *,
         )
     except Killed:
         return Ended()
-    return _ended(report.as_dict(), fate.steps)
+    return replace(_ended(report.as_dict(), fate.steps), requests_failed=fate.requests_failed)
 
 
 def _ended(report: Mapping[str, Any], steps: Sequence[str]) -> Ended:
