@@ -400,7 +400,7 @@ def _beside_holes(
     for hole in holes:
         if wall is not None and hole.ask_at <= wall and mark.low <= hole.start and hole.end <= mark.high:
             reading = _repair(tag, mark, hole.start, hole.end, assumed_rate)
-            reading.fills_hole, reading.hole_attempts = True, hole.attempts
+            reading.hole_attempts = hole.attempts
             yield reading
     overlap = overlap_of(_known(mark), lookback, 0)
     at = mark.high if overlap is None else overlap.start

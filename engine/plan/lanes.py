@@ -116,13 +116,16 @@ class Reading(msgspec.Struct, eq=False, gc=False):
     knows_last: bool = False  # repair only: what is done ends where it ends, and its last event lies in it
     last_event: Micros | None = None  # of a repair or while mending: the last event seen so far, and its digest
     last_digest: int | None = None
-    fills_hole: bool = False
-    hole_attempts: int = 0  # of a hole: how often it was asked for before
+    hole_attempts: int | None = None  # how often the hole that it fills was asked for; None: it fills none
     trouble: Trouble | None = None  # what has failed of it
 
     @property
     def finished(self) -> bool:
         return self.start >= self.end
+
+    @property
+    def fills_hole(self) -> bool:
+        return self.hole_attempts is not None
 
     def open_slice(self, days: int, longest: Micros = 0) -> None:
         # Years without an event are asked for at once, to hear that there still is none.

@@ -337,7 +337,7 @@ class Narrowing:
         few = self._total - self._hole_start <= _FEW
         far = self._low if few else self._hole_start + 2 * (self._low - self._hole_start)
         at = max(min(far, self._total - 1), self._low)
-        if self._low <= self._good <= at and self._good < self._total:
+        if self._low <= self._good <= at:
             self._high = self._good
             self._back()
         else:

@@ -306,8 +306,10 @@ class Plan:
         reading.rate = (reading.rate + outcome.rows / span) / 2
         if reading.backward:
             # As long as half a page would last, as dense as it was here. Longer ones would be read in vain.
-            half_a_page = span * ask.max_count // (2 * max(1, outcome.rows))
-            longest = max(reading.stride, min(4 * reading.stride, half_a_page))
+            # One without events says nothing of density, however short it was.
+            longest = 4 * reading.stride
+            if outcome.rows:
+                longest = max(reading.stride, min(longest, span * ask.max_count // (2 * outcome.rows)))
             if reading.trouble is not None and reading.trouble.too_long:
                 longest = min(reading.trouble.longer(reading.stride), longest)
             reading.stride = longest
@@ -426,7 +428,7 @@ class Plan:
             known=self._shared_hole(reading),
             # Not so coarse that a hole takes all that is left: nothing would lie behind it to land with it.
             resolution=max(1, min(DAY, total // 8, _COARSER ** max(0, trouble.holes_met - _FINE_HOLES + 1))),
-            retries=reading.hole_attempts,
+            retries=reading.hole_attempts or 0,
         )
         told.apart.append(reading)
 
@@ -456,7 +458,8 @@ class Plan:
             self._narrow_on(lane, reading, outcome.ask, error, told)
         if narrowing.found is Found.CLEAR:
             trouble.narrowing, reading.mark = None, None
-            if narrowing.worked_length and narrowing.hole is None:
+            # No server minds the length of a second: what fails there fails for another reason.
+            if narrowing.worked_length and narrowing.hole is None and narrowing.failed_length > SECOND:
                 reading.shorten(narrowing.worked_length, narrowing.failed_length)
                 self._learn_slice(narrowing.worked_length)
         elif narrowing.found is Found.HOPELESS:

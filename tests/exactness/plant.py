@@ -231,6 +231,6 @@ class Plant:
         assert found == wanted
 
 
-def run_sync(plant: Plant, now: int, *, within_secs: float = HANGS_AFTER_SECS, **options: Any) -> RunReport:
+def run_sync(plant: Plant, now: int, **options: Any) -> RunReport:
     """For tests that are not coroutines, such as those of hypothesis."""
-    return asyncio.run(asyncio.wait_for(plant.run(now, **options), within_secs))
+    return asyncio.run(asyncio.wait_for(plant.run(now, **options), HANGS_AFTER_SECS))

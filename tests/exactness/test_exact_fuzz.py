@@ -38,7 +38,7 @@ WHEN = st.one_of(
     st.integers(1, 6).map(lambda n: {"first": n}),
     st.integers(1, 6).map(lambda n: {"after": n}),
     st.integers(2, 4).map(lambda n: {"every": n}),
-    st.floats(0.05, 0.2).map(lambda share: {"probability": share}),
+    st.floats(0.05, 0.6).map(lambda share: {"probability": share}),
 )
 RULE = st.builds(
     lambda do, when, route, tag: {"do": do, "match": {**when, "route": route, **({"tag": tag} if tag else {})}},
@@ -57,8 +57,6 @@ SWITCHES = st.fixed_dictionaries(
         "batch_max_items": st.integers(1, 4),
     },
 )
-# A hostile plan costs thousands of requests, many of them with waits in between.
-HOSTILE_SECS = 600
 PLAN = st.fixed_dictionaries({"rules": st.lists(RULE, max_size=4), "switches": SWITCHES})
 LIMITS = st.fixed_dictionaries(
     {
@@ -69,8 +67,8 @@ LIMITS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.timeout(3 * HOSTILE_SECS)
-@settings(examples(6), derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(900)  # a hostile plan costs thousands of requests
+@settings(examples(15), derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(faults=PLAN, limits=LIMITS, values_per_answer=st.sampled_from([10, 100, 25_000]), backwards=st.booleans())
 def test_any_faults(faults: dict[str, Any], limits: dict[str, Any], values_per_answer: int, backwards: bool) -> None:
     performance = {"values_per_answer": values_per_answer, "commit_rows": 150}
@@ -79,11 +77,9 @@ def test_any_faults(faults: dict[str, Any], limits: dict[str, Any], values_per_a
         limits = {**limits, "mode": "full"}
         if backwards:
             start = {"start_date": "2024-03-05T00:40:00Z", "end_date": "2024-03-05T00:45:00Z"}
-            run_sync(plant, END, extraction={**limits, **start}, performance=performance, within_secs=HOSTILE_SECS)
+            run_sync(plant, END, extraction={**limits, **start}, performance=performance)
         try:
-            report = run_sync(
-                plant, END, faults=faults, extraction=limits, performance=performance, within_secs=HOSTILE_SECS
-            )
+            report = run_sync(plant, END, faults=faults, extraction=limits, performance=performance)
         except ExtractError:
             pass  # nothing to report; what is in the tables must be right all the same
         else:
@@ -96,9 +92,7 @@ def test_any_faults(faults: dict[str, Any], limits: dict[str, Any], values_per_a
             assert_done(plant)
         limits = {**limits, "lookback": "2h"}  # so that errors in place of values turn into values
         for again in ({**limits, "mode": "incremental"}, limits):
-            report = run_sync(
-                plant, END, extraction=again, performance=performance, within_secs=HOSTILE_SECS, retry_holes=True
-            )
+            report = run_sync(plant, END, extraction=again, performance=performance, retry_holes=True)
         assert (report.status, holes(plant)) == ("succeeded", {})
         plant.assert_exact(BEGIN, END)
 

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -35,12 +36,15 @@ class Server:
     most: int = 1 << 30
     refusal: Callable[[], ExtractError] = lambda: UnavailableError("no", status=504)
     whole: bool = False  # one tag's trouble fails the request
+    fails: Callable[[], bool] = lambda: False  # for no reason at all
     asked: int = 0
     failed: int = 0
 
     def answer(self, ask: Ask) -> tuple[Outcome, list[int]]:
         every = self.events[ask.tag.web_id]
         held = every[bisect_left(every, ask.start) : bisect_left(every, ask.end)]
+        if self.fails():
+            return Outcome(ask, 0, ask.start, error=UnavailableError("no", status=503)), []
         if ask.end - ask.start > self.longest or min(len(held), ask.max_count) > self.most:
             return Outcome(ask, 0, ask.start, error=self.refusal()), []
         found = held[: ask.max_count]
@@ -125,7 +129,7 @@ def filling(lake: Lake) -> Plan:
             low=lake.done[web_id].start,
             high=lake.done[web_id].end,
             repair=True,
-            fills_hole=True,
+            hole_attempts=hole.attempts,
         )
         for web_id, holes in lake.holes.items()
         for hole in holes
@@ -231,11 +235,27 @@ def test_a_source_that_heals_fills_its_holes(server: Server) -> None:
 @given(st.integers(1, END - 2), st.sampled_from([1, SECOND, DAY]))
 @examples(60)
 def test_finding_a_hole_costs_so_many_requests_at_most(first: int, length: int) -> None:
-    """3 x log2 of the window in microseconds, and sixteen."""
+    """As many as `most_asks` says: 4 x log2 of the window in microseconds, and 29."""
     server = Server({"a": []}, {"a": [(first, min(first + length, END - 1))]})
     lake = Lake()
     run(planned(server, lake, Window(0, END)), server, lake)
     assert server.asked <= 1 + most_asks(END) + 1
+
+
+@given(st.floats(0.05, 0.95), st.integers(0, 1 << 30), st.booleans(), st.integers(2, 16))
+@examples(60)
+def test_a_source_that_fails_at_random_is_not_asked_for_ever(
+    share: float, seed: int, backward: bool, max_count: int
+) -> None:
+    """Whatever length it fails at says nothing, and a tag with several events in a microsecond is read to its end, or
+    given up.
+    """
+    dice, minute = Random(seed), 60 * SECOND
+    events = [n * minute + k for n in range(1, 60) for k in range(dice.choice((1, 3)))]
+    server = Server({"a": events}, fails=lambda: dice.random() < share)
+    lake = Lake(done={"a": Window(60 * minute, 61 * minute)}) if backward else Lake()
+    limits = Limits(tags_per_request=1, values_per_answer=25, max_count_per_tag=max_count, server_max_count=64)
+    run(planned(server, lake, Window(0, 61 * minute), limits), server, lake, steps=8_000)
 
 
 def test_the_damage_of_many_tags_is_looked_for_together() -> None:
