@@ -30,7 +30,7 @@ def try_out(name: str, data: bytes, *, longest_secs: float = LONGEST_SECS) -> fl
     began = time.thread_time()
     try:
         target(data)
-    except Exception as error:
+    except Exception as error:  # whatever a target lets out is what we look for
         shown = repr(data[:200]) + ("..." if len(data) > 200 else "")
         raise FindingError(
             f"{name}: {type(error).__name__}: {str(error)[:300]}\n  {len(data)} bytes: {shown}"
