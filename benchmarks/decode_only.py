@@ -1,4 +1,4 @@
-"""How fast answers become rows, beside the way most people do it: `json.loads` and pandas.
+"""How fast answers become rows, compared with `json.loads` and pandas.
 
 One process, one thread, both on the same bodies, in turns, in one run, so that the ratio means
 something on any machine. The corpus is seeded: batch answers of 99 tags and one 404, full as a
@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,8 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import msgspec
 import pyarrow as pa
 
+from engine.datasets.decoding import native_core
 from engine.model import Ask, Tag
 from engine.piweb.decode import decode
+from engine.piweb.native import native_decoder
 from engine.piweb.times import iso_text
 from engine.piweb.wire import Shape
 
@@ -137,12 +140,17 @@ def _text(value: Any) -> str:
     return value["Name"] if isinstance(value, dict) else str(value)
 
 
+def _native_of(core: ModuleType) -> Callable[[bytes, list[Ask]], pa.RecordBatch]:
+    decode_natively = native_decoder(core)
+    return lambda body, asks: decode_natively(body, asks, Shape.BATCH, ingested_at=START).rows
+
+
 def ours(body: bytes, asks: list[Ask]) -> pa.RecordBatch:
     return decode(body, asks, Shape.BATCH, ingested_at=START).rows
 
 
 def skim(body: bytes, _asks: list[Ask]) -> None:
-    """Only find where the answer's parts begin and end: what any decoder on msgspec has to pay."""
+    """Only find where the parts of the answer begin and end: the least work of any decoder with msgspec."""
     msgspec.json.decode(body, type=dict[str, msgspec.Raw])
 
 
@@ -151,6 +159,7 @@ WAYS: dict[str, Callable[[bytes, list[Ask]], Any]] = {
     "json_pandas": pandas_flat,
     "json_pandas_per_tag": pandas_per_tag,
     "skim": skim,
+    **({"native": _native_of(core)} if (core := native_core()) else {}),
 }
 CORPORA = {"full": (99, 1000, False), "slim": (99, 1000, True), "small": (100, 5, True)}
 
@@ -177,15 +186,19 @@ def measure(seconds_budget: float = 20.0) -> dict[str, Any]:
             "ratio_to_json_pandas": round(best["json_pandas"] / best["ours"], 2),
             "ratio_to_json_pandas_per_tag": round(best["json_pandas_per_tag"] / best["ours"], 2),
             "ratio_to_skim": round(best["skim"] / best["ours"], 2),
+            **({"native_ratio_to_ours": round(best["ours"] / best["native"], 2)} if "native" in best else {}),
         }
     result["peak_memory_per_body_byte"] = {
-        f"{way}_{name}": _peak_memory(way, name) for name in ("full", "slim") for way in ("ours", "json_pandas")
+        f"{way}_{name}": _peak_memory(way, name)
+        for name in ("full", "slim")
+        for way in ("ours", "json_pandas", "native")
+        if way in WAYS
     }
     return result
 
 
 def _best_times(body: bytes, asks: list[Ask], budget: float) -> dict[str, float]:
-    """CPU seconds. Ways take turns, so that what else the machine does meets them alike."""
+    """CPU seconds. Variants take turns, so that other load on the machine affects all of them."""
     best = dict.fromkeys(WAYS, float("inf"))
     repeats = max(1, 1_000_000 // len(body))  # a small answer alone is below the clock's reach
     until = time.perf_counter() + budget
@@ -245,12 +258,15 @@ def main() -> None:
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = [f"{'corpus':<8}{'B/event':>9}{'kev/s':>9}{'x json+pandas':>15}{'x per-tag frames':>18}"]
+    lines = [
+        f"{'corpus':<8}{'B/event':>9}{'kev/s':>9}{'x json+pandas':>15}{'x per-tag frames':>18}{'native x ours':>16}"
+    ]
     for name in CORPORA:
         row = result[name]
         lines.append(
             f"{name:<8}{row['bytes_per_event']:>9}{row['kilo_events_per_second']['ours']:>9}"
             f"{row['ratio_to_json_pandas']:>15}{row['ratio_to_json_pandas_per_tag']:>18}"
+            f"{row.get('native_ratio_to_ours', ''):>16}"
         )
     lines += [f"peak memory, {way}: {peak} x body" for way, peak in result["peak_memory_per_body_byte"].items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The pipeline most people would write: requests, a thread pool, pandas, write_deltalake per batch.
+"""A naive pipeline for comparison: requests, a thread pool, pandas, write_deltalake per batch.
 
 The peer that end-to-end scenarios are compared with. Standalone: nothing of the product is imported.
 It fills a table of the same columns, and is written to be as fast as its means allow: batches of 100

@@ -20,12 +20,28 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lab import committing, decoding, extract, killed, landing, planning, reconcile, results, scenarios
+from benchmarks.lab import (
+    assets,
+    committing,
+    decoders,
+    decoding,
+    extract,
+    killed,
+    landing,
+    planning,
+    reconcile,
+    results,
+    scenarios,
+    short,
+    throttled,
+)
 from benchmarks.lab.machine import machine
 from benchmarks.lab.processes import claim_cores
 
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "assets": assets.measure,
     "committing": committing.measure,
+    "decoders": decoders.measure,
     "decoding": decoding.measure,
     "landing": landing.measure,
     "extract": extract.measure,
@@ -33,6 +49,8 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "memory": extract.measure_memory,
     "planning": planning.measure,
     "reconcile": reconcile.measure,
+    "short": short.measure,
+    "throttled": throttled.measure,
 }
 
 
@@ -66,7 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go (full scale: benchmarks/results)")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON list")
     given = parser.parse_args(arguments)
-    chosen = known if "all" in given.scenarios else list(dict.fromkeys(given.scenarios))
+    chosen = list(dict.fromkeys(given.scenarios))
+    if "all" in chosen:
+        chosen = [name for name in known if name != "native" or decoders.is_measurable()]
+        if len(chosen) < len(known):
+            tell("native is left out: the native decoder is not installed (`make native`)")
     cores = claim_cores()
     found = [measured(name, given.scale, cores) for name in chosen]
     folder = given.out or (results.FOLDER if given.scale == "full" else None)

@@ -1,7 +1,8 @@
 """Find the settings with which a PI server gives most, and show what each of them does.
 
 Batch size, values per answer, requests in flight and commit size are varied one after the other; every
-trial reads for a few seconds into a temporary folder, in a process of its own. At the end stand
+trial reads for a few seconds into a temporary folder, in a process of its own. Between all others the baseline
+is measured again. How much it varies is the spread: where settings differ by less, there is "no difference". At the end stand
 recommended settings to paste into a configuration, all figures as JSON, and a chart.
 
     python benchmarks/tune.py                               the simulator, answering after 50 ms
@@ -35,7 +36,7 @@ import yaml
 from benchmarks.lab.knobs import KNOBS, Setting, snippet
 from benchmarks.lab.machine import machine, revision, versions
 from benchmarks.lab.processes import CORES, ChildError, claim_cores, plant
-from benchmarks.lab.sweep import Outcome, Sweep, discover
+from benchmarks.lab.sweep import Sweep, TuningResult, discover
 from config import Config, load
 from config.errors import ExtractError
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _tuned(given: argparse.Namespace, path: str) -> Outcome:
+def _tuned(given: argparse.Namespace, path: str) -> TuningResult:
     loaded = load(path)
     config = loaded.config
     names = given.knobs or (REAL_KNOBS if given.config else tuple(KNOBS))
@@ -133,12 +134,12 @@ def _simulated(url: str, given: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tell(given: argparse.Namespace, outcome: Outcome) -> None:
+def _tell(given: argparse.Namespace, outcome: TuningResult) -> None:
     """Write JSON, YAML and chart; print the snippet."""
     from benchmarks.lab.chart import draw
 
     given.out.mkdir(parents=True, exist_ok=True)
-    yaml_text = snippet(outcome.recommended, outcome.sweeps)
+    yaml_text = snippet(outcome.recommended, outcome.sweeps, undecided=outcome.undecided)
     (given.out / "tune.yaml").write_text(yaml_text, encoding="utf-8")
     (given.out / "tune.json").write_text(json.dumps(_as_json(given, outcome), indent=1) + "\n", encoding="utf-8")
     draw(outcome, given.out / "tune.png", subtitle=_subtitle(given, outcome))
@@ -146,7 +147,7 @@ def _tell(given: argparse.Namespace, outcome: Outcome) -> None:
     tell(f"chart: {given.out / 'tune.png'}   figures: {given.out / 'tune.json'}")
 
 
-def _subtitle(given: argparse.Namespace, outcome: Outcome) -> str:
+def _subtitle(given: argparse.Namespace, outcome: TuningResult) -> str:
     trials = f"{len(outcome.trials)} trials, {outcome.requests_used:,} requests."
     if given.config:
         return f"Measured on the server of {Path(given.config).name}: {trials}"
@@ -156,7 +157,7 @@ def _subtitle(given: argparse.Namespace, outcome: Outcome) -> str:
     )
 
 
-def _as_json(given: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
+def _as_json(given: argparse.Namespace, outcome: TuningResult) -> dict[str, Any]:
     asked = {key: value for key, value in vars(given).items() if key not in {"out", "config"}}
     return {
         "benchmark": "tune",
@@ -167,6 +168,8 @@ def _as_json(given: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
         "arguments": asked,
         "recommended": outcome.recommended.as_dict(),
         "requests_used": outcome.requests_used,
+        "spreads": {name: round(spread, 3) for name, spread in outcome.spreads.items()},
+        "no_difference": list(outcome.undecided),
         "sweeps": {name: [setting.as_dict() for setting in settings] for name, settings in outcome.sweeps.items()},
         "trials": [trial.as_dict() for trial in outcome.trials],
     }

@@ -1,79 +1,70 @@
-"""Configuration: YAML, command-line overrides, environment and secrets to one typed value.
+"""The configuration: one typed value from YAML, command-line overrides, the environment and secrets.
 
-Imports nothing of ours but its own modules. `errors` is the root of the product's error tree.
+`errors` holds the errors of the whole product.
 """
 
 from __future__ import annotations
 
 from . import errors
-from .checks import check_followable, check_runnable, uses_simulator
+from .checks import ALERT_FIELDS, check_followable, check_runnable, is_web_address, uses_simulator
 from .durations import Instant, format_duration, parse_duration, parse_instant
 from .load import Loaded, from_mapping, load
-from .model import (
-    AssetFramework,
-    Config,
-    Development,
-    EventFrames,
-    Extraction,
-    Monitoring,
-    OAuth,
-    Performance,
-    PiWebApi,
-    Retry,
-    Schedule,
-    Simulator,
-    Storage,
-    TableProperties,
-    Tables,
-    TagClass,
-    UnityCatalog,
-    masked,
+from .model import AlertConfig, Config, RetryConfig, SimulatorConfig, masked
+from .model_source import (
+    AssetFrameworkConfig,
+    AttributeValuesConfig,
+    EventFramesConfig,
+    ExtractionConfig,
+    PiWebApiConfig,
 )
-from .problems import ExpectedError, InvalidConfigurationError, Problem
+from .model_target import TablesConfig, UnityCatalogConfig
+from .problems import ExpectedError, InvalidConfigurationError
 from .properties import properties_of
 from .schema import json_schema, json_schema_text
-from .secrets import SecretReader, UnknownSecretError, resolve_secrets, workspace_secrets
-from .tidy import tidied
+from .secrets import (
+    credentials_in_full,
+    only_alerts,
+    put_local_references,
+    resolve_secrets,
+    tidied,
+    without_alerts,
+)
 
 __all__ = [
-    "AssetFramework",
+    "ALERT_FIELDS",
+    "AlertConfig",
+    "AssetFrameworkConfig",
+    "AttributeValuesConfig",
     "Config",
-    "Development",
-    "EventFrames",
+    "EventFramesConfig",
     "ExpectedError",
-    "Extraction",
+    "ExtractionConfig",
     "Instant",
     "InvalidConfigurationError",
     "Loaded",
-    "Monitoring",
-    "OAuth",
-    "Performance",
-    "PiWebApi",
-    "Problem",
-    "Retry",
-    "Schedule",
-    "SecretReader",
-    "Simulator",
-    "Storage",
-    "TableProperties",
-    "Tables",
-    "TagClass",
-    "UnityCatalog",
-    "UnknownSecretError",
+    "PiWebApiConfig",
+    "RetryConfig",
+    "SimulatorConfig",
+    "TablesConfig",
+    "UnityCatalogConfig",
     "check_followable",
     "check_runnable",
+    "credentials_in_full",
     "errors",
     "format_duration",
     "from_mapping",
+    "is_web_address",
     "json_schema",
     "json_schema_text",
     "load",
     "masked",
+    "only_alerts",
     "parse_duration",
     "parse_instant",
     "properties_of",
+    "put_local_references",
     "resolve_secrets",
     "tidied",
     "uses_simulator",
-    "workspace_secrets",
+    "without_alerts",
 ]

@@ -1,65 +1,46 @@
-"""What keys mean together: combinations that cannot be, what a run needs, what has no effect. Pure, but for
-looking whether a named file exists.
+"""Checks of the configuration that involve more than one key, or that depend on what this version can do.
 
-Three questions, asked at different times. `contradictions` is asked of every configuration, fragments
-included; `check_runnable` only before a run; `warnings` never stops anything.
+`contradictions` checks every configuration, fragments included. `check_runnable` checks what a run needs.
+`warnings` stops nothing. Only the check that a named file exists does I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from string import Formatter
 from typing import Any
 from urllib.parse import urlsplit
 
 from .durations import Instant, format_duration
-from .model import Config, PiWebApi
+from .model import AlertConfig, Config
+from .model_source import PiWebApiConfig
 from .problems import InvalidConfigurationError, Path, Problem
 from .properties import problems_with
 
-__all__ = [
-    "DEFAULT_CLASS",
-    "NO_EFFECT",
-    "UNSUPPORTED",
-    "check_followable",
-    "check_runnable",
-    "contradictions",
-    "uses_simulator",
-    "warnings",
-]
-
-# What tags of no class are called together.
+# The name of the class that holds all tags of no other class.
 DEFAULT_CLASS = "default"
 
-# Places whose value this version cannot act on, and what to do instead. A run refuses them.
-UNSUPPORTED: tuple[tuple[Path, Any, str], ...] = (
-    (("pi_web_api", "auth_type"), "ntlm", "basic, kerberos, oauth, bearer or anonymous; this version has no ntlm"),
-    (("extraction", "af_query"), ..., "extraction.tags or extraction.tag_name_filter; this version asks no AF queries"),
-    (("asset_framework", "enabled"), True, "false; this version does not read the asset framework"),
-    (("event_frames", "enabled"), True, "false; this version does not read event frames"),
-)
+# What a template of an alert may name.
+ALERT_FIELDS = ("title", "pipeline", "state", "status", "text", "detail", "since", "run_id", "shard")
 
-# Keys that are accepted and change nothing, the value at which that is no surprise, and why.
-NO_EFFECT: tuple[tuple[Path, Any, str], ...] = (
-    (("schedule", "cron_expression"), None, "the schedule of the job decides when it runs"),
-    (("performance", "spark_partitions"), None, "values are read without Spark"),
-    (("monitoring", "slack_webhook_url"), None, "this version posts no alerts"),
-    (("asset_framework", "database"), None, "this version does not read the asset framework"),
-    (("asset_framework", "templates"), (), "this version does not read the asset framework"),
-    (("asset_framework", "attributes"), (), "this version does not read the asset framework"),
-    (("event_frames", "database"), None, "this version does not read event frames"),
-    (("event_frames", "templates"), (), "this version does not read event frames"),
-    (("event_frames", "lookback"), None, "this version does not read event frames"),
-)
+# Keys that are accepted, but that no code reads, and why. A value other than the default gives a warning.
+NO_EFFECT: dict[Path, str] = {
+    ("schedule", "cron_expression"): "the schedule of the job decides when it runs",
+    ("extraction", "enable_paging"): "an answer that is cut at its maximum is always continued",
+    ("performance", "spark_partitions"): "values are read without Spark",
+}
 
 
 def contradictions(config: Config) -> Iterator[Problem]:
-    """Combinations that no run can satisfy, whatever else is configured."""
+    """Find combinations of keys that no run can satisfy."""
     yield from _window(config)
     yield from _place(config)
     yield from _classes(config)
+    yield from _datasets(config)
     yield from _simulator(config)
     yield from _properties(config)
+    yield from _alerts(config)
     waits = config.retry
     if waits.initial_wait > waits.max_wait:
         yield Problem(
@@ -92,6 +73,17 @@ def _empty_window(start: Instant, end: Instant) -> Problem:
         f"a time after start_date, '{start}' (start is included, end is not)",
         involves=(("extraction", "start_date"),),
     )
+
+
+def _datasets(config: Config) -> Iterator[Problem]:
+    chosen = config.extraction.datasets
+    if config.extraction.recreated_tags == "continue" and "recorded" in chosen and not {"all", "tags"} & set(chosen):
+        yield Problem(
+            ("extraction", "datasets"),
+            "recorded without tags, beside recreated_tags: continue",
+            "tags as well: pi_tags says which point was created anew",
+            involves=(("extraction", "recreated_tags"),),
+        )
 
 
 def _place(config: Config) -> Iterator[Problem]:
@@ -140,8 +132,44 @@ def _properties(config: Config) -> Iterator[Problem]:
         yield from problems_with(getattr(given, role), ("unity_catalog", "table_properties", role))
 
 
+def _alerts(config: Config) -> Iterator[Problem]:
+    for n, one in enumerate(config.monitoring.alerts):
+        here = ("monitoring", "alerts", n)
+        if one.url is None:
+            yield Problem((*here, "url"), "nothing", "the address of the webhook")
+        elif "${" not in (url := one.url.get_secret_value()) and not is_web_address(url):  # a reference is not judged
+            yield Problem((*here, "url"), "no address", "an address such as https://hooks.slack.com/services/...")
+        if one.max_age is not None and "stale" not in one.on:
+            yield Problem((*here, "on"), "max_age, but not stale", "stale as well")
+        if one.max_age is None and "stale" in one.on and one.on != AlertConfig().on:
+            yield Problem((*here, "max_age"), "nothing", "how old data may be, such as 2h, or no stale in on")
+        if one.template is not None and (found := template_problem(one.template, ALERT_FIELDS)):
+            yield Problem((*here, "template"), found, f"names of {', '.join(ALERT_FIELDS)} in braces")
+
+
+def is_web_address(url: str) -> bool:
+    """Whether a text is an http(s) address with a host."""
+    try:
+        parts = urlsplit(url.strip())
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def template_problem(template: str, names: Collection[str]) -> str:
+    """What is wrong with a template for `str.format_map`; "" if nothing is."""
+    try:
+        parts = [(field, spec, convert) for _, field, spec, convert in Formatter().parse(template) if field is not None]
+    except ValueError:
+        return "braces that do not match ({{ stands for one)"
+    for field, spec, convert in parts:
+        if field not in names or spec or convert:
+            return f"{{{field}}}"
+    return ""
+
+
 def check_followable(config: Config) -> None:
-    """Refuse what reading on without an end cannot be.
+    """Refuse what contradicts a run with --follow, which has no end.
 
     Raises:
         InvalidConfigurationError: names every problem.
@@ -160,15 +188,15 @@ def check_followable(config: Config) -> None:
 
 
 def check_runnable(config: Config, *, now: datetime | None = None) -> None:
-    """Refuse what a run cannot start with, all of it at once.
+    """Refuse a configuration that no run can start with. All problems are reported together.
 
-    With `now`, windows between a fixed and a relative time are judged too.
+    With `now`, a window between a fixed and a relative time is checked too.
 
     Raises:
         InvalidConfigurationError: names every problem.
 
     """
-    problems = [*_unsupported(config), *_source(config), *_selection(config), *_files(config)]
+    problems = [*_source(config), *_selection(config), *_files(config)]
     end = config.extraction.end_date
     if now is not None and end is not None:
         micros = int(now.timestamp() * 1_000_000)
@@ -185,14 +213,6 @@ def uses_simulator(config: Config) -> bool:
     return config.development.simulator is not None and config.pi_web_api.url is None
 
 
-def _unsupported(config: Config) -> Iterator[Problem]:
-    for path, refused, instead in UNSUPPORTED:
-        value = _value_at(config, path)
-        if value == refused or (refused is ... and value is not None):
-            found = "a query" if refused is ... else str(value).lower()
-            yield Problem(path, found, instead)
-
-
 def _source(config: Config) -> Iterator[Problem]:
     if uses_simulator(config):
         return
@@ -203,8 +223,8 @@ def _source(config: Config) -> Iterator[Problem]:
         yield from _missing_credentials(pi)
 
 
-def _missing_credentials(pi: PiWebApi) -> Iterator[Problem]:
-    """What must be written in the configuration where no secret scope holds it."""
+def _missing_credentials(pi: PiWebApiConfig) -> Iterator[Problem]:
+    """Find credentials that are missing. Without a secret scope the configuration must hold them."""
     here, scope = ("pi_web_api",), "or secrets_scope"
     match pi.auth_type:
         case "basic" | "ntlm":
@@ -218,7 +238,7 @@ def _missing_credentials(pi: PiWebApi) -> Iterator[Problem]:
             yield from _missing_client(pi)
 
 
-def _missing_client(pi: PiWebApi) -> Iterator[Problem]:
+def _missing_client(pi: PiWebApiConfig) -> Iterator[Problem]:
     client, here = pi.oauth, ("pi_web_api", "oauth")
     if client.client_id is None:
         yield Problem((*here, "client_id"), "nothing", "the client for oauth, or a token, or secrets_scope")
@@ -230,7 +250,7 @@ def _missing_client(pi: PiWebApi) -> Iterator[Problem]:
 
 def _selection(config: Config) -> Iterator[Problem]:
     chosen = config.extraction
-    if not (chosen.tags or chosen.tag_name_filter or chosen.af_query):
+    if not (chosen.tags or chosen.tag_name_filter or config.chooses_attributes):
         yield Problem(("extraction", "tags"), "nothing", 'tags, or a tag_name_filter; "*" takes every tag')
 
 
@@ -246,22 +266,34 @@ def _files(config: Config) -> Iterator[Problem]:
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """What a user should know and nothing needs to stop for."""
-    for path, quiet, reason in NO_EFFECT:
-        if _is_set(config, path) and _value_at(config, path) != quiet:
+    """Yield what a user should know, but what is no reason to stop. What is a secret as yet is not judged."""
+    defaults = Config()
+    for path, reason in NO_EFFECT.items():
+        if _value_at(config, path) != _value_at(defaults, path):
             yield f"{'.'.join(map(str, path))} has no effect: {reason}"
     pi = config.pi_web_api
     if not pi.verify_tls:
-        yield "pi_web_api.verify_tls is false: anybody on the way can read and change what PI Web API sends"
+        yield (
+            "pi_web_api.verify_tls is false: others on the way can read the credentials and change the data; set "
+            "pi_web_api.ca_bundle instead"
+        )
     if pi.url and pi.auth_type not in {"anonymous", "kerberos"} and _is_in_clear(pi.url):
         yield "pi_web_api.url is http: credentials cross the network readable; use https"
+    if pi.auth_type == "oauth" and pi.oauth.token_url and _is_in_clear(pi.oauth.token_url):
+        yield "pi_web_api.oauth.token_url is http: the client secret crosses the network readable; use https"
+    for number, one in enumerate(config.monitoring.alerts):
+        if one.url is not None and _is_in_clear(one.url.get_secret_value()):
+            yield f"monitoring.alerts[{number}].url is http: the address, a secret, crosses the network readable; use https"
     for number, tag in enumerate(config.extraction.tags):
         if "*" in tag or "?" in tag:  # the name of no tag has them
             yield f"extraction.tags[{number}] is a pattern, which no tag is called: put it under extraction.tag_name_filter"
 
 
 def _is_in_clear(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}
 
 
@@ -270,12 +302,3 @@ def _value_at(config: Config, path: Path) -> Any:
     for name in path:
         value = getattr(value, str(name))
     return value
-
-
-def _is_set(config: Config, path: Path) -> bool:
-    section: Any = config
-    for name in path:
-        if name not in section.model_fields_set:
-            return False
-        section = getattr(section, str(name))
-    return True

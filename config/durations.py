@@ -1,7 +1,7 @@
 """Lengths of time and instants as people write them: `90s`, `1h30m`, `now-1d`, ISO 8601 with a zone. Pure.
 
 A bare number is seconds. An instant never depends on the zone of a machine: one without a zone is
-an error that says how to write it, and `now` is left open until somebody says what time it is.
+an error that says how to write it, and `now` is left open until the time is given.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 from .problems import ExpectedError
-
-__all__ = ["Instant", "format_duration", "parse_duration", "parse_instant"]
 
 _MICROS_PER = {
     "d": 86_400_000_000,
@@ -69,7 +67,7 @@ def parse_duration(value: Any) -> timedelta:
 
 
 def _of_seconds(text: str) -> timedelta:
-    # Text like "1e400", "nan" and "-5" fails the pattern, whatever type it had in YAML.
+    # Text like "1e400", "nan" and "-5" fails the pattern, with any type in YAML.
     if not _NUMBER.fullmatch(text):
         raise ExpectedError(_A_DURATION)
     return _within_reason(int(Decimal(text) * _MICROS_PER_UNIT["s"]))
@@ -117,7 +115,7 @@ def _from_text(text: str) -> Instant:
     try:
         moment = datetime.fromisoformat(text.upper())
     except ValueError:
-        # PI writes `*` for now; whoever knows PI will try it here.
+        # PI writes `*` for now; users who know PI try it here.
         suggestion = text.replace("*", "now", 1) if text.startswith("*") else ""
         raise ExpectedError(_AN_INSTANT, suggestion=suggestion) from None
     return _fixed(text, moment)

@@ -1,4 +1,4 @@
-"""The one error tree of the product. Imports nothing of ours.
+"""All expected errors of the product, in one tree.
 
 Pick the class by what the caller must do next, not by where it happened:
 
@@ -11,6 +11,7 @@ Pick the class by what the caller must do next, not by where it happened:
     │   ├── FencedError           exit 4   another run of this pipeline and shard is alive
     │   ├── SchemaDriftError      exit 4   a table is not of the shape, or has features, we can write
     │   ├── LostStateError        exit 4   watermarks and data do not belong together
+    │   ├── DuplicateTableError   exit 4   the catalog has two tables of one name: an administrator has to remove one
     │   └── StorageError          exit 4   the destination cannot be read or written (read-only, disk full)
     ├── RetryError                the same again, later
     │   ├── UnavailableError      exit 1   no connection, time-out, 5xx, a body cut midway
@@ -22,6 +23,7 @@ Pick the class by what the caller must do next, not by where it happened:
     └── TagError                  exit 1   one tag cannot be read; the others go on
         ├── TagGoneError          the point does not exist (any more)
         ├── TagForbiddenError     the point may not be read by us
+        ├── TagUnsupportedError   the server cannot give of this tag what is asked for
         ├── TagStuckError         more events share one instant than the server will return
         └── UndecodableError      the answer for this tag is not what the protocol says
             └── WrongWindowError  it holds events of another time than was asked for
@@ -31,52 +33,40 @@ Every error carries a sentence without secrets, and a hint that says what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
-__all__ = [
-    "AccessDeniedError",
-    "AuthenticationError",
-    "CertificateError",
-    "CommitConflictError",
-    "ConfigurationError",
-    "ExpiredError",
-    "ExtractError",
-    "FencedError",
-    "LostStateError",
-    "RetryError",
-    "SchemaDriftError",
-    "SplitError",
-    "StopError",
-    "StorageError",
-    "TagError",
-    "TagForbiddenError",
-    "TagGoneError",
-    "TagStuckError",
-    "ThrottledError",
-    "TooMuch",
-    "UnavailableError",
-    "UndecodableError",
-    "UnknownCommitError",
-    "WrongWindowError",
-]
+from .text import one_line
 
 
 class ExtractError(Exception):
-    """Root of every expected error: `message` says what and where, `hint` what to do."""
+    """Root of every expected error: `message` says what and where, `hint` what to do.
+
+    Both may quote a server. They are one line each, without control characters.
+    """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(message)
+        self.hint = one_line(hint)
+        self._shows_hint = False
+        super().__init__(self.message)
 
     def __str__(self) -> str:
-        return self.message
+        return f"{self.message} ({self.hint})" if self._shows_hint and self.hint else self.message
+
+    def with_hint(self) -> Self:
+        """The same error, whose text holds the hint, too: for programs that show only the text."""
+        self._shows_hint = True
+        return self
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: no stack trace, which would hide the sentence."""
+        return [f"{type(self).__name__}: {self.message}", *([f"what to do: {self.hint}"] if self.hint else [])]
 
 
 class StopError(ExtractError):
-    """End the run; nothing that follows can help."""
+    """The run must end; a retry cannot help."""
 
 
 class ConfigurationError(StopError):
@@ -86,13 +76,13 @@ class ConfigurationError(StopError):
 
 
 class AuthenticationError(StopError):
-    """The source or the catalog does not know us."""
+    """The source or the catalog does not accept our credentials."""
 
     exit_code = 3
 
 
 class AccessDeniedError(StopError):
-    """The source or the catalog knows us and says no."""
+    """The source or the catalog accepts our credentials, but denies access."""
 
     exit_code = 3
 
@@ -121,6 +111,12 @@ class LostStateError(StopError):
     exit_code = 4
 
 
+class DuplicateTableError(StopError):
+    """The catalog has two tables of one name, and answers nothing about either until one of them is removed."""
+
+    exit_code = 4
+
+
 class StorageError(StopError):
     """The destination cannot be read or written: read-only, disk full, no such bucket."""
 
@@ -128,7 +124,7 @@ class StorageError(StopError):
 
 
 class RetryError(ExtractError):
-    """The same again, later.
+    """The same request may succeed later.
 
     `retry_after_secs` is what the other side asked for, if it did; `status` is the HTTP status, if there
     was an answer at all: a request that is answered 500 every time may hold one bad tag, a server that
@@ -187,7 +183,7 @@ class ExpiredError(ExtractError):
 
 
 class UnknownCommitError(ExtractError):
-    """The commit may or may not have landed: look before doing anything."""
+    """It is not known whether the commit has landed. Find out before doing anything else."""
 
     exit_code = 4
 
@@ -201,7 +197,11 @@ class TagGoneError(TagError):
 
 
 class TagForbiddenError(TagError):
-    """The point may not be read by us."""
+    """We have no permission to read the point."""
+
+
+class TagUnsupportedError(TagError):
+    """The server cannot give of this tag what is asked for, in no window."""
 
 
 class TagStuckError(TagError):
@@ -209,7 +209,7 @@ class TagStuckError(TagError):
 
 
 class UndecodableError(TagError):
-    """The answer for this tag is not what the protocol says. `excerpt` is a short piece of what came."""
+    """The answer for this tag does not follow the protocol. `excerpt` is a short piece of what came."""
 
     def __init__(self, message: str, *, hint: str = "", excerpt: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -217,4 +217,4 @@ class UndecodableError(TagError):
 
 
 class WrongWindowError(UndecodableError):
-    """The answer holds events of another time than was asked for: the question was not understood."""
+    """The answer holds events outside of the window that was asked for."""

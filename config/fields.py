@@ -1,6 +1,6 @@
 """The kinds of values a configuration holds, and the base of its sections. Pure.
 
-A kind says how YAML text becomes a value, how the value is shown again, and what the JSON schema
+A kind says how YAML text is turned into a value, how the value is shown again, and what the JSON schema
 says of it. The invariant: what `masked` shows can be loaded again, except for secrets.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -33,29 +33,14 @@ from pydantic_core import CoreSchema
 from .durations import Instant, format_duration, parse_duration, parse_instant
 from .problems import ExpectedError
 
-__all__ = [
-    "Bytes",
-    "Count",
-    "Duration",
-    "File",
-    "Location",
-    "NotBool",
-    "ObjectName",
-    "OptionText",
-    "PipelineName",
-    "PositiveDuration",
-    "Properties",
-    "Rate",
-    "Secret",
-    "Section",
-    "Text",
-    "TextList",
-    "WebAddress",
-    "When",
-]
-
 SECRET_REFERENCE = "${secret:"  # noqa: S105 - how a reference begins, not a secret
 MASK = "***"
+_LONGEST_ADDRESS = 200
+# A host with a dot in its name and something behind it, or the path that every PI Web API has.
+_LIKE_AN_ADDRESS = re.compile(
+    r"(?:[a-z]+:?/{1,3})?[\w-]+(?:\.[\w-]+)+(?::\d*)?/[\w./-]*|(?:[a-z]+:?/{1,3})?[\w.-]+(?::\d*)?/piwebapi/?",
+    re.IGNORECASE,
+)
 
 
 class Section(BaseModel):
@@ -65,7 +50,6 @@ class Section(BaseModel):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
     )
 
@@ -112,7 +96,7 @@ def _matching(pattern: str, expected: str) -> Callable[[str], str]:
     return check
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
@@ -140,14 +124,24 @@ def _web_address(text: str) -> str:
     except ValueError:
         sound = False
     if not sound:
-        raise ExpectedError("an address such as https://pi-server.company.com/piwebapi", public=False)
+        expected = "an address such as https://pi-server.company.com/piwebapi"
+        raise ExpectedError(expected, public=False, found=_shown_address(text))
     if "@" in parts.netloc:
-        raise ExpectedError(
-            "an address without user name and password in it; give them in keys of their own", public=False
-        )
+        expected = "an address without user name and password in it; give them in keys of their own"
+        raise ExpectedError(expected, public=False, found=_shown_address(text))
     if parts.query or parts.fragment:
-        raise ExpectedError("an address without ? and # parts", public=False)
+        raise ExpectedError("an address without ? and # parts", public=False, found=_shown_address(text))
     return text.rstrip("/")
+
+
+def _shown_address(text: str) -> str:
+    """What a message shows of a wrong address: nothing unless it looks like one, since a secret may have got here, and
+    nothing from a ? or # on, behind which a token may stand.
+    """
+    bare = re.split(r"[?#]", text)[0]
+    if len(bare) > _LONGEST_ADDRESS or not _LIKE_AN_ADDRESS.fullmatch(bare):
+        return ""
+    return f"'{bare}'" if bare == text else f"'{bare}', and more behind it"
 
 
 def _location(text: str) -> str:
@@ -175,7 +169,7 @@ def _shown_secret(secret: SecretStr) -> str:
 Text = Annotated[str, StringConstraints(min_length=1)]
 TextList = Annotated[
     tuple[Text, ...],
-    BeforeValidator(_as_list),
+    BeforeValidator(as_list),
     JsonShape({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """A list; a single text is taken for a list of one."""
@@ -202,6 +196,7 @@ WebAddress = Annotated[str, AfterValidator(_web_address)]
 Location = Annotated[Text, AfterValidator(_location)]
 File = Annotated[Path, PlainSerializer(str, return_type=str, when_used="json")]
 NotBool = BeforeValidator(_no_bool)
+AlertKind = Literal["run_failed", "tags_failed", "holes", "stale", "recovered"]
 Count = Annotated[int, Field(ge=1), NotBool]
 Rate = Annotated[float, Field(gt=0), NotBool]
 Bytes = Annotated[

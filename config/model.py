@@ -1,4 +1,4 @@
-"""The configuration: one typed value, frozen. Data only; reads nothing.
+"""The configuration: one typed, frozen value. Data only.
 
 Attribute names are the YAML keys (`schema` alone is `schema_name` in Python). Every key has a
 default, so a fragment is a configuration too; what a run needs on top is in `checks`.
@@ -11,40 +11,36 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from .fields import Count, Duration, File, NotBool, PipelineName, PositiveDuration, Secret, Section, Text
-from .model_source import AssetFramework, EventFrames, Extraction, OAuth, PiWebApi, TagClass
-from .model_target import Performance, Storage, TableProperties, Tables, UnityCatalog
+from .fields import (
+    AlertKind,
+    Count,
+    Duration,
+    File,
+    NotBool,
+    PipelineName,
+    PositiveDuration,
+    Secret,
+    Section,
+    Text,
+    WebAddress,
+    as_list,
+)
+from .model_source import (
+    AssetFrameworkConfig,
+    EventFramesConfig,
+    ExtractionConfig,
+    PiWebApiConfig,
+)
+from .model_target import PerformanceConfig, StorageConfig, UnityCatalogConfig
 from .problems import Path
-
-__all__ = [
-    "AssetFramework",
-    "Config",
-    "Development",
-    "EventFrames",
-    "Extraction",
-    "Monitoring",
-    "OAuth",
-    "Performance",
-    "PiWebApi",
-    "Retry",
-    "Schedule",
-    "Simulator",
-    "Storage",
-    "TableProperties",
-    "Tables",
-    "TagClass",
-    "UnityCatalog",
-    "known_keys",
-    "masked",
-]
 
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-class Retry(Section):
-    """How often and how patiently a failed request is repeated."""
+class RetryConfig(Section):
+    """How often a failed request is repeated, and how long to wait before."""
 
     max_attempts: Count = 5
     """Attempts in all, the first included."""
@@ -54,27 +50,62 @@ class Retry(Section):
     """Longest wait between two attempts."""
 
 
-class Monitoring(Section):
-    """What a run tells about itself."""
+class AlertConfig(Section):
+    """A channel for messages: a pipeline fails, and is well again."""
+
+    kind: Literal["slack", "teams", "webhook"] = "webhook"
+    """slack and teams take messages of their own form, webhook takes a JSON object."""
+    url: Secret | None = None
+    """Address that messages are posted to; all who know it can post, so it is a secret."""
+    on: Annotated[tuple[AlertKind, ...], BeforeValidator(as_list)] = (
+        "run_failed",
+        "tags_failed",
+        "holes",
+        "stale",
+        "recovered",
+    )
+    """What is sent: a run failed, tags failed, holes, data older than max_age, and that one of these is over."""
+    max_age: PositiveDuration | None = None
+    """How far the worst tag may be behind at the end of a run or cycle, for `stale`. Left out: any time."""
+    holds_for: Duration = timedelta(minutes=5)
+    """With --follow: how long a state, or its end, has to hold before it is sent."""
+    title: Text = "PI Connector Alert"
+    """How messages begin."""
+    template: Text | None = None
+    """Text of a message, with {title}, {pipeline}, {state}, {status}, {text}, {detail}, {since}, {run_id}, {shard}."""
+
+
+class MonitoringConfig(Section):
+    """Logs, alerts and metrics of a run."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     """Least severe lines to log."""
     log_format: Literal["text", "json"] = "text"
     """One sentence or one JSON object a line."""
     slack_webhook_url: Secret | None = None
-    """Address that alerts are posted to; whoever knows it can post, so it is a secret."""
+    """Slack webhook for all alerts but `stale`: short for one of `alerts`."""
+    alerts: tuple[AlertConfig, ...] = ()
+    """Channels for messages: a run or tags fail, data is late, or all is well again."""
+    metrics_file: File | None = None
+    """File with metrics in the text format of Prometheus, for the textfile collector of node_exporter."""
+    metrics_port: Annotated[int, Field(ge=1, le=65_535), NotBool] | None = None
+    """Port where /metrics gives the same, with --follow."""
+    metrics_host: Text = "127.0.0.1"
+    """Address of this machine at which the port listens; 0.0.0.0 for all of them."""
+    otlp_endpoint: WebAddress | None = None
+    """Address of an OpenTelemetry collector, without /v1/..: metrics and spans go there by OTLP over HTTP."""
     metrics: bool = True
     """Write one row a run, with --follow one an hour, to the metrics table, and what could not be read to the quarantine."""
 
 
-class Schedule(Section):
-    """When the job runs. The job's own definition decides; kept for configurations that name it."""
+class ScheduleConfig(Section):
+    """When the job runs. Has no effect: the definition of the job decides."""
 
     cron_expression: Text | None = None
     """Quartz cron expression."""
 
 
-class Simulator(Section):
+class SimulatorConfig(Section):
     """A PI Web API that runs inside the process."""
 
     tags: Count = 1000
@@ -85,14 +116,18 @@ class Simulator(Section):
     """How far back the simulated values begin."""
     future_tags: Annotated[int, Field(ge=0), NotBool] = 0
     """How many of the tags, the last ones, are forecasts."""
+    elements: Annotated[int, Field(ge=0), NotBool] = 0
+    """Number of elements of its AF database Plant."""
+    frames_per_day: Annotated[float, Field(ge=0, le=86_400), NotBool] = 0
+    """How many event frames begin a day in it."""
     faults: File | None = None
-    """YAML file with the faults to act out."""
+    """YAML file with the faults of the simulated server."""
 
 
-class Development(Section):
+class DevelopmentConfig(Section):
     """What only development needs."""
 
-    simulator: Simulator | None = None
+    simulator: SimulatorConfig | None = None
     """Run against this simulator where no pi_web_api.url is given."""
 
 
@@ -101,28 +136,33 @@ class Config(Section):
 
     pipeline: PipelineName = "default"
     """Name under which watermarks are kept; two pipelines never share progress."""
-    pi_web_api: PiWebApi = Field(default_factory=PiWebApi)
+    pi_web_api: PiWebApiConfig = Field(default_factory=PiWebApiConfig)
     """The PI Web API to read from."""
-    unity_catalog: UnityCatalog = Field(default_factory=UnityCatalog)
+    unity_catalog: UnityCatalogConfig = Field(default_factory=UnityCatalogConfig)
     """Names of catalog, schemas and tables."""
-    storage: Storage = Field(default_factory=Storage)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
     """Tables at a path instead of in a catalog."""
-    extraction: Extraction = Field(default_factory=Extraction)
+    extraction: ExtractionConfig = Field(default_factory=ExtractionConfig)
     """Which tags and which time."""
-    asset_framework: AssetFramework = Field(default_factory=AssetFramework)
+    asset_framework: AssetFrameworkConfig = Field(default_factory=AssetFrameworkConfig)
     """Which elements and attributes."""
-    event_frames: EventFrames = Field(default_factory=EventFrames)
+    event_frames: EventFramesConfig = Field(default_factory=EventFramesConfig)
     """Which event frames."""
-    performance: Performance = Field(default_factory=Performance)
+    performance: PerformanceConfig = Field(default_factory=PerformanceConfig)
     """How large buffers and commits are."""
-    retry: Retry = Field(default_factory=Retry)
+    retry: RetryConfig = Field(default_factory=RetryConfig)
     """Repeating failed requests."""
-    monitoring: Monitoring = Field(default_factory=Monitoring)
+    monitoring: MonitoringConfig = Field(default_factory=MonitoringConfig)
     """Logs, alerts and metrics."""
-    schedule: Schedule = Field(default_factory=Schedule)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     """When the job runs."""
-    development: Development = Field(default_factory=Development)
+    development: DevelopmentConfig = Field(default_factory=DevelopmentConfig)
     """The simulator."""
+
+    @property
+    def chooses_attributes(self) -> bool:
+        """Whether attributes of elements are chosen as tags by what they are, and not by WebID or path."""
+        return bool(self.asset_framework.values.enabled or self.extraction.af_query)
 
 
 def masked(config: Config) -> dict[str, Any]:
@@ -130,15 +170,20 @@ def masked(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def known_keys(model: type[Section] = Config, path: Path = ()) -> dict[Path, tuple[str, ...]]:
-    """Every section's path and the keys it knows."""
-    found = {path: model.keys()}
+def sections(model: type[Section] = Config, path: Path = ()) -> dict[Path, type[Section]]:
+    """Every section, by its path. A list of sections counts as one."""
+    found = {path: model}
     for name, field in model.model_fields.items():
-        for section in _sections(field.annotation):
-            found |= known_keys(section, (*path, field.alias or name))
+        for section in _sections_in(field.annotation):
+            found |= sections(section, (*path, field.alias or name))
     return found
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def known_keys() -> dict[Path, tuple[str, ...]]:
+    """The keys that each section knows, by the path of the section."""
+    return {path: section.keys() for path, section in sections().items()}
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
     options = (annotation, *getattr(annotation, "__args__", ()))
     return [option for option in options if isinstance(option, type) and issubclass(option, Section)]

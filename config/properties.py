@@ -1,7 +1,7 @@
-"""Delta properties that users give to the tables we create: what they come to, and which we cannot honour. Pure.
+"""The Delta properties that users set on new tables: which ones are allowed, and which table gets which. Pure.
 
-A property can oblige every writer to more than plain Parquet files. Invariant: what is not known to be
-harmless is refused by name, with the way out, before there is a table.
+A property can oblige every writer to more than plain Parquet files. Invariant: a property that is not known to be
+harmless is refused by name before the table is created.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from .model_target import Tables, UnityCatalog
+from .model_target import TablesConfig, UnityCatalogConfig
 from .problems import Path, Problem, closest
-
-__all__ = ["problems_with", "properties_of"]
 
 _SWITCHES = frozenset(
     {
@@ -25,7 +23,7 @@ _SWITCHES = frozenset(
         "delta.tuneFileSizesForRewrites",
     }
 )
-# Shorter ones would take from a run that was killed what the next one finishes it by.
+# With a shorter retention, the next run could not finish what a killed run has left.
 _DAYS = re.compile(r"interval ((2[4-9]|[3-9]\d|\d{3,}) hours?|[1-9]\d* (day|week)s?)")
 _VALUES = {
     **dict.fromkeys(_SWITCHES, (re.compile("true|false"), "true or false")),
@@ -40,7 +38,7 @@ _VALUES = {
     "delta.parquet.compression.codec": (re.compile(r"\w+"), "the name of a codec; our own files are zstd anyway"),
     "delta.targetFileSize": (re.compile(r"(?i)[1-9]\d*([kmg]?b)?"), "a size such as 256mb, or a number of bytes"),
 }
-# Properties that turn on what we cannot do: the value that leaves it off, and what it is.
+# Properties of features that we do not support: the value that turns the feature off, and the reason.
 _OFF = {
     "delta.appendOnly": ("false", "every run corrects events that turn out to be provisional"),
     "delta.checkpointPolicy": ("classic", "the catalog asks for v2 where it needs it"),
@@ -56,7 +54,7 @@ _OFF = {
     "delta.enableRowTracking": ("false", "rows are not numbered by this version"),
     "delta.enableTypeWidening": ("false", "types of columns stay as they are"),
 }
-# Names, or beginnings of names, that are not for users to give; and why.
+# Names, or prefixes of names, that users may not set, and the reason.
 _NEVER = {
     "delta.columnMapping.": "column mapping is not written by this version",
     "delta.constraints.": "check constraints are not tested by this version; test the data downstream",
@@ -73,10 +71,10 @@ _NEVER = {
 }
 
 
-def properties_of(catalog: UnityCatalog) -> dict[str, dict[str, str]]:
-    """The properties of each table, by the name it has unless it is renamed; its own go before those of all."""
+def properties_of(catalog: UnityCatalogConfig) -> dict[str, dict[str, str]]:
+    """The properties of each table, by its default name. Its own win over those of all tables."""
     given = catalog.table_properties
-    return {field.default: {**given.all, **getattr(given, role)} for role, field in Tables.model_fields.items()}
+    return {field.default: {**given.all, **getattr(given, role)} for role, field in TablesConfig.model_fields.items()}
 
 
 def problems_with(properties: Mapping[str, str], here: Path) -> Iterator[Problem]:

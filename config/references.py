@@ -7,35 +7,44 @@ stands for a literal `${`. The invariant: what a reference stood for appears in 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 from .problems import Path, Problem
 
-__all__ = ["Referenced", "put_secrets", "read_text", "resolve", "secret_references"]
-
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(env|file|secret):([^{}]*)\})?")
+# Keys that hold credentials, `*` for any key of a section.
+SECRETS: tuple[Path, ...] = (
+    ("pi_web_api", "username"),
+    ("pi_web_api", "password"),
+    ("pi_web_api", "token"),
+    ("pi_web_api", "oauth", "client_id"),
+    ("pi_web_api", "oauth", "client_secret"),
+    ("storage", "options", "*"),
+    ("monitoring", "slack_webhook_url"),
+    ("monitoring", "alerts", "*", "url"),
+)
 _SECRET = re.compile(r"\$\{secret:([^{}/]+)/([^{}/]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Referenced:
-    """A document with its references put in: which places came from where, and what went wrong."""
+    """A document with its references put in: which paths came from where, and what went wrong."""
 
     document: Any
     references: Mapping[Path, str]
     problems: tuple[Problem, ...]
 
 
-def read_text(path: str) -> str:
-    """A secret kept in a file: its text without the line end that editors add."""
-    return FilePath(path).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
-
-
-def resolve(document: Any, *, env: Mapping[str, str], read: Callable[[str], str] = read_text) -> Referenced:
-    """`document` with environment variables and files put in; secrets stay as written."""
+def resolve(
+    document: Any,
+    *,
+    env: Mapping[str, str],
+    left: Collection[Path] = (),
+) -> Referenced:
+    """`document` with environment variables and files put in; secrets stay as written, and the values of the keys `left`."""
     references: dict[Path, str] = {}
     problems: list[Problem] = []
 
@@ -55,9 +64,9 @@ def resolve(document: Any, *, env: Mapping[str, str], read: Callable[[str], str]
         if written == "$${":
             return "${"
         problem = _misspelt(path, written, kind, name)
-        if problem is None and kind != "secret":
+        if problem is None and kind != "secret" and not _is_among(path, left):
             references[path] = ", ".join(filter(None, [references.get(path), written]))
-            text = _variable(path, name, env) if kind == "env" else _file_text(path, name, read)
+            text = _variable(path, name, env) if kind == "env" else _file_text(path, name)
             if isinstance(text, str):
                 return text
             problem = text
@@ -66,6 +75,10 @@ def resolve(document: Any, *, env: Mapping[str, str], read: Callable[[str], str]
         return written
 
     return Referenced(walk(document, ()), references, tuple(problems))
+
+
+def _is_among(path: Path, keys: Collection[Path]) -> bool:
+    return any(len(path) == len(key) and all(b in ("*", a) for a, b in zip(path, key, strict=True)) for key in keys)
 
 
 def _misspelt(path: Path, written: str, kind: str | None, name: str | None) -> Problem | None:
@@ -83,9 +96,9 @@ def _variable(path: Path, name: str, env: Mapping[str, str]) -> str | Problem:
     return env.get(name, Problem(path, f"${{env:{name}}}, which is not set", f"the environment variable {name}"))
 
 
-def _file_text(path: Path, name: str, read: Callable[[str], str]) -> str | Problem:
+def _file_text(path: Path, name: str) -> str | Problem:
     try:
-        return read(name)
+        return FilePath(name).expanduser().read_text(encoding="utf-8").rstrip("\r\n")  # editors add a line end
     except UnicodeDecodeError:
         return Problem(path, f"${{file:{name}}}, which is not UTF-8 text", "a text file")
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user that does not exist

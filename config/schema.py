@@ -11,10 +11,9 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from .descriptions import descriptions
 from .durations import Instant, format_duration
-from .model import Config
-
-__all__ = ["json_schema", "json_schema_text"]
+from .model import Config, sections
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = {"type": "string", "pattern": r"\$\{(env|file|secret):", "description": "Put in from elsewhere."}
@@ -40,10 +39,18 @@ class _Generator(GenerateJsonSchema):
 def json_schema() -> dict[str, Any]:
     """The schema as plain values."""
     schema = Config.model_json_schema(schema_generator=_Generator)
+    described = {one.__name__: descriptions(one) for one in sections().values()}
     for section in (schema, *schema["$defs"].values()):
-        section["properties"] = {key: _or_reference(value) for key, value in section["properties"].items()}
+        texts = described[section["title"]]
+        section["properties"] = {
+            key: _or_reference(_with_description(value, texts.get(key))) for key, value in section["properties"].items()
+        }
     schema["$defs"]["Reference"] = _REFERENCE
     return {"$schema": _DIALECT, **schema}
+
+
+def _with_description(field: JsonSchemaValue, text: str | None) -> JsonSchemaValue:
+    return field if text is None else dict(sorted({**field, "description": text}.items()))
 
 
 def _or_reference(field: JsonSchemaValue) -> JsonSchemaValue:

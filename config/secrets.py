@@ -1,37 +1,50 @@
-"""Databricks secrets into a configuration, just before a run needs them.
+"""Puts Databricks secrets into a configuration, just before a run needs them, and cleans credentials.
 
-Which secrets are needed is decided here, purely; reading one is a function that can be exchanged.
-databricks-sdk takes seconds to import and is imported only when there is something to read. The
-invariant: an error names scope and key, never a value.
+The function that reads a secret can be replaced. databricks-sdk takes seconds to import, so it is imported only when
+there is a secret to read. Invariant: an error names scope and key, never a value.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import SecretStr
 
 from .checks import uses_simulator
-from .errors import AccessDeniedError, AuthenticationError, ConfigurationError, ExtractError, UnavailableError
+from .errors import (
+    AccessDeniedError,
+    AuthenticationError,
+    ConfigurationError,
+    ExtractError,
+    UnavailableError,
+)
 from .fields import Section
-from .model import Config, PiWebApi
-from .problems import InvalidConfigurationError, Path, Problem
-from .references import put_secrets, secret_references
+from .model import Config
+from .model_source import PiWebApiConfig
+from .problems import InvalidConfigurationError, Path, Problem, dotted
+from .references import SECRETS, put_secrets, resolve, secret_references
 from .validation import validate
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
-__all__ = ["SecretReader", "UnknownSecretError", "resolve_secrets", "workspace_secrets"]
-
 SecretReader: TypeAlias = Callable[[str, str], str]
 """(scope, key) to value. Raises `UnknownSecretError` where there is no such secret."""
 Address: TypeAlias = tuple[str, str]
 
-RETRY_TIMEOUT_SECS = 30  # the SDK's own 300 s is longer than anybody watches an unreachable workspace
+# `str.strip` leaves a byte order mark and a zero-width space alone.
+_INVISIBLE = "\ufeff\u200b"
+_OF_PI = ("url", "username", "password", "token")
+_OF_OAUTH = ("client_id", "client_secret", "token_url")
+# Keys of SECRETS that say who logs in, and prove nothing.
+_NAMES = frozenset({"username", "client_id"})
+_SECRET_OPTION = re.compile("secret|key|token|password|sas", re.IGNORECASE)
+_S = TypeVar("_S", bound=Section)
 
 
 class UnknownSecretError(ConfigurationError):
@@ -41,7 +54,7 @@ class UnknownSecretError(ConfigurationError):
 def resolve_secrets(config: Config, secret_reader: SecretReader | None = None) -> Config:
     """`config` with every `${secret:scope/key}` and every credential of `secrets_scope` put in.
 
-    Asks nobody where there is nothing to look up. Blocks; call it from a thread inside an event loop.
+    Sends no request where there is nothing to look up. Blocks; call it from a thread inside an event loop.
 
     Raises:
         InvalidConfigurationError: names every secret that does not exist or does not fit.
@@ -67,13 +80,85 @@ def resolve_secrets(config: Config, secret_reader: SecretReader | None = None) -
     return validate(document, source="the configuration with its secrets", references=references)
 
 
+def put_local_references(config: Config) -> Config:
+    """`config`, loaded without secrets, with each environment variable and file put in where a credential stands.
+
+    Raises `InvalidConfigurationError`, which names every one that is not there.
+    """
+    document = _as_written(config)
+    texts = dict(_credentials(document))
+    if not any("${" in text for text in texts.values()):
+        return config
+    referenced = resolve(_put_all({}, texts), env=os.environ)
+    return validate(
+        _put_all(document, dict(_credentials(referenced.document))),
+        source="the configuration with its references",
+        references=referenced.references,
+        problems=referenced.problems,
+    )
+
+
+def credentials_in_full(config: Config) -> tuple[str, ...]:
+    """The keys of credentials that are no reference. `config` is one that was loaded without secrets."""
+    return tuple(
+        dotted(path)
+        for path, text in _credentials(_as_written(config))
+        if "${" not in text
+        and path[-1] not in _NAMES
+        and (path[0] != "storage" or _SECRET_OPTION.search(str(path[-1])))
+    )
+
+
+def _credentials(document: Any) -> Iterator[tuple[Path, str]]:
+    """The texts of all keys that hold credentials."""
+    for key in SECRETS:
+        yield from _texts_at(document, key)
+
+
+def _texts_at(value: Any, key: Path, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    if not key:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str):
+            yield path, text
+    elif isinstance(value, dict):
+        for name in value if key[0] == "*" else {key[0]} & value.keys():
+            yield from _texts_at(value[name], key[1:], (*path, name))
+    elif isinstance(value, list | tuple) and key[0] == "*":
+        for index, item in enumerate(value):
+            yield from _texts_at(item, key[1:], (*path, index))
+
+
+def _put_all(document: Any, values: Mapping[Path, str]) -> Any:
+    for path, value in values.items():
+        document = _with(document, path, value)
+    return document
+
+
+def without_alerts(config: Config) -> Config:
+    """The configuration without receivers of alerts: a run does not need their secrets."""
+    monitoring = config.monitoring.model_copy(update={"slack_webhook_url": None, "alerts": ()})
+    return config.model_copy(update={"monitoring": monitoring})
+
+
+def only_alerts(config: Config) -> Config:
+    """The receivers of alerts alone."""
+    return Config(monitoring=config.monitoring)
+
+
 def _as_written(section: Section) -> dict[str, Any]:
-    """The values under their YAML keys; what was left to defaults stays left to them."""
+    """The values under their YAML keys, without those that are left to their defaults."""
     return {
-        field.alias or name: _as_written(value) if isinstance(value := getattr(section, name), Section) else value
+        field.alias or name: _plain(getattr(section, name))
         for name, field in type(section).model_fields.items()
         if name in section.model_fields_set
     }
+
+
+def _plain(value: Any) -> Any:
+    """Sections as mappings, those of a list too."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return _as_written(value) if isinstance(value, Section) else value
 
 
 def _written_references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -94,12 +179,12 @@ def _written_references(value: Any, path: Path = ()) -> Iterator[tuple[Path, str
         yield from _written_references(item, (*path, key))
 
 
-def _scope_credentials(pi: PiWebApi) -> Iterator[tuple[Path, Address]]:
-    """What the way to log in needs, the configuration does not give, and the scope must hold."""
+def _scope_credentials(pi: PiWebApiConfig) -> Iterator[tuple[Path, Address]]:
+    """The credentials that the login needs, that the configuration does not have, and that the scope must hold."""
     if pi.secrets_scope is None:
         return
     scope = pi.secrets_scope
-    if pi.auth_type in {"basic", "ntlm"}:
+    if pi.auth_type in {"auto", "basic", "ntlm"}:
         if pi.username is None:
             yield ("pi_web_api", "username"), (scope, pi.username_key)
         if pi.password is None:
@@ -109,7 +194,7 @@ def _scope_credentials(pi: PiWebApi) -> Iterator[tuple[Path, Address]]:
 
 
 def _read_all(wanted: dict[Path, list[Address]], reader: SecretReader) -> dict[Address, str]:
-    """Every wanted secret, each asked for once."""
+    """Read every wanted secret once."""
     secrets: dict[Address, str] = {}
     problems: list[Problem] = []
     asked: set[Address] = set()
@@ -145,7 +230,10 @@ def workspace_secrets(client: WorkspaceClient | None = None) -> SecretReader:
     def read(scope: str, key: str) -> str:
         nonlocal client
         try:
-            client = client or _default_client()
+            if client is None:
+                from .workspace import workspace_client
+
+                client = workspace_client()
             value = client.secrets.get_secret(scope, key).value
         except (OSError, ValueError) as error:  # the SDK's errors are OSErrors; its setup raises ValueError
             refused = _translated(error, scope, key)
@@ -155,13 +243,6 @@ def workspace_secrets(client: WorkspaceClient | None = None) -> SecretReader:
         raise refused
 
     return read
-
-
-def _default_client() -> WorkspaceClient:
-    from databricks.sdk import WorkspaceClient
-    from databricks.sdk.core import Config as WorkspaceConfig
-
-    return WorkspaceClient(config=WorkspaceConfig(retry_timeout_seconds=RETRY_TIMEOUT_SECS))
 
 
 def _decoded(value: str | None) -> str:
@@ -193,3 +274,37 @@ def _translated(error: OSError | ValueError, scope: str, key: str) -> ExtractErr
                 f"the Databricks workspace gave no answer for secret {scope}/{key} ({type(error).__name__})",
                 hint="check DATABRICKS_HOST and the network",
             )
+
+
+def tidied(pi: PiWebApiConfig) -> tuple[PiWebApiConfig, tuple[str, ...]]:
+    """Strip blanks and line breaks, as files and secrets end with, from credentials and addresses. Warn of each."""
+    oauth, inner = _stripped(pi.oauth, _OF_OAUTH)
+    outer, names = _stripped(pi, _OF_PI)
+    if inner:
+        outer = outer.model_copy(update={"oauth": oauth})
+    found = [*(f"pi_web_api.{name}" for name in names), *(f"pi_web_api.oauth.{name}" for name in inner)]
+    return outer, tuple(
+        f"{key} begins or ends with blanks or a line break, which are left out: take them out of the secret or file"
+        for key in found
+    )
+
+
+def _stripped(section: _S, names: tuple[str, ...]) -> tuple[_S, list[str]]:
+    changed: dict[str, str | SecretStr] = {}
+    for name in names:
+        value = getattr(section, name)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(text, str):
+            continue
+        bare = _bare(text)
+        if bare != text:
+            changed[name] = SecretStr(bare) if isinstance(value, SecretStr) else bare
+    if "url" in changed and isinstance(url := changed["url"], str):
+        changed["url"] = url.rstrip("/")
+    return (section.model_copy(update=changed) if changed else section), list(changed)
+
+
+def _bare(text: str) -> str:
+    while (bare := text.strip().strip(_INVISIBLE)) != text:
+        text = bare
+    return text

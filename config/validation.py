@@ -7,7 +7,8 @@ as long as none of the keys it involves is among the wrong ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,9 +16,7 @@ from pydantic_core import ErrorDetails
 
 from .checks import contradictions
 from .model import Config, known_keys
-from .problems import InvalidConfigurationError, Path, Problem, from_pydantic
-
-__all__ = ["validate"]
+from .problems import InvalidConfigurationError, Path, Position, Problem, from_pydantic
 
 _HINT = "`config schema` describes every key"
 
@@ -28,10 +27,12 @@ def validate(
     source: str,
     references: Mapping[Path, str] | None = None,
     problems: Sequence[Problem] = (),
+    locate: Callable[[Path], Position | None] = lambda _path: None,
 ) -> Config:
     """The configuration in `document`.
 
-    `references` are the places that came out of `${...}`, `problems` what went wrong before.
+    `references` are the paths that came out of `${...}`, `problems` what went wrong before. `locate` says where the key of
+    a path stands in the file.
 
     Raises:
         InvalidConfigurationError: names every problem.
@@ -46,6 +47,7 @@ def validate(
     if config is not None:
         found += [problem for problem in contradictions(config) if not _touches(problem, found)]
     if found or config is None:
+        found = [replace(problem, position=locate(problem.path)) for problem in found]
         raise InvalidConfigurationError(source, found, hint=_HINT)
     return config
 

@@ -7,30 +7,35 @@ import os
 import sys
 from typing import NoReturn
 
+from .own_process import start_sooner
+
 try:
     from .cli import main
-except ModuleNotFoundError as error:  # a Python without so much as click
-    from .ownership import missing
+except ModuleNotFoundError as error:  # click itself may be missing
+    from .import_check import missing_package
 
-    found = missing(error)
-    if found is None:
+    problem = missing_package(error)
+    if problem is None:
         raise
-    sys.stderr.write(f"error: {found.sentence}\nhint: {found.hint}\n")
+    sys.stderr.write(f"error: {problem.sentence}\nhint: {problem.hint}\n")
     sys.exit(2)
 
 
 def end() -> NoReturn:
     """Run a command, and end the process with its exit code.
 
-    Without taking the interpreter apart: threads of Arrow that let go of memory of ours in that moment would abort it
-    ("terminate called without an active exception"), and a run that went well would look as if it had failed.
+    The interpreter is not shut down: an Arrow thread that frees our memory in that moment would abort the process
+    ("terminate called without an active exception"), and a run that succeeded would seem to have failed.
     """
+    start_sooner()
+    # Files, folders and leases get what the umask leaves to owner and group, and nothing for others.
+    os.umask(os.umask(0o077) | 0o007)
     code = main()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # nobody reads any more, or there is no room
+        except (OSError, ValueError):  # the output is not read any more, or the disk is full
             code = code or 1
     os._exit(code)
 

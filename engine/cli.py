@@ -1,7 +1,6 @@
-"""The command line: hands the arguments to a command, and its end to the caller as an exit code.
+"""The command line: finds the command, runs it, and returns its exit code.
 
-Imports nothing heavy, so that `--help` answers at once, and nothing that may turn out not to be ours.
-Invariant: `main` returns; only `__main__` ends a process.
+Imports nothing heavy, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -12,41 +11,30 @@ from collections.abc import Sequence
 
 import click
 
-from .commands.check import check
-from .commands.configuration import config
-from .commands.maintain import maintain
-from .commands.options import examples
-from .commands.plan import plan
-from .commands.rebuild_watermarks import rebuild_watermarks
-from .commands.run import run
-from .commands.simulate import simulate
-from .commands.status import status
-from .commands.tags import tags
-from .commands.terminal import name, print_json, stand_in_for_closed, tell_error
-from .commands.verdict import verdict_on
-from .commands.verify import verify
-from .ownership import DISTRIBUTION, shadowed
-
-__all__ = ["commands", "main"]
-
-EXIT_USAGE = 2
+from .commands import configuration, pipeline_commands, simulate
+from .commands.af.command import af, frames
+from .commands.exit_status import EXIT_USAGE, CommandResult, exit_status_of
+from .commands.init.command import init
+from .commands.options import GroupWithExamples, examples
+from .commands.terminal import print_error, print_json, print_traceback, program_name, replace_closed_streams
+from .commands.views.command import views
+from .import_check import DISTRIBUTION, installed_version, shadowed_package
 
 
 def _print_version(context: click.Context, _option: click.Parameter, value: bool) -> None:
     if not value:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import version
+    from importlib.util import find_spec
 
-    try:
-        found = version(DISTRIBUTION)
-    except PackageNotFoundError:
-        found = "from a checkout, not installed"
-    click.echo(f"{DISTRIBUTION} {found}")
+    found = installed_version() or "from a checkout, not installed"
+    native = f", native decoder {version(f'{DISTRIBUTION}-native')}" if find_spec("osipi_native") else ""
+    click.echo(f"{DISTRIBUTION} {found}{native}")
     context.exit()
 
 
-class _InOrder(click.Group):
-    """Lists commands in the order in which one needs them."""
+class _InOrder(GroupWithExamples):
+    """Lists the commands in the order in which a user needs them."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(self.commands)
@@ -74,39 +62,57 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-for _command in (run, check, plan, tags, status, verify, maintain, simulate, config, rebuild_watermarks):
+for _command in (
+    init,
+    pipeline_commands.run,
+    pipeline_commands.check,
+    pipeline_commands.plan,
+    pipeline_commands.tags,
+    af,
+    frames,
+    pipeline_commands.status,
+    pipeline_commands.report,
+    pipeline_commands.verify,
+    pipeline_commands.maintain,
+    views,
+    simulate.simulate,
+    configuration.config,
+    pipeline_commands.rebuild_watermarks,
+):
     commands.add_command(_command)
 
 
+def invoke(arguments: Sequence[str], program: str) -> CommandResult:
+    """Run one command. Raises what the command raises."""
+    result = commands.main(list(arguments), prog_name=program, standalone_mode=False)
+    # After --help and --version click returns the bare exit code.
+    return result if isinstance(result, CommandResult) else CommandResult(result or 0)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code: 0 all done, 1 tags failed or not well, 2 configuration, 3 login or
-    permission, 4 tables or another run, 70 a bug of ours, 130 interrupted.
+    """Run one command. Returns its exit code: 0 all done, 1 tags failed or something is wrong, 2 configuration,
+    3 login or permission, 4 tables or another run, 70 a bug of ours, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    stand_in_for_closed()
-    misfit = shadowed()
-    if misfit is not None:
-        tell_error(misfit.sentence, misfit.hint)
+    replace_closed_streams()
+    problem = shadowed_package()
+    if problem is not None:
+        print_error(problem.sentence, problem.hint)
         return EXIT_USAGE
     try:
-        found = commands.main(arguments, prog_name=name(), standalone_mode=False)
-    except BaseException as error:  # noqa: BLE001 - the outermost place: whatever it is becomes an exit code
-        return _end(error, arguments)
-    # A command gives its exit code, or, where there is more to say, a report that has one.
-    code = getattr(found, "exit_code", found)
-    return code if isinstance(code, int) else 0
+        return invoke(arguments, program_name()).exit_code
+    except BaseException as error:  # noqa: BLE001 - every error has an exit code
+        return _report_error(error, arguments)
 
 
-def _end(error: BaseException, arguments: Sequence[str]) -> int:
-    verdict = verdict_on(error)
-    if "--debug" in arguments and verdict.message:
-        import traceback
-
-        traceback.print_exception(error, file=sys.stderr)
-    if verdict.message:
-        tell_error(verdict.message, verdict.hint)
+def _report_error(error: BaseException, arguments: Sequence[str]) -> int:
+    end = exit_status_of(error)
+    if "--debug" in arguments and end.message:
+        print_traceback(error)
+    if end.message:
+        print_error(end.message, end.hint)
         if "--json" in arguments:
-            said = {"message": verdict.message, "hint": verdict.hint}
-            with contextlib.suppress(OSError):  # nobody reads, or there is no room: that is what went wrong
-                print_json({"status": verdict.status, "exit_code": verdict.exit_code, "error": said})
-    return verdict.exit_code
+            content = {"message": end.message, "hint": end.hint}
+            with contextlib.suppress(OSError):  # the output cannot be written: that is the error
+                print_json({"status": end.status, "exit_code": end.exit_code, "error": content})
+    return end.exit_code

@@ -1,4 +1,4 @@
-"""The only file that reads a clock. Everything else is given the time."""
+"""The only file that reads a clock. All other code is given the time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import time
 
 from .model import Micros
 
-__all__ = ["ServerClock", "monotonic", "wall_micros"]
-
 
 def wall_micros() -> Micros:
-    """Now by this machine. Windows never use it: they follow the clock of the server."""
+    """Now by the clock of this machine. Windows never use it: they follow the clock of the server."""
     return time.time_ns() // 1000
 
 
@@ -20,11 +18,11 @@ def monotonic() -> float:
 
 
 class ServerClock:
-    """The server's clock between two looks at it: what it said, and how long ago that is."""
+    """The server's clock: the last time that it said, plus the time since then."""
 
     def __init__(self, said: Micros) -> None:
         self._said = said
-        self._at = monotonic()
+        self._said_at = monotonic()
 
     def now(self) -> Micros:
-        return self._said + int((monotonic() - self._at) * 1e6)
+        return self._said + int((monotonic() - self._said_at) * 1e6)

@@ -1,11 +1,11 @@
-"""The values that flow: tags, windows, asks and what became of them. Pure; imports no I/O.
+"""The values that flow through a run: tags, windows, asks and their outcomes. Pure.
 
 Time is a whole number of microseconds since 1970-01-01T00:00:00Z everywhere inside the engine
 (`Micros`); windows are half-open. PI's seventh fraction digit matters only on the wire, and is
-handled there: a window bound is always a whole microsecond, so no event can fall between two windows.
+handled there. A window bound is always a whole microsecond, so no event can fall between two windows.
 
-What is made by the hundred thousand, once a tag and answer, is a msgspec struct instead of a dataclass:
-five times as quick to make, and nothing the garbage collector has to walk through.
+Values that are made once for each tag and answer are msgspec structs instead of dataclasses: they are made five times
+as fast, and the garbage collector does not scan them.
 """
 
 from __future__ import annotations
@@ -22,24 +22,39 @@ import pyarrow as pa
 from config.errors import ExtractError
 from writers import NEVER
 
-__all__ = ["Answer", "Ask", "AskError", "Int64s", "Micros", "Outcome", "Outcomes", "Tag", "UInt64s", "Window"]
-
 Int64s: TypeAlias = npt.NDArray[np.int64]
 UInt64s: TypeAlias = npt.NDArray[np.uint64]
 
 Micros: TypeAlias = int
-# What can go wrong with one tag of an answer while the others are fine: of `TagError`, `SplitError`, `RetryError`.
+# The error of one tag of an answer, while the other tags are fine: `TagError`, `SplitError`, `RetryError`.
 AskError: TypeAlias = ExtractError
 
 
+class Sampling(msgspec.Struct, frozen=True, gc=False):
+    """How a tag is sampled: its value at each multiple of `interval` since 1970, or a summary of what follows there.
+
+    `web_id` is that of the tag; `kind` as in `extraction.sampled.kinds`; `reach`: how far after its point of the grid a
+    value depends on events (nothing if it is interpolated, else the interval).
+    """
+
+    web_id: str
+    kind: str
+    interval: Micros
+    reach: Micros
+
+
 class Tag(msgspec.Struct, frozen=True, gc=False):
-    """What reading a tag needs to know of it; everything else is in pi_tags."""
+    """What reading a tag needs to know of it. Everything else is in pi_tags.
+
+    With `sampling` it is one sampled series of a tag, and `web_id` is the id of the series.
+    """
 
     web_id: str
     name: str
     units: str = ""
     point_type: str = ""
     future: bool = False  # it stores future data: events ahead of now, which may be forecast anew
+    sampling: Sampling | None = None
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
@@ -63,8 +78,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     overlap: Window | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of an ask.
+class AskOutcome(msgspec.Struct, frozen=True):
+    """The outcome of an ask.
 
     `rows` events in `[ask.start, until)` were decoded, and that window is complete:
     `until == ask.end` finished; `ask.start < until < ask.end` cut, ask again from `until`;
@@ -97,11 +112,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
-    """What became of the asks of an answer, as columns: the nth entry of each says of the nth ask what `Outcome` says.
+class AskOutcomes:
+    """The outcomes of the asks of an answer, as columns: the nth entry of each is a field of the nth `AskOutcome`.
 
-    Nearly all are alike, and are looked at together; `outcomes[n]` is for one that is not. A last event is `NEVER`
-    where there is none, and its digest means nothing then; `recheck` is meant for asks without an error.
+    Nearly all outcomes are alike, and are handled together; `outcomes[n]` gives a single one. A last event is `NEVER`
+    where there is none, and its digest means nothing then. `recheck` holds for asks without an error.
     """
 
     asks: Sequence[Ask]
@@ -115,7 +130,7 @@ class Outcomes:
     overlap_rows: Int64s
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> Self:
+    def of(cls, outcomes: Sequence[AskOutcome]) -> Self:
         return cls(
             [o.ask for o in outcomes],
             np.array([o.rows for o in outcomes], np.int64),
@@ -128,29 +143,29 @@ class Outcomes:
             np.array([o.overlap_rows for o in outcomes], np.int64),
         )
 
-    def take(self, places: npt.NDArray[np.intp]) -> Self:
-        """Those at these places. None of them may have an error."""
+    def take(self, indices: npt.NDArray[np.intp]) -> Self:
+        """The outcomes at these indices. None of them may have an error."""
         return type(self)(
-            [self.asks[n] for n in places.tolist()],
-            self.rows[places],
-            self.untils[places],
-            self.last_events[places],
+            [self.asks[n] for n in indices.tolist()],
+            self.rows[indices],
+            self.untils[indices],
+            self.last_events[indices],
             {},
             self.recheck,
-            self.last_digests[places],
-            self.overlap_digests[places],
-            self.overlap_rows[places],
+            self.last_digests[indices],
+            self.overlap_digests[indices],
+            self.overlap_rows[indices],
         )
 
     def __len__(self) -> int:
         return len(self.asks)
 
-    def __iter__(self) -> Iterator[Outcome]:
+    def __iter__(self) -> Iterator[AskOutcome]:
         return map(self.__getitem__, range(len(self)))
 
-    def __getitem__(self, n: int) -> Outcome:
+    def __getitem__(self, n: int) -> AskOutcome:
         last, error = int(self.last_events[n]), self.errors.get(n)
-        return Outcome(
+        return AskOutcome(
             self.asks[n],
             int(self.rows[n]),
             int(self.untils[n]),
@@ -164,9 +179,9 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One decoded answer: rows of all its tags (pi_timeseries schema, asks in order), and outcomes."""
+class DecodedAnswer:
+    """One decoded answer: rows of all its tags (in the schema of the dataset, asks in order), and outcomes."""
 
     rows: pa.RecordBatch
-    outcomes: Outcomes
+    outcomes: AskOutcomes
     body_bytes: int

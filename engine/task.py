@@ -1,9 +1,8 @@
-"""Commands as a Databricks wheel task calls them: a function that returns, or raises what went wrong.
+"""Commands as wheel tasks of Databricks: functions that return, or raise what went wrong.
 
-The task runs inside IPython, where an event loop is at work already and `sys.exit`, even with 0, counts
-as a failure. Invariant: returning means that everything is done; what is
-left undone, an interruption included, is an exception with one sentence that names it. (A run that
-follows is done when it is told to stop.)
+A task runs inside IPython, where an event loop is already running, and where `sys.exit`, even with 0, counts as a
+failure. A task returns only if everything is done. Otherwise, also after an interruption, it raises one sentence. (A run
+that follows is done when it is asked to stop.)
 """
 
 from __future__ import annotations
@@ -11,85 +10,81 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from .cli import commands
-from .commands.terminal import tell_error
-from .commands.verdict import verdict_on
-from .ownership import shadowed
-
-__all__ = ["TaskFailedError", "check", "maintain", "run", "verify"]
+from .cli import invoke
+from .commands.exit_status import EXIT_USAGE, CommandResult, exit_status_of
+from .commands.terminal import print_error, print_traceback
+from .import_check import shadowed_package
+from .telemetry.formats import printable
 
 _PROGRAM = "osipi-connector"
 
 
 class TaskFailedError(Exception):
-    """The task did not do all it was to do. `exit_code` is what the command line would have ended with."""
+    """The task left something undone. `exit_code` is that of the command line."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.exit_code = exit_code
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: no stack trace, which would hide the sentence."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run with the arguments of `run`, by default those of the process. Raises `TaskFailedError`."""
-    _carry_out("run", arguments)
+    """The command `run`; by default with the arguments of the process. Raises `TaskFailedError`."""
+    _call("run", arguments)
 
 
 def check(arguments: Sequence[str] | None = None) -> None:
-    """Check from here, with the arguments of `check`. Raises `TaskFailedError`."""
-    _carry_out("check", arguments)
+    """The command `check`. Raises `TaskFailedError`."""
+    _call("check", arguments)
 
 
 def maintain(arguments: Sequence[str] | None = None) -> None:
-    """Look after the tables, with the arguments of `maintain`. Raises `TaskFailedError`."""
-    _carry_out("maintain", arguments)
+    """The command `maintain`. Raises `TaskFailedError`."""
+    _call("maintain", arguments)
 
 
 def verify(arguments: Sequence[str] | None = None) -> None:
-    """Compare, and mend where that is wished, with the arguments of `verify`. Raises `TaskFailedError`."""
-    _carry_out("verify", arguments)
+    """The command `verify`. Raises `TaskFailedError`."""
+    _call("verify", arguments)
 
 
-def _carry_out(command: str, arguments: Sequence[str] | None) -> None:
+def _call(command: str, arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
-    stranger = shadowed()
-    if stranger is not None:
-        raise TaskFailedError(f"{stranger.sentence}. {stranger.hint}", 2)
+    problem = shadowed_package()
+    if problem is not None:
+        raise TaskFailedError(f"{problem.sentence}. {problem.hint}", EXIT_USAGE)
     failure = _failure(command, given)
     if failure is not None:
-        # Raised out here, so that no traceback of ours hides the sentence, and no cause carries more than it says.
+        # Raised outside of the except block: no traceback of ours hides the sentence, and no cause adds to it.
         raise failure
 
 
 def _failure(command: str, given: list[str]) -> TaskFailedError | None:
     try:
-        found = _called([command, *given])
-    except BaseException as error:  # noqa: BLE001 - the outermost place: whatever it is fails the task, once, in words
-        verdict = verdict_on(error)
-        if verdict.exit_code == 0:
-            return None  # --help
+        result = _invoke(command, given)
+    except BaseException as error:  # noqa: BLE001 - every error fails the task, with one sentence
+        end = exit_status_of(error)
+        if end.exit_code == 0:
+            return None
         if "--debug" in given:
-            import traceback
-
-            traceback.print_exception(error, file=sys.stderr)
-        tell_error(verdict.message, verdict.hint)
-        return TaskFailedError(_sentence(f"{command}: {verdict.message}", verdict.hint), verdict.exit_code)
-    if hasattr(found, "failure"):
-        said = found.failure()
-        return None if said is None else TaskFailedError(said, found.exit_code)
-    return TaskFailedError(f"{command}: something must be put right; see above", found) if found else None
+            print_traceback(error)
+        print_error(end.message, end.hint)
+        sentence = f"{end.message} ({end.hint})" if end.hint else end.message
+        return TaskFailedError(f"{command}: {sentence}", end.exit_code)
+    if result.exit_code == 0:
+        return None
+    return TaskFailedError(result.failure or f"{command}: exit code {result.exit_code}", result.exit_code)
 
 
-def _called(arguments: list[str]) -> Any:
-    """What a command gives back. `run` and `verify` see to interruptions and to the loop themselves; others get a
-    thread of their own, for they start a loop where one is at work.
+def _invoke(command: str, given: list[str]) -> CommandResult:
+    """`run` and `verify` handle interruptions and the event loop themselves. Other commands start a loop of their own,
+    so they run in a thread.
     """
-    if arguments[0] in {"run", "verify"}:
-        return commands.main(arguments, prog_name=_PROGRAM, standalone_mode=False)
+    if command in {"run", "verify"}:
+        return invoke([command, *given], _PROGRAM)
     with ThreadPoolExecutor(1, thread_name_prefix="osipi-task") as pool:
-        return pool.submit(commands.main, arguments, prog_name=_PROGRAM, standalone_mode=False).result()
-
-
-def _sentence(message: str, hint: str) -> str:
-    return f"{message} ({hint})" if hint else message
+        return pool.submit(invoke, [command, *given], _PROGRAM).result()

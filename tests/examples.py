@@ -1,4 +1,4 @@
-"""How many examples a property test tries: in whole with the profile `thorough`, else a share of them."""
+"""How many examples a property test tries: all of them with the profile `thorough`, by default a tenth."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from hypothesis import settings
 
 __all__ = ["examples"]
 
-_FEWEST = 4
+_FEWEST = 2
 
 
 def examples(thorough: int) -> settings:
-    """So many with the profile `thorough` of `tests/conftest.py`, which stands for a hundred of a hundred."""
+    """Settings with this number of examples under the profile `thorough`, and with its share under another."""
     share = settings().max_examples / 100
     return settings(max_examples=min(thorough, max(_FEWEST, round(thorough * share))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -15,13 +17,27 @@ import pytest
 
 from tests.patience import HANGS_AFTER_SECS
 
-__all__ = ["free_port", "s3", "serve"]
+__all__ = ["free_port", "free_ports", "s3", "serve"]
+
+
+# Below the ports that systems give to connections: Linux begins at 32768, others at 49152. A port from there may be
+# taken before the server that it was meant for listens, which is seconds later.
+_PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)
+
+
+def free_ports(number: int) -> int:
+    """The first of so many free ports in a row."""
+    dice = random.SystemRandom()  # hypothesis seeds the other one: workers would choose the same ports
+    while True:
+        first = dice.randrange(_PORTS.start, _PORTS.stop - number)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:  # raised where one is taken
+            for port in range(first, first + number):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 def serve(command: list[str], url: str) -> Iterator[None]:
@@ -41,7 +57,7 @@ def serve(command: list[str], url: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(HANGS_AFTER_SECS)
 
 
 @pytest.fixture(scope="session")

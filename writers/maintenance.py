@@ -1,8 +1,7 @@
-"""Looking after tables: fewer and larger files, clustered; files that nothing refers to any more removed.
+"""Maintains tables: puts small files together, clusters them, and removes files that nothing refers to any more.
 
-Imports nothing of the engine. Works on tables whose commits the store decides. Invariant: no row changes,
-the app transactions stay in the log, and no file younger than the retention is removed: a run at
-work, or one that died between its two commits, still needs it.
+Works on tables whose commits the storage decides. Invariant: no row changes, the app transactions stay in the log, and
+no file younger than the retention is removed. A run in progress, or one that died between its two commits, still needs it.
 """
 
 from __future__ import annotations
@@ -14,14 +13,19 @@ from typing import Protocol, runtime_checkable
 
 from config.errors import ConfigurationError
 
-from .commit import CommitTable
+from .ports import CommitTable
 from .tables import TableSpec
 
-__all__ = ["Maintainable", "Upkeep", "UpkeepReport", "check_columns", "look_after"]
+LEFT_TO_CATALOG = "the catalog looks after it (predictive optimization, or OPTIMIZE and VACUUM)"
+# The open-source server lets no client compact a managed table (OPTIMIZE is refused), and does not do it either.
+NOT_COMPACTED = (
+    "managed tables keep their files: this server compacts none, and lets no client do it "
+    "(tables with unity_catalog.table_type: external are compacted)"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
+class MaintenanceOptions:
     """What shall be done. `partitions`: these dates alone, None for all; `vacuum_after`: None for not at all."""
 
     cluster_by: tuple[str, ...] = ()
@@ -31,7 +35,7 @@ class Upkeep:
 
 
 @dataclass(frozen=True, slots=True)
-class UpkeepReport:
+class MaintenanceReport:
     """What was done to one table; `skipped` says why nothing was."""
 
     table: str
@@ -51,20 +55,18 @@ class UpkeepReport:
 class Maintainable(Protocol):
     """A table that is ours to look after. One that lacks this is looked after by its catalog."""
 
-    def look_after(self, wish: Upkeep) -> UpkeepReport:
-        """Do it, on a fresh snapshot. Raises `CommitConflictError` (somebody else is at it), `StorageError`."""
+    def optimize_table(self, options: MaintenanceOptions) -> MaintenanceReport:
+        """Do it, on a fresh snapshot. Raises `CommitConflictError` (another run is at it), `StorageError`."""
 
 
-def look_after(table: CommitTable, wish: Upkeep) -> UpkeepReport:
+def optimize_table(table: CommitTable, options: MaintenanceOptions) -> MaintenanceReport:
     """Look after a table, if it is there and ours to look after."""
     name = table.spec.name
     if not isinstance(table, Maintainable):
-        return UpkeepReport(
-            name, skipped="the catalog looks after it (predictive optimization, or OPTIMIZE and VACUUM)"
-        )
+        return MaintenanceReport(name, skipped=LEFT_TO_CATALOG)
     if not table.exists():
-        return UpkeepReport(name, skipped="it does not exist yet")
-    return table.look_after(wish)
+        return MaintenanceReport(name, skipped="it does not exist yet")
+    return table.optimize_table(options)
 
 
 def check_columns(spec: TableSpec, cluster_by: Collection[str]) -> None:

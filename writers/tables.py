@@ -1,4 +1,4 @@
-"""The tables that land: one Arrow schema, grain and comment each. Imports nothing of ours; no I/O.
+"""The tables that land: one Arrow schema, grain and comment each. No I/O.
 
 Invariant: what is written here is what the SQL of a user meets. Timestamps are
 `timestamp[us, UTC]`; strings may be dictionary-encoded in memory and are `string` in Delta.
@@ -11,30 +11,45 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-__all__ = [
-    "DATASETS",
-    "PI_CONNECTOR_METRICS",
-    "PI_DIGITAL_STATES",
-    "PI_QUARANTINE",
-    "PI_TAGS",
-    "PI_TIMESERIES",
-    "PI_WATERMARKS",
-    "TIMESTAMP",
-    "Names",
-    "TableSpec",
-]
-
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+# Columns of mirrors and keyed records that are written here; everything else comes from the source. A table has one of
+# the two that say when a row was written.
+OWN = ("first_seen", "last_seen", "last_updated", "deleted_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """What one row of a table stands for. Corrections, digests, windows, counts and rebuilds read it.
+
+    A series has an `owner` (whose row it is), a `time`, and an `ordinal` where several rows may share an instant.
+    A table without a time has only a `key`.
+    """
+
+    owner: str = ""
+    time: str | None = None
+    ordinal: str | None = None
+    # Columns that hold what the source says. They are hashed in this order; digests are stored, so it may never change.
+    truth: tuple[str, ...] = ()
+    # Partition column that holds the UTC date of `time`.
+    date: str | None = None
+    # Columns that tell rows apart. Of a series: owner, time and ordinal.
+    key: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            named = (self.owner or None, self.time, self.ordinal)
+            object.__setattr__(self, "key", tuple(name for name in named if name is not None))
 
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """One table: its default name, the schema role it lives under, shape, partitions and comments."""
+    """One table: its default name, the schema role it lives under, shape, grain, partitions and comments."""
 
     name: str
-    home: str  # which configured schema: "schema", "checkpoint_schema" or "monitoring_schema"
+    schema_role: str  # which configured schema: "schema", "checkpoint_schema" or "monitoring_schema"
     schema: pa.Schema
     partition_by: tuple[str, ...] = ()
+    grain: Grain = Grain()
     comment: str = ""
     # Columns whose minimum and maximum go into the file statistics that readers skip files by.
     stats_columns: tuple[str, ...] = ()
@@ -45,12 +60,12 @@ class TableSpec:
     # Delta properties that the user wants of the table when it is created.
     properties: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    def widened(self, fields: Iterable[pa.Field]) -> TableSpec:
+    def with_columns(self, fields: Iterable[pa.Field]) -> TableSpec:
         """The same table with the columns that others have added to it."""
         more = [f for f in fields if f.name not in self.schema.names]
         return replace(self, schema=pa.schema([*self.schema, *more])) if more else self
 
-    def wished(self, properties: Mapping[str, Mapping[str, str]]) -> TableSpec:
+    def with_properties(self, properties: Mapping[str, Mapping[str, str]]) -> TableSpec:
         """The same table with the properties that the user wants of it, of those given for tables by name."""
         return replace(self, properties={**self.properties, **properties.get(self.name, {})})
 
@@ -71,106 +86,201 @@ class Names:
 
     def parts(self, spec: TableSpec) -> tuple[str, str, str]:
         """Give (catalog, schema, table) of a spec."""
-        home: str = getattr(self, spec.home)
-        return self.catalog, home, self.tables.get(spec.name, spec.name)
+        schema: str = getattr(self, spec.schema_role)
+        return self.catalog, schema, self.tables.get(spec.name, spec.name)
 
 
-def _field(name: str, kind: pa.DataType, comment: str, *, nullable: bool = True) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"comment": comment})
+def column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"comment": comment})
+
+
+def text(name: str, comment: str) -> pa.Field:
+    return column(name, pa.string(), comment)
+
+
+def flag(name: str, comment: str) -> pa.Field:
+    return column(name, pa.bool_(), comment)
+
+
+def instant(name: str, comment: str) -> pa.Field:
+    return column(name, TIMESTAMP, comment)
+
+
+_QUALITY = tuple(flag(name, "PI quality flag as sent") for name in ("good", "questionable", "substituted"))
+_LANDED = (
+    instant("ingestion_timestamp", "When this row was read from the source"),
+    column("partition_date", pa.date32(), "UTC date of timestamp"),
+)
 
 
 PI_TIMESERIES = TableSpec(
     name="pi_timeseries",
-    home="schema",
+    schema_role="schema",
     comment="One recorded event of a PI tag; key (tag_webid, timestamp, sequence).",
     partition_by=("partition_date",),
+    grain=Grain(
+        owner="tag_webid",
+        time="timestamp",
+        ordinal="sequence",
+        truth=(
+            "timestamp",
+            "sequence",
+            "value",
+            "value_string",
+            "state_code",
+            "value_kind",
+            "good",
+            "questionable",
+            "substituted",
+            "annotated",
+            "units",
+        ),
+        date="partition_date",
+    ),
     stats_columns=("tag_webid", "timestamp", "sequence", "value"),
     dictionary_columns=("tag_webid", "tag_name", "value_string", "value_kind", "units"),
     schema=pa.schema(
         [
-            _field("tag_webid", pa.string(), "WebID of the PI point; joins pi_tags"),
-            _field("tag_name", pa.string(), "Name of the PI point when the event was read"),
-            _field("timestamp", TIMESTAMP, "When the event was recorded, UTC, truncated to microseconds"),
-            _field("sequence", pa.int32(), "Ordinal among the events of this tag in this microsecond, in server order"),
-            _field("value", pa.float64(), "The number, where the event is one"),
-            _field("value_string", pa.string(), "The text, state name or JSON of an event that is not a plain number"),
-            _field("state_code", pa.int32(), "Code of a digital or system state"),
-            _field(
-                "value_kind",
-                pa.string(),
-                "number, string, digital, system, boolean, timestamp, blob, array, null or error",
-            ),
-            _field("good", pa.bool_(), "PI quality flag as sent"),
-            _field("questionable", pa.bool_(), "PI quality flag as sent"),
-            _field("substituted", pa.bool_(), "PI quality flag as sent"),
-            _field("annotated", pa.bool_(), "Whether the event carries an annotation, as sent"),
-            _field("units", pa.string(), "Engineering units of the event"),
-            _field("ingestion_timestamp", TIMESTAMP, "When this row was read from the source"),
-            _field("partition_date", pa.date32(), "UTC date of timestamp"),
+            text("tag_webid", "WebID of the PI point; joins pi_tags"),
+            text("tag_name", "Name of the PI point when the event was read"),
+            instant("timestamp", "When the event was recorded, UTC, truncated to microseconds"),
+            column("sequence", pa.int32(), "Ordinal among the events of this tag in this microsecond, in server order"),
+            column("value", pa.float64(), "The number, where the event is one"),
+            text("value_string", "The text, state name or JSON of an event that is not a plain number"),
+            column("state_code", pa.int32(), "Code of a digital or system state"),
+            text("value_kind", "number, string, digital, system, boolean, timestamp, blob, array, null or error"),
+            *_QUALITY,
+            flag("annotated", "Whether the event carries an annotation, as sent"),
+            text("units", "Engineering units of the event"),
+            *_LANDED,
+        ]
+    ),
+)
+
+PI_SAMPLED = TableSpec(
+    name="pi_sampled",
+    schema_role="schema",
+    comment="One value of a PI tag on a fixed grid, computed by the server; key (series_id, timestamp).",
+    partition_by=("partition_date",),
+    grain=Grain(
+        owner="series_id",
+        time="timestamp",
+        truth=(
+            "timestamp",
+            "value",
+            "value_string",
+            "state_code",
+            "value_kind",
+            "good",
+            "questionable",
+            "substituted",
+            "percent_good",
+            "units",
+        ),
+        date="partition_date",
+    ),
+    stats_columns=("series_id", "timestamp", "tag_webid", "kind", "value"),
+    dictionary_columns=("series_id", "tag_webid", "tag_name", "kind", "value_string", "value_kind", "units"),
+    schema=pa.schema(
+        [
+            text("series_id", "tag_webid/interval in seconds/kind: what is read, and has a watermark"),
+            text("tag_webid", "WebID of the PI point; joins pi_tags"),
+            text("tag_name", "Name of the PI point when the value was read"),
+            instant("timestamp", "Point of the grid, UTC; of a summary where its interval begins"),
+            text("kind", "interpolated, average, minimum, maximum, total, count, ..."),
+            column("interval_seconds", pa.int64(), "Distance of the points of the grid; how long a summary reaches"),
+            column("value", pa.float64(), "The number, where the value is one"),
+            text("value_string", "The text, state name or JSON of a value that is not a plain number"),
+            column("state_code", pa.int32(), "Code of a digital or system state"),
+            text("value_kind", "As in pi_timeseries"),
+            *_QUALITY,
+            column("percent_good", pa.float64(), "Of a time-weighted summary: share of its interval with good values"),
+            text("units", "Engineering units, where the kind has those of the tag"),
+            *_LANDED,
         ]
     ),
 )
 
 PI_TAGS = TableSpec(
     name="pi_tags",
-    home="schema",
+    schema_role="schema",
     comment="One PI point as last seen; key tag_webid.",
+    grain=Grain(owner="tag_webid"),
     stats_columns=("tag_webid", "name"),
     dictionary_columns=("point_type", "point_class", "engineering_units", "digital_set", "data_server"),
     later_columns=("replaces",),
     schema=pa.schema(
         [
-            _field("tag_webid", pa.string(), "WebID of the PI point"),
-            _field("name", pa.string(), "Name of the point"),
-            _field("path", pa.string(), "Path of the point, \\\\SERVER\\TAG"),
-            _field("descriptor", pa.string(), "Descriptor of the point"),
-            _field("point_type", pa.string(), "Float32, Int32, Digital, String, ..."),
-            _field("point_class", pa.string(), "Point class"),
-            _field("engineering_units", pa.string(), "Engineering units"),
-            _field("digital_set", pa.string(), "Digital state set of a digital point"),
-            _field("span", pa.float64(), "Span of the point"),
-            _field("zero", pa.float64(), "Zero of the point"),
-            _field("step", pa.bool_(), "Whether values hold until the next one (no interpolation)"),
-            _field("future", pa.bool_(), "Whether the point stores future data"),
-            _field("data_server", pa.string(), "Name of the PI Data Archive"),
-            _field("first_seen", TIMESTAMP, "First run that saw the point"),
-            _field("last_seen", TIMESTAMP, "Day of the last run that saw the point (rewritten at most daily)"),
-            _field("deleted_at", TIMESTAMP, "When the point was first found missing; null while it exists"),
-            _field("attributes", pa.map_(pa.string(), pa.string()), "Further point attributes, as text"),
-            _field(
-                "replaces",
-                pa.string(),
-                "WebID of the point that had this path before and is gone; null where there was none",
+            text("tag_webid", "WebID of the PI point"),
+            text("name", "Name of the point"),
+            text("path", "Path of the point, \\\\SERVER\\TAG"),
+            text("descriptor", "Descriptor of the point"),
+            text("point_type", "Float32, Int32, Digital, String, ..."),
+            text("point_class", "Point class"),
+            text("engineering_units", "Engineering units"),
+            text("digital_set", "Digital state set of a digital point"),
+            column("span", pa.float64(), "Span of the point"),
+            column("zero", pa.float64(), "Zero of the point"),
+            flag("step", "Whether values hold until the next one (no interpolation)"),
+            flag("future", "Whether the point stores future data"),
+            text("data_server", "Name of the PI Data Archive"),
+            instant("first_seen", "First run that saw the point"),
+            instant("last_seen", "Day of the run that last wrote this row"),
+            instant("deleted_at", "When the point was first found missing; null while it exists"),
+            column(
+                "attributes",
+                pa.map_(pa.string(), pa.string()),
+                "Further attributes of the point by name, as text: those that extraction.point_attributes chooses",
             ),
+            text("replaces", "WebID of the point that had this path before and is gone; null where there was none"),
         ]
     ),
 )
 
 PI_DIGITAL_STATES = TableSpec(
     name="pi_digital_states",
-    home="schema",
+    schema_role="schema",
     comment="One state of one digital set as last seen; key (data_server, digital_set, state_code).",
+    grain=Grain(key=("data_server", "digital_set", "state_code")),
     stats_columns=("data_server", "digital_set", "state_code"),
     dictionary_columns=("data_server", "digital_set", "set_webid"),
     schema=pa.schema(
         [
-            _field("data_server", pa.string(), "Name of the PI Data Archive; joins pi_tags"),
-            _field(
-                "digital_set", pa.string(), "Name of the set; joins pi_tags. SYSTEM: states that any point may hold"
-            ),
-            _field("state_code", pa.int32(), "Code of the state in its set; joins pi_timeseries"),
-            _field("name", pa.string(), "Name of the state now; events keep the name it had when they were read"),
-            _field("set_webid", pa.string(), "WebID of the set"),
-            _field("first_seen", TIMESTAMP, "First run that saw the state"),
-            _field("last_seen", TIMESTAMP, "Day of the last run that saw the state (rewritten at most daily)"),
-            _field("deleted_at", TIMESTAMP, "When its set was first found without the state; null while it exists"),
+            text("data_server", "Name of the PI Data Archive; joins pi_tags"),
+            text("digital_set", "Name of the set; joins pi_tags. SYSTEM: states that any point may hold"),
+            column("state_code", pa.int32(), "Code of the state in its set; joins pi_timeseries"),
+            text("name", "Name of the state now; events keep the name it had when they were read"),
+            text("set_webid", "WebID of the set"),
+            instant("first_seen", "First run that saw the state"),
+            instant("last_seen", "Day of the run that last wrote this row"),
+            instant("deleted_at", "When its set was first found without the state; null while it exists"),
+        ]
+    ),
+)
+
+PI_DATA_SERVERS = TableSpec(
+    name="pi_data_servers",
+    schema_role="schema",
+    comment="One PI Data Archive as a PI Web API shows it; key (web_api_host, data_server_webid).",
+    grain=Grain(key=("web_api_host", "data_server_webid")),
+    schema=pa.schema(
+        [
+            text("web_api_host", "Host of the PI Web API that shows the server"),
+            text("data_server_webid", "WebID of the server, without a path in it"),
+            text("name", "Name of the server; joins pi_tags.data_server"),
+            text("path", "Path of the server"),
+            flag("is_connected", "Whether the PI Web API was connected to it"),
+            text("server_version", "Version of the PI Data Archive"),
+            instant("first_seen", "First run that saw the server"),
+            instant("last_seen", "Day of the run that last wrote this row"),
+            instant("deleted_at", "When the PI Web API was first found not to show it; null while it does"),
         ]
     ),
 )
 
 PI_WATERMARKS = TableSpec(
     name="pi_watermarks",
-    home="checkpoint_schema",
+    schema_role="checkpoint_schema",
     comment="What is done: events of a tag in [low, high) are in the data table. The widest row of a tag counts.",
     partition_by=("pipeline",),
     stats_columns=("tag_webid",),
@@ -186,96 +296,100 @@ PI_WATERMARKS = TableSpec(
     ),
     schema=pa.schema(
         [
-            _field("pipeline", pa.string(), "Pipeline that owns the row"),
-            _field("dataset", pa.string(), "recorded, ...; recorded.holes: a window of a tag that cannot be read"),
-            _field("tag_webid", pa.string(), "WebID of the PI point"),
-            _field("low", TIMESTAMP, "Start of the window that is done, inclusive"),
-            _field("high", TIMESTAMP, "End of the window that is done, exclusive"),
-            _field("last_event_timestamp", TIMESTAMP, "Newest event committed"),
-            _field("commit_sequence", pa.int64(), "Number of the data commit this row belongs to"),
-            _field(
+            text("pipeline", "Pipeline that owns the row"),
+            text("dataset", "recorded, ...; recorded.holes: a window of a tag that cannot be read"),
+            text("tag_webid", "WebID of the PI point; of a sampled series its series_id"),
+            instant("low", "Start of the window that is done, inclusive"),
+            instant("high", "End of the window that is done, exclusive"),
+            instant("last_event_timestamp", "Newest event committed"),
+            column("commit_sequence", pa.int64(), "Number of the data commit this row belongs to"),
+            column(
                 "rows_total",
                 pa.int64(),
                 "Events of the tag committed by runs so far, ever: corrections add what they insert, take nothing off",
             ),
-            _field("status", pa.string(), "ok or failed; of a hole: open or closed"),
-            _field("last_error", pa.string(), "Why the tag is not ok"),
-            _field("updated_at", TIMESTAMP, "When this row was written"),
-            _field("last_event_digest", pa.int64(), "Digest of the events at last_event_timestamp, as committed"),
-            _field(
+            text("status", "ok or failed; of a hole: open or closed"),
+            text("last_error", "Why the tag is not ok"),
+            instant("updated_at", "When this row was written"),
+            column("last_event_digest", pa.int64(), "Digest of the events at last_event_timestamp, as committed"),
+            instant(
                 "ahead_from",
-                TIMESTAMP,
-                "Of a point that stores future data: from here on what is done lay ahead when it was read, and may be "
-                "forecast anew; null for others",
+                "Of a point that stores future data: from here on what is done lay ahead when it was read. It may be "
+                "forecast anew. Null for other points",
             ),
-            _field(
+            column(
                 "rows_behind", pa.int64(), "Of rows_total, those landed by runs that read history behind what was done"
             ),
-            _field("hole_end", TIMESTAMP, "Of a hole, which begins at low: where it ends, exclusive"),
-            _field("hole_since", TIMESTAMP, "Of a hole: when it was found"),
-            _field("hole_attempts", pa.int32(), "Of a hole: how often it was asked for in vain"),
-            _field("hole_ask_at", TIMESTAMP, "Of a hole: when it is asked for again"),
+            instant("hole_end", "Of a hole, which begins at low: where it ends, exclusive"),
+            instant("hole_since", "Of a hole: when it was found"),
+            column("hole_attempts", pa.int32(), "Of a hole: how often it was asked for in vain"),
+            instant("hole_ask_at", "Of a hole: when it is asked for again"),
         ]
     ),
 )
 
 PI_CONNECTOR_METRICS = TableSpec(
     name="pi_connector_metrics",
-    home="monitoring_schema",
+    schema_role="monitoring_schema",
     comment="One run of the connector, or one verification, however it ended; what was killed has no row.",
     stats_columns=("pipeline", "started_at"),
-    dictionary_columns=("pipeline", "shard", "status", "command"),
-    later_columns=("command", "corrections_inserted", "corrections_changed", "corrections_deleted"),
+    dictionary_columns=("pipeline", "shard", "status", "command", "datasets"),
+    later_columns=(
+        "command",
+        "corrections_inserted",
+        "corrections_changed",
+        "corrections_deleted",
+        "datasets",
+        "decoder",
+    ),
     schema=pa.schema(
         [
-            _field("run_id", pa.string(), "Name of the run; the job's run id where a job started it"),
-            _field("pipeline", pa.string(), "Pipeline that was run"),
-            _field("shard", pa.string(), "Share of the tags that was run, 0-of-1 for all"),
-            _field("started_at", TIMESTAMP, "When the run began"),
-            _field("duration_seconds", pa.float64(), "How long it took"),
-            _field("status", pa.string(), "succeeded, incomplete, interrupted or failed"),
-            _field("tags_requested", pa.int64(), "Tags the configuration selects"),
-            _field("tags_extracted", pa.int64(), "Tags read to the end of their window"),
-            _field("tags_failed", pa.int64(), "Tags that could not be read"),
-            _field("records_written", pa.int64(), "Events committed"),
-            _field("requests", pa.int64(), "Requests answered or failed, repetitions included"),
-            _field("retries", pa.int64(), "Requests that were repetitions"),
-            _field("throttled", pa.int64(), "Requests the server refused as too many"),
-            _field("bytes_fetched", pa.int64(), "Bytes received from the source"),
-            _field("commits", pa.int64(), "Commits made"),
-            _field("freshness_p50_seconds", pa.float64(), "How far the watermarks lay behind, at the end: median tag"),
-            _field("freshness_p95_seconds", pa.float64(), "The same: 95 % of the tags are no further behind"),
-            _field("freshness_max_seconds", pa.float64(), "The same: the tag that is furthest behind"),
-            _field("error", pa.string(), "Why the run did not do everything"),
-            _field("command", pa.string(), "run, or verify: its tags are those compared, those that agree, the others"),
-            _field("corrections_inserted", pa.int64(), "Events that came late and were put in, beside those committed"),
-            _field("corrections_changed", pa.int64(), "Events that had another value, or quality, than before"),
-            _field("corrections_deleted", pa.int64(), "Events that had gone at the source, and were taken out"),
+            text("run_id", "Name of the run; the job's run id where a job started it"),
+            text("pipeline", "Pipeline that was run"),
+            text("shard", "Share of the tags that was run, 0-of-1 for all"),
+            instant("started_at", "When the run began"),
+            column("duration_seconds", pa.float64(), "How long it took"),
+            text("status", "succeeded, incomplete, interrupted or failed"),
+            column("tags_requested", pa.int64(), "Tags the configuration selects"),
+            column("tags_extracted", pa.int64(), "Tags read to the end of their window"),
+            column("tags_failed", pa.int64(), "Tags that could not be read"),
+            column("records_written", pa.int64(), "Events committed"),
+            column("requests", pa.int64(), "Requests answered or failed, repetitions included"),
+            column("retries", pa.int64(), "Requests that were repetitions"),
+            column("throttled", pa.int64(), "Requests the server refused as too many"),
+            column("bytes_fetched", pa.int64(), "Bytes received from the source"),
+            column("commits", pa.int64(), "Commits made"),
+            column("freshness_p50_seconds", pa.float64(), "How far the watermarks lay behind, at the end: median tag"),
+            column("freshness_p95_seconds", pa.float64(), "The same: 95 % of the tags are no further behind"),
+            column("freshness_max_seconds", pa.float64(), "The same: the tag that is furthest behind"),
+            text("error", "Why the run did not do everything"),
+            text("command", "run, or verify: its tags are those compared, those that agree, the others"),
+            column("corrections_inserted", pa.int64(), "Events that came late and were put in, beside those committed"),
+            column("corrections_changed", pa.int64(), "Events that had another value, or quality, than before"),
+            column("corrections_deleted", pa.int64(), "Events that had gone at the source, and were taken out"),
+            text("datasets", "Names of the datasets that were read, or verified, separated by commas"),
+            text("decoder", "What decoded the answers: python or native"),
         ]
     ),
 )
 
 PI_QUARANTINE = TableSpec(
     name="pi_quarantine",
-    home="monitoring_schema",
+    schema_role="monitoring_schema",
     comment="One piece of an answer that could not be read; what lies around it is in the data table.",
     stats_columns=("pipeline", "found_at"),
     dictionary_columns=("run_id", "pipeline", "tag_webid", "tag_name", "reason"),
     schema=pa.schema(
         [
-            _field("run_id", pa.string(), "Run that met it"),
-            _field("pipeline", pa.string(), "Pipeline of the run"),
-            _field("found_at", TIMESTAMP, "When the run met it"),
-            _field("tag_webid", pa.string(), "WebID of the PI point; joins pi_tags"),
-            _field("tag_name", pa.string(), "Name of the PI point"),
-            _field("window_start", TIMESTAMP, "Where it lies: from here on"),
-            _field(
-                "window_end", TIMESTAMP, "Where it ends, exclusive; equal to the start: from there on nothing is read"
-            ),
-            _field("reason", pa.string(), "What is wrong with it"),
-            _field("excerpt", pa.string(), "A short piece of what the server sent, without secrets"),
+            text("run_id", "Run that met it"),
+            text("pipeline", "Pipeline of the run"),
+            instant("found_at", "When the run met it"),
+            text("tag_webid", "WebID of the PI point; joins pi_tags"),
+            text("tag_name", "Name of the PI point"),
+            instant("window_start", "Where it lies: from here on"),
+            instant("window_end", "Where it ends, exclusive; equal to the start: from there on nothing is read"),
+            text("reason", "What is wrong with it"),
+            text("excerpt", "A short piece of what the server sent, without secrets"),
         ]
     ),
 )
-
-DATASETS = (PI_TIMESERIES, PI_TAGS, PI_DIGITAL_STATES, PI_WATERMARKS)

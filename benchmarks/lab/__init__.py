@@ -1,6 +1,6 @@
-"""What benchmarks are made of: a plant to read from, processes to measure, stages, bars, results.
+"""The parts of the benchmarks: the simulated plant, measured processes, stages, bars, results.
 
-May import anything of the product; nothing of the product imports this. Invariant: whatever is
+May import anything of the product; nothing of the product imports this. Invariant: what is
 compared is measured in the same run, in processes of their own, on the same cores.
 """
 

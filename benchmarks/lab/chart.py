@@ -14,8 +14,8 @@ from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from .knobs import KNOBS, Setting, Trial
-from .sweep import Outcome, typical
+from benchmarks.lab.knobs import KNOBS, Setting, Trial
+from benchmarks.lab.sweep import TuningResult, typical
 
 __all__ = ["draw", "short"]
 
@@ -24,7 +24,7 @@ _LINE, _SHADE, _BEST = "#2563a8", "#dbe7f4", "#e4572e"
 _HALO = [patheffects.withStroke(linewidth=3, foreground="white")]  # labels stay legible on lines
 
 
-def draw(outcome: Outcome, path: Path, *, subtitle: str) -> None:
+def draw(outcome: TuningResult, path: Path, *, subtitle: str) -> None:
     """Three rows (throughput, latency, memory), a column for each setting that was varied."""
     names = list(outcome.sweeps)
     with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": _INK, "axes.edgecolor": _GRID}):
@@ -59,8 +59,8 @@ def draw(outcome: Outcome, path: Path, *, subtitle: str) -> None:
         plt.close(figure)
 
 
-def _of_sweep(outcome: Outcome, name: str) -> list[Trial]:
-    """The trials of one column: they stood next to each other in time, too."""
+def _of_sweep(outcome: TuningResult, name: str) -> list[Trial]:
+    """The trials of one column, which ran one after the other."""
     return [trial for trial in outcome.trials if trial.knob == name]
 
 
@@ -76,7 +76,7 @@ def _spoken(rate: float) -> str:
     return f"{rate / 1e6:.2f} million" if rate >= 1e6 else f"{rate / 1e3:,.0f} thousand"
 
 
-def _headline(figure: Any, outcome: Outcome, subtitle: str) -> None:
+def _headline(figure: Any, outcome: TuningResult, subtitle: str) -> None:
     setting = outcome.recommended
     chosen = "   ".join(f"{name} {getattr(setting, name):,}" for name in outcome.sweeps)
     last = list(outcome.sweeps)[-1]
@@ -95,7 +95,7 @@ def _headline(figure: Any, outcome: Outcome, subtitle: str) -> None:
     figure.text(
         0.125, 0.025,
         "Each column varies one setting, the others at their best so far; columns were measured from left to right, each whole. "
-        "Dots are trials, lines go through their medians.\nMarked: recommended, the gentlest setting within 5 % of the fastest.",
+        "Dots are trials, lines go through their medians.\nMarked: recommended, the gentlest setting within 5 % of the fastest, or within the spread of the baseline.",
         fontsize=8.5, color=_FAINT, va="top",
     )  # fmt: skip
 

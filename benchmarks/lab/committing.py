@@ -1,4 +1,4 @@
-"""One commit of files that are staged already: by delta-rs at a path, and through a catalog, external and managed.
+"""One commit of staged files: by delta-rs at a path, to an external table and to a managed table of a catalog.
 
 Each way runs as a child (`python -m benchmarks.lab.committing WAY FOLDER SETTINGS [HOST]`), in turns, against a
 catalog in another process. That catalog is the stand-in of the tests, over loopback: what is measured is what we and
@@ -20,24 +20,23 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from benchmarks.lab import ROOT
+from benchmarks.lab.landing import batches
+from benchmarks.lab.processes import ChildError, json_of, run_child
 from tests.unity.stand_in import TOKEN
-from writers import PI_TIMESERIES, CommitKey, CommitTable, StagedFile, open_lakehouse
+from writers import PI_TIMESERIES, Commit, CommitKey, CommitTable, StagedFile, open_lakehouse
 from writers.unity import open_unity
-
-from . import ROOT
-from .landing import batches
-from .processes import ChildError, json_of, run_child
 
 __all__ = ["WAYS", "measure"]
 
 WAYS = ("path", "external", "managed")
-# What the catalog is asked for by a commit; the rest opens the table, or creates it.
+# The requests of a commit; the other requests open or create the table.
 _OF_COMMITS = ("add-commit", "set-latest-backfilled-version", "metrics")
 
 
 @dataclass(slots=True)
 class _Catalog:
-    """A running stand-in; `asked` and `cpu_seconds` once it has ended."""
+    """A running stand-in for the catalog. `asked` and `cpu_seconds` are set when it has ended."""
 
     host: str
     asked: dict[str, int] = field(default_factory=dict)
@@ -45,7 +44,7 @@ class _Catalog:
 
 
 def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run all ways in turns; gives figures and what they were made from."""
+    """Run every variant in turns; returns the figures and the single runs."""
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for turn in range(settings["repeats"]):
         for way in WAYS:
@@ -106,7 +105,7 @@ def _open(way: str, folder: str, host: str) -> CommitTable:
 
 
 def _staged(table: CommitTable, settings: Mapping[str, Any]) -> list[tuple[StagedFile, ...]]:
-    """The same rows for every way, and for every commit files of its own: one for each day."""
+    """The same rows for every variant. Each commit has files of its own, one for each day."""
     found = []
     for number in range(settings["commits"]):
         stage = table.stage()
@@ -121,7 +120,7 @@ def _commit(way: str, folder: str, settings: Mapping[str, Any], host: str) -> di
     staged, took = _staged(table, settings), []
     for sequence, files in enumerate(staged, 1):
         begun = time.perf_counter()
-        table.commit(CommitKey("benchmark", sequence), files)
+        table.commit(Commit(CommitKey("benchmark", sequence), files))
         took.append(1000 * (time.perf_counter() - begun))
     rows = table.open().read(["sequence"]).read_all().num_rows
     if rows != sum(file.rows for files in staged for file in files):

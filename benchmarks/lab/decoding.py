@@ -1,17 +1,17 @@
-"""Decoding alone: `benchmarks/decode_only.py`, run as it stands, and its figures named for the bars."""
+"""Decoding alone: runs `benchmarks/decode_only.py`, and names its figures for the bars."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .processes import json_of, run_child
+from benchmarks.lab.processes import json_of, run_child
 
 __all__ = ["measure"]
 
 
 def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run it; gives figures and what they were made from."""
+    """Run it; returns the figures and the single runs."""
     seconds = str(settings["seconds"])
     found = json_of(run_child(["benchmarks/decode_only.py", "--json", "--seconds", seconds]))
     figures: dict[str, float] = {}

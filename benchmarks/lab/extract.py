@@ -1,4 +1,4 @@
-"""End to end: the engine, from a simulator in another process into Delta tables, beside its peers.
+"""End to end: from a simulator in another process into Delta tables, compared with peers.
 
 Peers (the naive pipeline, the dense scenario) take turns with the engine, so that what else the
 machine does meets them alike; the best of each counts. After every run the table is held against the
@@ -14,30 +14,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .engine import EngineRun, check_exact, configuration, run_engine
-from .processes import CORES, Plant, json_of, plant, run_child
-from .scenarios import load
-from .stages import limit
-from .windows import Span, expected_events
+from benchmarks.lab.engine import EngineRun, check_exact, configuration, run_engine
+from benchmarks.lab.processes import CORES, Plant, json_of, plant, run_child
+from benchmarks.lab.scenarios import load
+from benchmarks.lab.stages import limit
+from benchmarks.lab.windows import Span, expected_events
 
-__all__ = ["Say", "measure", "measure_memory"]
+__all__ = ["Say", "engine_once", "expected_of", "limit_of", "measure", "measure_memory", "naive_once"]
 
 Say = Callable[[str], None]
 Settings = Mapping[str, Any]
 
 
 def measure(settings: Settings, scale: str, say: Say) -> dict[str, Any]:
-    """Run a scenario with its peers; gives figures and what they were made from."""
+    """Run a scenario with its peers; returns the figures and the single runs."""
     runs: dict[str, list[dict[str, Any]]] = {"engine": []}
     figures: dict[str, float] = {}
     with plant(settings["plant"]) as site:
-        expected = expected_events(settings["plant"], _span(settings))
+        expected = expected_of(settings)
         for turn in range(settings.get("repeats", 1)):
             run = engine_once(site, settings, expected)
             runs["engine"].append(run.as_dict())
             say(f"turn {turn + 1}: {run.events_per_second:,.0f} events/s, {run.peak_rss_bytes / 2**20:,.0f} MiB")
             if "naive" in settings:
-                naive = _naive_once(site, settings, sum(expected.values()))
+                naive = naive_once(site, settings, sum(expected.values()))
                 runs.setdefault("naive", []).append(naive)
                 say(f"turn {turn + 1}: naive pipeline {naive['events_per_second']:,.0f} events/s")
             if "peer" in settings:
@@ -45,9 +45,14 @@ def measure(settings: Settings, scale: str, say: Say) -> dict[str, Any]:
                 runs.setdefault("peer", []).append(peer.as_dict())
                 say(f"turn {turn + 1}: {settings['peer']} {peer.events_per_second:,.0f} events/s")
         if "limit" in settings:
-            figures |= _limit(site, settings)
+            figures |= limit_of(site, settings, "python")
             say(f"limit of the stages: {figures['limit_events_per_second']:,.0f} events/s")
-    return {"figures": _folded(runs, figures), "runs": runs}
+    return {"figures": _figures(runs, figures), "runs": runs}
+
+
+def expected_of(settings: Settings) -> Mapping[str, int]:
+    """How many events each tag has in the window of a scenario."""
+    return expected_events(settings["plant"], _span(settings))
 
 
 def engine_once(site: Plant, settings: Settings, expected: Mapping[str, int] | None) -> EngineRun:
@@ -91,7 +96,8 @@ def _peer_once(name: str, scale: str) -> EngineRun:
         return engine_once(site, settings, None)
 
 
-def _naive_once(site: Plant, settings: Settings, events: int) -> dict[str, Any]:
+def naive_once(site: Plant, settings: Settings, events: int) -> dict[str, Any]:
+    """One run of the naive pipeline. Raises `RuntimeError` if it did not write all events."""
     start, end = _span(settings).texts
     with _folder() as folder:
         asked = {"url": site.url, "table": str(folder / "naive"), "start": start, "end": end, **settings["naive"]}
@@ -103,7 +109,8 @@ def _naive_once(site: Plant, settings: Settings, events: int) -> dict[str, Any]:
     return {**found, "events_per_second": round(rate), "cpu_seconds": round(done.cpu_seconds, 3)}
 
 
-def _limit(site: Plant, settings: Settings) -> dict[str, float]:
+def limit_of(site: Plant, settings: Settings, decoder: str) -> dict[str, float]:
+    """What the stages cost for each event, and what rate they allow: with this decoder, and if JSON were only skimmed."""
     chosen = settings["limit"]
     span = Span.of(settings["start"], chosen["length"])
     asked = {
@@ -115,6 +122,7 @@ def _limit(site: Plant, settings: Settings) -> dict[str, float]:
         "tags_per_answer": chosen["tags_per_answer"],
         "answers": chosen["answers"],
         "in_flight": 4,
+        "decoder": decoder,
     }
     stages = json_of(run_child(["-m", "benchmarks.lab.stages", json.dumps(asked)]))
     found = limit(stages, CORES)
@@ -127,8 +135,8 @@ def _limit(site: Plant, settings: Settings) -> dict[str, float]:
     }
 
 
-def _folded(runs: Mapping[str, list[dict[str, Any]]], figures: dict[str, float]) -> dict[str, float]:
-    """The figures that bars are about: best runs and their ratios; memory is the worst of all runs."""
+def _figures(runs: Mapping[str, list[dict[str, Any]]], figures: dict[str, float]) -> dict[str, float]:
+    """The figures for the bars: the best runs and their ratios. Memory is that of the worst run."""
     mine = _best(runs["engine"])
     rate = mine["events_per_second"]
     folded = {

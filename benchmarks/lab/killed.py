@@ -1,4 +1,4 @@
-"""History that is read in full mode by runs that are killed, one after the other, until one finishes."""
+"""Reads history in full mode with runs that are killed, until the last one finishes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 import yaml
 from deltalake import DeltaTable
 
-from . import ROOT
-from .engine import check_exact, configuration, run_engine
-from .processes import plant
-from .windows import Span, expected_events
+from benchmarks.lab import ROOT
+from benchmarks.lab.engine import check_exact, configuration, run_engine
+from benchmarks.lab.processes import plant
+from benchmarks.lab.windows import Span, expected_events
 
 __all__ = ["measure"]
 
 
 def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Kill, kill again, finish, and count; gives figures of the run that finished."""
+    """Kill some runs, let the last one finish, and count; gives figures of the run that finished."""
     span = Span.of(settings["start"], settings["length"])
     with plant(settings["plant"]) as site, tempfile.TemporaryDirectory(prefix="osipi-benchmark-") as name:
         folder = Path(name)

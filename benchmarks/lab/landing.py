@@ -20,23 +20,22 @@ import deltalake
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.lab.processes import json_of, run_child
+from benchmarks.lab.windows import Span
 from engine.piweb.decode import ROWS_SCHEMA
 from engine.piweb.values import KINDS
-from writers import Landing, Move, open_lakehouse
+from writers import Landing, LandingRun, Move, open_lakehouse
 from writers.tables import PI_TIMESERIES
-
-from .processes import json_of, run_child
-from .windows import Span
 
 __all__ = ["WAYS", "batches", "measure"]
 
 _DAY = 86_400_000_000
-# The last two get answers that reach across a midnight, so that every batch holds rows of two partitions.
+# The answers of the last two cross a midnight, so that every batch holds rows of two partitions.
 WAYS = ("ours", "delta_rs", "delta_rs_strings", "delta_rs_zstd", "ours_midnight", "delta_rs_midnight")
 
 
 def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run all ways in turns; gives figures and what they were made from."""
+    """Run every variant in turns; returns the figures and the single runs."""
     runs: dict[str, list[dict[str, Any]]] = {}
     for turn in range(settings["repeats"]):
         for way in WAYS:
@@ -67,7 +66,7 @@ def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]
 
 
 def batches(settings: Mapping[str, Any], *, plain: bool = False) -> Iterator[pa.RecordBatch]:
-    """Rows as answers bring them: `tags_per_answer` tags by `events_per_answer` events, oldest first."""
+    """Rows as in answers: `tags_per_answer` tags by `events_per_answer` events, oldest first."""
     rand = np.random.default_rng(settings["seed"])
     span = Span.of(settings["start"], f"{settings['days']}d")
     packs, each = settings["tags"] // settings["tags_per_answer"], settings["events_per_answer"]
@@ -125,7 +124,9 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _ours(rows: list[pa.RecordBatch], folder: str) -> None:
-    landing = Landing(open_lakehouse(folder), PI_TIMESERIES, pipeline="benchmark", dataset="recorded", run_id="land")
+    landing = Landing(
+        open_lakehouse(folder), PI_TIMESERIES, LandingRun(pipeline="benchmark", dataset="recorded", run_id="land")
+    )
     landing.open()
     batch = landing.begin()
     for each in rows:

@@ -1,4 +1,4 @@
-"""Where and with what something was measured: a figure without it is a rumour."""
+"""The machine, the versions and the commit of a measurement. Every result holds them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from . import ROOT
+from benchmarks.lab import ROOT
 
 __all__ = ["machine", "revision", "versions"]
 

@@ -1,4 +1,4 @@
-"""Planning alone: half a million tags into lanes, and every lane's first request, asking nobody.
+"""Planning alone: half a million tags in groups, and the first request of every group. No server is asked.
 
 Each case runs as a child (`python -m benchmarks.lab.planning SETTINGS`), so that its memory is its own:
 tags without watermarks, tags with them, and windows of different lengths.
@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.lab.processes import json_of, run_child
 from config import parse_duration
 from engine.model import Tag, Window
-from engine.plan.lanes import Limits, readings_for
 from engine.plan.planner import Plan
+from engine.plan.tag_cursor import RequestLimits, cursors_for
 from writers import Watermark
-
-from .processes import json_of, run_child
 
 __all__ = ["measure", "plan_once"]
 
@@ -27,7 +26,7 @@ _NOW = 1_709_632_800_000_000
 
 
 def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run every case a few times; gives figures and what they were made from."""
+    """Run every case a few times; returns the figures and the single runs."""
     runs: dict[str, list[dict[str, Any]]] = {}
     cases = [("fresh", length, False) for length in settings["lengths"]]
     cases.append(("with watermarks", settings["lengths"][0], True))
@@ -59,15 +58,15 @@ def plan_once(tags: int, length: str, *, marked: bool, seed: int) -> dict[str, A
     marks = {tag.web_id: _mark(tag, n + seed, wanted.start) for n, tag in enumerate(known)} if marked else {}
     began = time.perf_counter()
 
-    def readings() -> Any:
+    def cursors() -> Any:
         for tag in known:
             mark = marks.get(tag.web_id)
             done = Window(mark.low, mark.high) if mark else None
             window = Window(mark.high, wanted.end) if mark else wanted
             rows = mark.rows_total if mark else 0
-            yield from readings_for(tag, window, done, rows_done=rows, assumed_rate=1 / 60e6)
+            yield from cursors_for(tag, window, done, rows_done=rows, assumed_rate=1 / 60e6)
 
-    plan = Plan(readings(), Limits())
+    plan = Plan(cursors(), RequestLimits())
     requests = asked = 0
     while (chunk := plan.take()) is not None:
         requests += 1

@@ -1,4 +1,4 @@
-"""Processes of their own, so that one's memory and processor time are not another's. I/O only.
+"""Starts measured programs in processes of their own, so that their memory and processor time are separate.
 
 Everything measured runs on the same cores (two, where there are more): a ratio between a run that had
 two cores and a limit that had sixteen says nothing.
@@ -20,9 +20,9 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import yaml
 
-from . import ROOT
+from benchmarks.lab import ROOT
 
-__all__ = ["CORES", "ChildError", "Finished", "Plant", "claim_cores", "json_of", "plant", "run_child"]
+__all__ = ["CORES", "ChildError", "ChildResult", "Plant", "claim_cores", "json_of", "plant", "run_child"]
 
 CORES = 2
 
@@ -37,8 +37,8 @@ def claim_cores() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A child that is done: what it printed and what it took."""
+class ChildResult:
+    """A child process that has ended: its output, and what it used."""
 
     output: str
     cpu_seconds: float
@@ -47,31 +47,31 @@ class Finished:
 
 
 class ChildError(RuntimeError):
-    """A measured process failed; the message ends with what it last said."""
+    """A measured process failed; the message ends with its last output."""
 
 
-def run_child(arguments: Sequence[str], *, allowed_codes: Sequence[int] = (0,)) -> Finished:
-    """Run `python <arguments>` to its end. Raises `ChildError` with the tail of what it said."""
+def run_child(arguments: Sequence[str], *, allowed_codes: Sequence[int] = (0,)) -> ChildResult:
+    """Run `python <arguments>` to its end. Raises `ChildError` with the end of its output."""
     with subprocess.Popen(
         [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
         assert child.stderr is not None
-        with _drained(child.stderr) as said:
+        with _collected(child.stderr) as said:
             output = child.stdout.read()
-        # wait4 alone tells what this child used, whatever others did meanwhile.
+        # wait4 alone tells what this child used, and not what others did meanwhile.
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode not in allowed_codes:
         tail = "".join(said)[-2000:].strip()
         raise ChildError(f"{' '.join(arguments[:3])} ended with {child.returncode}: {tail}")
     scale = 1 if sys.platform == "darwin" else 1024
-    return Finished(output, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale, child.returncode)
+    return ChildResult(output, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale, child.returncode)
 
 
 @contextlib.contextmanager
-def _drained(stream: Any) -> Iterator[list[str]]:
-    """Read a pipe aside, so that a talkative child never waits for us."""
+def _collected(stream: Any) -> Iterator[list[str]]:
+    """Read a pipe on a thread, so that the child never waits for us."""
     from threading import Thread
 
     said: list[str] = []
@@ -83,8 +83,8 @@ def _drained(stream: Any) -> Iterator[list[str]]:
         reader.join()
 
 
-def json_of(finished: Finished) -> dict[str, Any]:
-    """The one JSON object a child printed."""
+def json_of(finished: ChildResult) -> dict[str, Any]:
+    """The JSON object that a child printed."""
     found: dict[str, Any] = json.loads(finished.output)
     return found
 
@@ -110,7 +110,14 @@ def plant(settings: Mapping[str, Any], *, faults: Mapping[str, Any] | None = Non
     with (
         _plan_file(faults) as plan,
         subprocess.Popen(
-            [sys.executable, "-m", "engine.simulator", *(f"--{k}={v}" for k, v in settings.items()), *plan],
+            [
+                sys.executable,
+                "-m",
+                "engine",
+                "simulate",
+                *(f"--{k.replace('_', '-')}={v}" for k, v in settings.items()),
+                *plan,
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

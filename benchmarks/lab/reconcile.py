@@ -1,4 +1,4 @@
-"""Comparing the past again: what it costs beside reading it, and that it touches only what differs.
+"""Comparing the past with the source again: its cost relative to reading, and that only differences are written.
 
 The simulator runs in another process; its history is changed through its control route. Which files hold
 a changed event is found out here by reading them, not asked of the product.
@@ -18,13 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from benchmarks.lab.engine import EngineRun, NotExactError, check_exact, configuration, run_engine
+from benchmarks.lab.processes import Plant, plant
+from benchmarks.lab.windows import Span, expected_events, options_of
 from engine.simulator import point
-from engine.simulator.signals import signal
+from engine.simulator.archive.signals import signal
 from engine.simulator.times import iso
-
-from .engine import EngineRun, NotExactError, check_exact, configuration, run_engine
-from .processes import Plant, plant
-from .windows import Span, expected_events, options_of
 
 __all__ = ["measure"]
 
@@ -32,7 +31,7 @@ Settings = Mapping[str, Any]
 
 
 def measure(settings: Settings, _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Read, look again, change, look again, in turns; gives figures and what they were made from."""
+    """Read, compare, change, compare, in turns; returns the figures and the single runs."""
     turns = []
     for turn in range(settings["repeats"]):
         with plant(settings["plant"]) as site, tempfile.TemporaryDirectory(prefix="osipi-benchmark-") as name:
@@ -89,7 +88,7 @@ def _turn(site: Plant, settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def _cost(run: EngineRun) -> float:
-    """All of a run but finding the tags, which has nothing to do with how much is read."""
+    """The time of a run without finding the tags, which does not depend on how much is read."""
     return float(run.report["duration_seconds"] - run.report["seconds"]["discover"])
 
 

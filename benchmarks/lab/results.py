@@ -1,4 +1,4 @@
-"""Results as files: one JSON per scenario, and what a person reads of it. Invariant: numbers are never
+"""Results as files, one JSON file a scenario, and their summary. Invariant: numbers are never
 typed by hand; every figure in the documents comes from one of these files.
 """
 
@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .machine import revision, versions
-from .scenarios import Scenario, Verdict, judge
+from benchmarks.lab.machine import revision, versions
+from benchmarks.lab.scenarios import BarResult, Scenario, judge
 
 __all__ = ["FOLDER", "read_all", "result_of", "rounded", "summary", "write"]
 
@@ -40,12 +40,14 @@ def result_of(scenario: Scenario, scale: str, measured: Mapping[str, Any], where
 
 
 def rounded(value: float) -> float:
-    """Four significant digits: more would claim what no measurement here can."""
+    """Four significant digits; the measurements are not more precise."""
     return value if isinstance(value, int) else float(f"{value:.4g}")
 
 
 def summary(result: Mapping[str, Any]) -> list[str]:
-    """The result in a few lines for a terminal."""
+    """The result in a few lines for the terminal. Of a small scale it says only that it ran: its figures mean nothing."""
+    if result["scale"] != "full":
+        return ["ran; at this scale nothing is judged"]
     lines = [result["shows"]]
     for bar in result["bars"]:
         mark = "met   " if bar["met"] else "MISSED"
@@ -66,7 +68,7 @@ def read_all(folder: Path) -> Sequence[dict[str, Any]]:
     return sorted((result for result in found if "scenario" in result), key=lambda result: int(result["order"]))
 
 
-def _bar(verdict: Verdict) -> dict[str, Any]:
+def _bar(verdict: BarResult) -> dict[str, Any]:
     bar = verdict.bar
     least = bar.at_least is not None
     return {

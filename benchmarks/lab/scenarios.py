@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["FOLDER", "SCALES", "Bar", "Scenario", "Verdict", "judge", "load", "names"]
+__all__ = ["FOLDER", "SCALES", "Bar", "BarResult", "Scenario", "judge", "load", "names"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "scenarios"
 SCALES = ("small", "full")
@@ -21,7 +21,7 @@ SCALES = ("small", "full")
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a measured figure must reach: at least, or at most."""
+    """A limit for a measured figure: at least, or at most."""
 
     figure: str
     says: str
@@ -34,8 +34,8 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A bar, beside what was measured."""
+class BarResult:
+    """A bar, and the measured figure."""
 
     bar: Bar
     measured: float
@@ -44,7 +44,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One thing to measure. `kind` says who measures it, `shows` how the figures read in one line."""
+    """One thing to measure. `kind` chooses the function that measures it; `shows` is its summary in one line."""
 
     name: str
     order: int
@@ -84,9 +84,9 @@ def load(name: str, scale: str = "full") -> Scenario:
     )
 
 
-def judge(bars: tuple[Bar, ...], measured: Mapping[str, float]) -> tuple[Verdict, ...]:
-    """Hold figures against bars. Raises `KeyError` where a figure is missing."""
-    return tuple(Verdict(bar, measured[bar.figure], _met(bar, measured[bar.figure])) for bar in bars)
+def judge(bars: tuple[Bar, ...], measured: Mapping[str, float]) -> tuple[BarResult, ...]:
+    """Compare figures with bars. Raises `KeyError` where a figure is missing."""
+    return tuple(BarResult(bar, measured[bar.figure], _met(bar, measured[bar.figure])) for bar in bars)
 
 
 def _met(bar: Bar, value: float) -> bool:

@@ -1,8 +1,8 @@
-"""What each stage of the way costs alone, in processor time per event: the parts of the limit.
+"""The processor time per event of each stage alone. The limit is computed from these.
 
 Run as a child: `python -m benchmarks.lab.stages '{"url": .., "server_pid": .., ...}'`. The stages are
 the server's work, reading bodies through aiohttp without looking at them, finding the parts of the
-JSON (what any decoder has to pay), decoding with ours, and writing and committing Parquet. Nothing
+JSON (what any decoder has to pay), decoding with one of ours, and writing and committing Parquet. Nothing
 that moves an event from PI into a Delta table on these cores can be faster than their sum.
 """
 
@@ -24,15 +24,14 @@ import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 from yarl import URL
 
+from benchmarks.lab.windows import Span, options_of
+from engine.datasets.decoding import open_decoding
 from engine.model import Ask, Tag
 from engine.piweb import requests
-from engine.piweb.decode import decode
 from engine.piweb.wire import Shape
 from engine.simulator import Simulator
-from writers import Landing, Move, open_lakehouse
+from writers import Landing, LandingRun, Move, open_lakehouse
 from writers.tables import PI_TIMESERIES
-
-from .windows import Span, options_of
 
 __all__ = ["Limit", "limit"]
 
@@ -48,13 +47,13 @@ class Limit:
 
 
 def limit(stages: dict[str, float], cores: int) -> Limit:
-    """Fold nanoseconds of processor time per event into a rate: all cores busy, nothing in between."""
+    """The rate from nanoseconds of processor time per event, with all cores busy and no waiting."""
     shared = stages["server"] + stages["raw_read"] + stages["stage_and_commit"]
     return Limit(cores * 1e9 / (shared + stages["skim"]), cores * 1e9 / (shared + stages["decode"]))
 
 
 def asks_of(plant: dict[str, Any], span: Span, tags_per_answer: int, answers: int) -> list[list[Ask]]:
-    """The asks of as many answers as wanted: packs of tags, each over the whole span."""
+    """The asks of `answers` answers: groups of tags, each over the whole span."""
     site = Simulator(options_of(plant))
     tags = [Tag(site.web_id(n), f"tag{n}") for n in range(min(plant["tags"], tags_per_answer * answers))]
     packs = [tags[at : at + tags_per_answer] for at in range(0, len(tags), tags_per_answer)]
@@ -66,6 +65,7 @@ def measure(settings: dict[str, Any]) -> dict[str, float]:
     span = Span(settings["start"], settings["end"])
     packs = asks_of(settings["plant"], span, settings["tags_per_answer"], settings["answers"])
     server = psutil.Process(settings["server_pid"])
+    decode = open_decoding(settings["decoder"]).decode
     bodies, best = _read_all(packs, settings, server)
     answers = [decode(body, asks, Shape.BATCH, ingested_at=0) for body, asks in zip(bodies, packs, strict=True)]
     rows = sum(answer.rows.num_rows for answer in answers)
@@ -140,7 +140,9 @@ def _cheapest(work: Callable[[], object]) -> float:
 
 def _land(batches: Sequence[pa.RecordBatch]) -> None:
     with tempfile.TemporaryDirectory(prefix="osipi-stages-") as folder:
-        landing = Landing(open_lakehouse(folder), PI_TIMESERIES, pipeline="stages", dataset="recorded", run_id="stages")
+        landing = Landing(
+            open_lakehouse(folder), PI_TIMESERIES, LandingRun(pipeline="stages", dataset="recorded", run_id="stages")
+        )
         landing.open()
         batch = landing.begin()
         for rows in batches:

@@ -1,4 +1,4 @@
-"""Tuning: trials in turns, one knob after the other, within a budget of requests. Says how it goes.
+"""Tuning: trials in turns, one knob after the other, within a budget of requests. Reports its progress.
 
 Invariant: the budget counts every request, finding the tags included, and is never exceeded: what the
 last trial may send beyond its allowance (logins, resent requests) is held back from the start.
@@ -11,32 +11,43 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, cast
 
+from benchmarks.lab.knobs import (
+    KNOBS,
+    Setting,
+    Trial,
+    candidates,
+    compared,
+    in_turn,
+    no_difference,
+    overrides,
+    recommend,
+    spread_of,
+)
+from benchmarks.lab.meter import WORST_SENDS, Meter
+from benchmarks.lab.processes import json_of, run_child
 from config import Config
 from config.errors import ConfigurationError
-from engine.datasets.recorded import choose_mode
+from engine.datasets.request_mode import choose_mode
 from engine.datasets.tags import find_tags
 from engine.net.client import PIClient
-from engine.wiring import connect, wanted_window
+from engine.run.connect import connect
+from engine.run.plans import wanted_window
 
-from .knobs import KNOBS, Setting, Trial, candidates, overrides, recommend
-from .meter import WORST_SENDS, Meter
-from .processes import json_of, run_child
+__all__ = ["Sweep", "TrialSource", "TuningResult", "found_at", "shares"]
 
-__all__ = ["Outcome", "Source", "Sweep", "found_at", "shares"]
-
-# Fewer requests than this say nothing about several in flight.
+# With fewer requests than this, several in flight make no difference.
 LEAST_REQUESTS = 8
 MAX_TAGS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What is read in every trial: the configuration's file, tags, window and way of asking."""
+class TrialSource:
+    """What every trial reads: the file of the configuration, tags, window and request mode."""
 
     config: str
     overrides: tuple[str, ...]
@@ -47,7 +58,7 @@ class Source:
     requests_used: int
 
 
-async def found_at(config: Config, path: str, given: Sequence[str], budget: int | None) -> Source:
+async def found_at(config: Config, path: str, given: Sequence[str], budget: int | None) -> TrialSource:
     """Ask once for what every trial needs: tags, the server's clock, whether it takes batches."""
     async with connect(config) as source:
         meter = Meter(source.client, budget)
@@ -58,11 +69,11 @@ async def found_at(config: Config, path: str, given: Sequence[str], budget: int 
         raise ConfigurationError("the configuration selects no tag", hint="look at extraction.tags and tag_name_filter")
     window = wanted_window(config, None, inventory.server_now)
     tags = tuple((tag.web_id, tag.name, tag.units, tag.point_type) for tag in inventory.tags[:MAX_TAGS])
-    return Source(path, tuple(given), tags, window.start, window.end, mode.value, meter.used)
+    return TrialSource(path, tuple(given), tags, window.start, window.end, mode.value, meter.used)
 
 
 def shares(budget: int | None, used: int, trials: int, most_in_flight: int) -> int | None:
-    """Requests each trial may send so that all of them, and the accidents of one, fit the budget.
+    """How many requests each trial may send, so that all trials, and the repeats of one, fit the budget.
 
     Raises `ConfigurationError` for a budget that is too small to tell anything.
     """
@@ -80,20 +91,25 @@ def shares(budget: int | None, used: int, trials: int, most_in_flight: int) -> i
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What tuning found: all trials, which settings each knob's sweep compared, and what to use."""
+class TuningResult:
+    """The result of tuning: all trials, the settings compared for each knob, and the recommended setting.
+
+    `spreads`: of each knob, how much its baseline varied, as a share. `undecided`: knobs that made no difference.
+    """
 
     recommended: Setting
     trials: tuple[Trial, ...]
     sweeps: Mapping[str, tuple[Setting, ...]]
     requests_used: int
+    spreads: Mapping[str, float] = field(default_factory=dict)
+    undecided: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Sweep:
-    """Runs trials; holds what they showed and what they cost."""
+    """Runs trials, and keeps their results and costs."""
 
-    source: Source
+    source: TrialSource
     values: Mapping[str, Sequence[int]]
     base: Setting
     repeats: int
@@ -107,15 +123,18 @@ class Sweep:
     _total: int = 0
     _began: float = 0.0
 
-    def run(self) -> Outcome:
+    def run(self) -> TuningResult:
         """Vary one knob after the other. Raises `ConfigurationError` for too small a budget."""
-        self._total = self.repeats * sum(len(candidates(self.base, KNOBS[n], self.values[n])) for n in self.values)
+        tried_at_all = [candidates(self.base, KNOBS[name], tried) for name, tried in self.values.items()]
+        self._total = self.repeats * sum(2 * len(settings) - 1 for settings in tried_at_all)
         most = max([self.base.max_in_flight, *self.values.get("max_in_flight", ())])
         self.requests_used = self.source.requests_used
         self._share = shares(self.budget, self.requests_used, self._total, most)
         self._began = time.monotonic()
         setting = self.base
         sweeps: dict[str, tuple[Setting, ...]] = {}
+        spreads: dict[str, float] = {}
+        undecided: list[str] = []
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as tags_file:
             json.dump(self.source.tags, tags_file)
             tags_file.flush()
@@ -123,19 +142,27 @@ class Sweep:
                 knob = KNOBS[name]
                 sweeps[name] = tuple(candidates(setting, knob, tried))
                 self.say(f"{knob.title} ({knob.says})")
-                self._measure(sweeps[name], name, tags_file.name)
-                setting = recommend(sweeps[name], knob, [trial for trial in self.trials if trial.knob == name])
-                self.say(f"  best: {name} {getattr(setting, name):,}")
-        return Outcome(setting, tuple(self.trials), sweeps, self.requests_used)
+                self._measure(setting, sweeps[name], name, tags_file.name)
+                trials = [trial for trial in self.trials if trial.knob == name]
+                speed, spreads[name] = compared(setting, trials), spread_of(setting, trials)
+                for line in _relative(name, setting, speed, spreads[name]):
+                    self.say(line)
+                if no_difference(speed, spreads[name]):
+                    undecided.append(name)
+                    self.say(f"  no difference: {name} stays {getattr(setting, name):,}")
+                else:
+                    setting = recommend(knob, speed, spreads[name])
+                    self.say(f"  best: {name} {getattr(setting, name):,}")
+        return TuningResult(setting, tuple(self.trials), sweeps, self.requests_used, spreads, tuple(undecided))
 
-    def _measure(self, settings: Sequence[Setting], name: str, tags_file: str) -> None:
-        """All settings in turns, in another order each turn, so that a slow minute meets no one alone.
-
-        Also the one the sweep begins with: it won the last sweep, maybe by a lucky minute.
+    def _measure(self, base: Setting, settings: Sequence[Setting], name: str, tags_file: str) -> None:
+        """All settings in turns, in another order each turn, and the baseline again between them: a slow minute shows
+        in it, too.
         """
         rand = random.Random(f"{self.seed}/{name}")
+        others = [setting for setting in settings if setting != base]
         for _ in range(self.repeats):
-            for setting in rand.sample(settings, len(settings)):
+            for setting in in_turn(base, rand.sample(others, len(others))):
                 self._try(setting, name, tags_file)
 
     def _try(self, setting: Setting, name: str, tags_file: str) -> None:
@@ -170,12 +197,20 @@ class Sweep:
             )
 
 
+def _relative(name: str, base: Setting, speed: Mapping[Setting, float], spread: float) -> Iterator[str]:
+    """How fast each setting was, in relation to the baseline."""
+    yield f"  baseline {name} {getattr(base, name):,}, spread {spread:.0%}"
+    for setting, relative in speed.items():
+        if setting != base:
+            yield f"  {name} {getattr(setting, name):>9,}: {relative - 1:+.0%} to the baseline"
+
+
 def typical(trials: Sequence[Trial], setting: Setting, figure: str) -> float:
     """The median of one figure over the trials of a setting."""
     return float(median(getattr(trial, figure) for trial in trials if trial.setting == setting))
 
 
-def discover(config: Config, path: str, given: Sequence[str], budget: int | None) -> Source:
+def discover(config: Config, path: str, given: Sequence[str], budget: int | None) -> TrialSource:
     return asyncio.run(found_at(config, path, given, budget))
 
 

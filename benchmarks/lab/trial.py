@@ -1,4 +1,4 @@
-"""One trial of one setting, in a process of its own: read and land for a while, and say how it went.
+"""One trial of one setting, in a process of its own: reads and writes for some seconds, and prints the figures.
 
 `python -m benchmarks.lab.trial JOB`. The parts are those of a run, put together as a run does, except
 that tags and mode are given (finding them costs requests), tables lie in a temporary folder, requests
@@ -22,23 +22,25 @@ from benchmarks.lab.knobs import percentile
 from benchmarks.lab.meter import Meter
 from config import Config, load
 from engine.clock import monotonic, wall_micros
-from engine.datasets.recorded import Mode, RecordedSource
+from engine.datasets.recorded_values import RecordedSource
+from engine.datasets.request_mode import Mode
 from engine.flow.channel import Channel
 from engine.flow.committer import Committer, Delivery
 from engine.flow.pipeline import Pipeline
 from engine.flow.stop import Stop
 from engine.model import Tag, Window
 from engine.net.client import PIClient
-from engine.plan.lanes import Reading, readings_for
 from engine.plan.planner import Plan
-from engine.telemetry.events import Committed, Event
-from engine.wiring import connect, lakehouse_of, limits_of
-from writers import Landing
+from engine.plan.tag_cursor import TagCursor, cursors_for
+from engine.run.connect import connect, lakehouse_of
+from engine.run.plans import limits_of
+from engine.telemetry.events import Committed, RunEvent
+from writers import Landing, LandingRun
 from writers.tables import PI_TIMESERIES
 
 __all__ = ["FORCED", "read_for_a_while"]
 
-# Whatever the file says: trials never touch real tables, and every request is one request.
+# These win over the file: a trial never writes to real tables, and does not repeat requests.
 FORCED = (
     "pipeline=tune",
     "retry.max_attempts=1",
@@ -49,11 +51,11 @@ FORCED = (
 
 
 async def read_for_a_while(config: Config, job: dict[str, Any]) -> dict[str, Any]:
-    """Read until the seconds are over, the allowance is spent, or there is nothing left."""
+    """Read until the time is over, the allowance is spent, or everything is read."""
     stop = Stop()
     landed: list[int] = []
 
-    def emit(event: Event) -> None:
+    def emit(event: RunEvent) -> None:
         if isinstance(event, Committed):
             landed.append(event.rows)
 
@@ -63,7 +65,9 @@ async def read_for_a_while(config: Config, job: dict[str, Any]) -> dict[str, Any
             # It has all of the client that reading uses.
             client = cast("PIClient", meter)
             recorded = RecordedSource(client, source.url, Mode(job["mode"]), decoder, now=wall_micros)
-            landing = Landing(lakehouse_of(config), PI_TIMESERIES, pipeline="tune", dataset="recorded", run_id="tune")
+            landing = Landing(
+                lakehouse_of(config), PI_TIMESERIES, LandingRun(pipeline="tune", dataset="recorded", run_id="tune")
+            )
             landing.open()
             plan = Plan(_readings(config, job), limits_of(config, recorded.mode))
             performance = config.performance
@@ -71,13 +75,16 @@ async def read_for_a_while(config: Config, job: dict[str, Any]) -> dict[str, Any
             committer = Committer(
                 landing,
                 channel,
+                dataset="recorded",
                 commit_rows=performance.commit_rows,
                 commit_secs=performance.commit_seconds.total_seconds(),
                 writer=writer,
                 emit=emit,
             )
             fetchers = config.pi_web_api.max_in_flight
-            pipeline = Pipeline(plan, recorded, channel, committer, fetchers=fetchers, emit=emit, stop=stop)
+            pipeline = Pipeline(
+                plan, recorded, channel, committer, dataset="recorded", fetchers=fetchers, emit=emit, stop=stop
+            )
             clock = asyncio.get_running_loop().call_later(job["seconds"], _time_over, stop)
             began = monotonic()
             await pipeline.run()
@@ -103,14 +110,14 @@ def _time_over(stop: Stop) -> None:
         stop.ask("time")
 
 
-def _readings(config: Config, job: dict[str, Any]) -> Iterator[Reading]:
-    """Every trial begins with other tags: a server has just read the last trial's into its cache."""
+def _readings(config: Config, job: dict[str, Any]) -> Iterator[TagCursor]:
+    """Every trial begins with other tags: the server has those of the last trial in its cache."""
     tags = [Tag(*fields) for fields in json.loads(Path(job["tags_file"]).read_text(encoding="utf-8"))]
     random.Random(job["seed"]).shuffle(tags)
     rate = 1 / (config.extraction.assumed_interval.total_seconds() * 1e6)
     window = Window(job["start"], job["end"])
     for tag in tags:
-        yield from readings_for(tag, window, None, rows_done=0, assumed_rate=rate)
+        yield from cursors_for(tag, window, None, rows_done=0, assumed_rate=rate)
 
 
 def main(job: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The window a scenario reads, and how many events lie in it by the simulator's closed form. Pure."""
+"""The window that a scenario reads, and how many events the simulator has in it. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from config import parse_duration, parse_instant
 from engine.piweb.times import iso_text
 from engine.simulator import SimulatorOptions, point
-from engine.simulator.signals import signal
+from engine.simulator.archive.signals import signal
 
 __all__ = ["Span", "expected_events", "options_of"]
 

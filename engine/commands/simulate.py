@@ -1,23 +1,22 @@
-"""`simulate`: a PI Web API to try everything against, in this process."""
+"""`simulate`: a simulated PI Web API, in this process."""
 
 from __future__ import annotations
 
 import click
 
-from .options import examples
+from .exit_status import CommandResult
+from .options import command
 
-__all__ = ["simulate"]
 
-
-@click.command(
-    epilog=examples(
-        "python -m engine simulate --tags 30000 --port 8443",
-        "python -m engine run --set pi_web_api.url=http://127.0.0.1:8443/piwebapi",
-        "",
-        "What happens to its history, points and clock meanwhile (/simulator is no part of PI):",
-        """curl http://127.0.0.1:8443/simulator/changes -d '[{"tag": 3, "action": "rename", "name": "New"}]'""",
-        "curl 'http://127.0.0.1:8443/simulator/truth?tag=New&start=2024-03-05T00:00:00Z'",
-    )
+@command(
+    "python -m engine simulate --tags 30000 --port 8443",
+    "python -m engine run --set pi_web_api.url=http://127.0.0.1:8443/piwebapi",
+    "",
+    "Change its history, points and clock meanwhile (/simulator is no part of PI):",
+    """curl http://127.0.0.1:8443/simulator/changes -d '[{"tag": 3, "action": "rename", "name": "New"}]'""",
+    "curl 'http://127.0.0.1:8443/simulator/truth?tag=New&start=2024-03-05T00:00:00Z'",
+    """curl http://127.0.0.1:8443/simulator/clock -d '{"advance": "90s"}'    (with --now)""",
+    "curl http://127.0.0.1:8443/simulator/restart -d ''",
 )
 @click.option("--tags", type=click.IntRange(min=0), default=1000, show_default=True, help="How many tags.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -30,18 +29,19 @@ __all__ = ["simulate"]
 @click.option("--future-tags", type=click.IntRange(min=0), help="How many tags, the last ones, are forecasts.")
 @click.option("--future-renewed", metavar="TIME", help="How often a forecast is issued, e.g. 6h.")
 @click.option("--future-reach", metavar="TIME", help="How far a forecast reaches, e.g. 48h.")
+@click.option("--elements", type=click.IntRange(min=0), help="How many elements its AF database Plant has.")
+@click.option(
+    "--more-attributes", type=click.IntRange(min=0), help="How many more attributes each element of a template has."
+)
+@click.option("--frames-per-day", type=click.FloatRange(0, 86_400), help="How many event frames begin a day in it.")
 @click.option("--faults", metavar="FILE", help="What the server does wrong, as a YAML file.")
 @click.option("--basic", metavar="USER:ENV", help="Ask for this user and the password in the variable ENV.")
 @click.option("--bearer", metavar="ENV", help="Ask for the bearer token in the variable ENV.")
-def simulate(**given: str | int | None) -> int:
+def simulate(**given: str | float | None) -> CommandResult:
     """Run a simulated PI Web API.
 
-    Until Ctrl-C. The first line of output says where it listens.
+    It runs until Ctrl-C. The first line of output says where it listens.
     """
-    from ..simulator.__main__ import main
+    from ..simulator.process import main
 
-    return main([f"{_option(name)}={value}" for name, value in given.items() if value is not None])
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return CommandResult(main(given))

@@ -1,9 +1,8 @@
-"""Counts of events at the source: how many there are of each tag on each day. The shell around `piweb.counts`.
+"""Counts of events at the source: how many each tag has on each day.
 
-Asked for as recorded values are: many tags in a batch, else a streamset, else alone. What may have been too much
-at once is asked for by halves: of the days, then of the tags, then of the hours of a day; what was learnt of how
-much the server counts at once holds for all that follows. Invariant: every ask comes back whole, with its counts
-or the error that says why there are none.
+They are asked for like recorded values: many tags in a batch, else in a streamset, else one by one. If a request may
+have been too large, it is halved: first the days, then the tags, then the hours of a day. What the server counts at
+once is remembered. Invariant: every ask is answered, with its counts or with the error that says why there are none.
 """
 
 from __future__ import annotations
@@ -31,28 +30,26 @@ from config.errors import (
 from ..model import Ask, AskError, Micros, Tag, Window
 from ..net.client import PIClient
 from ..piweb import requests
-from ..piweb.counts import NO_DATA, NOT_COUNTED, Counted, Times, days_of, decode_counts, decode_times
+from ..piweb.counts import NO_DATA, NOT_COUNTED, EventTimes, StreamCounts, days_of, decode_counts, decode_times
 from ..piweb.http import Request, Response
-from ..piweb.problems import error_for
+from ..piweb.problems import error_for, insist_on_object
 from ..piweb.values import parse_json
 from ..piweb.wire import Shape
-from ..plan.lanes import Limits
+from ..plan.tag_cursor import RequestLimits
 from ..plan.timeline import DAY, HOUR, SECOND
-from .recorded import Mode
+from .request_mode import Mode
 
-__all__ = ["CountSource", "asks_for", "packs"]
-
-# So many days of a tag may be had in vain before it is given up, and so many tags one after the other before it is
-# the source that does not count: sooner while it never has.
+# After so many failed days a tag is given up. After so many failed tags in a row the source is taken not to count at
+# all; the limit is lower while it has never counted.
 _DAYS_IN_VAIN, _TAGS_IN_VAIN, _TAGS_IN_VAIN_AT_FIRST = 3, 20, 5
-# So many tags are asked in another way, or once more, without any success before that is left.
+# After so many tags without success, asking in another way, or once more, is no longer tried.
 _TRIALS = 20
-# A server that rounds the times asked for may answer events so far outside.
+# A server that rounds times may answer with events that lie so far outside of the window.
 _ROUNDED: Micros = 60 * SECOND
 
 
-def asks_for(tag: Tag, window: Window, limits: Limits) -> Iterator[Ask]:
-    """The asks that cover a window so that every day counted is one of UTC, but for its two ends."""
+def asks_for(tag: Tag, window: Window, limits: RequestLimits) -> Iterator[Ask]:
+    """The asks that cover a window. They count UTC days; only the first and last day may be partial."""
     start = window.start
     while start < window.end:
         midnight = -(-start // DAY) * DAY
@@ -63,8 +60,8 @@ def asks_for(tag: Tag, window: Window, limits: Limits) -> Iterator[Ask]:
         start = end
 
 
-def packs(asks: Iterable[Ask], limits: Limits, mode: Mode) -> Iterator[list[Ask]]:
-    """Asks that go in one request together: tags and counts within the limits, and of one window in a streamset."""
+def packs(asks: Iterable[Ask], limits: RequestLimits, mode: Mode) -> Iterator[list[Ask]]:
+    """The asks of each request: tags and counts within the limits; in a streamset all have the same window."""
     if mode is Mode.SINGLE:
         yield from ([ask] for ask in asks)
     elif mode is Mode.BATCH:
@@ -80,7 +77,7 @@ def packs(asks: Iterable[Ask], limits: Limits, mode: Mode) -> Iterator[list[Ask]
                     first = last
 
 
-def _piles(asks: Iterable[Ask], limits: Limits) -> Iterator[list[Ask]]:
+def _piles(asks: Iterable[Ask], limits: RequestLimits) -> Iterator[list[Ask]]:
     pile: list[Ask] = []
     counts = 0
     for ask in asks:
@@ -94,11 +91,11 @@ def _piles(asks: Iterable[Ask], limits: Limits) -> Iterator[list[Ask]]:
 
 
 class CountSource:
-    """Asks for counts. Remembers how much the server counts at once, which tags have to be asked otherwise, and
-    which in vain.
+    """Asks for counts. Remembers how much the server counts at once, which tags are asked in another way, and which tags
+    have no counts.
     """
 
-    def __init__(self, client: PIClient, base_url: str, mode: Mode, limits: Limits, *, workers: int) -> None:
+    def __init__(self, client: PIClient, base_url: str, mode: Mode, limits: RequestLimits, *, workers: int) -> None:
         self._client = client
         self._base_url = base_url
         self._mode = mode
@@ -107,25 +104,25 @@ class CountSource:
         self._other_way: set[str] = set()
         self._other_way_trials = _Trials()
         self._once_more_trials = _Trials()
-        # How much of it is counted at once, as far as it had to be found out.
+        # The most days and tags that this server counts at once; None while it has not refused any.
         self._most_days: int | None = None
         self._most_tags: int | None = None
         self._counted: set[str] = set()
         self._days_in_vain: dict[str, int] = defaultdict(int)
         self._tags_in_vain: set[str] = set()
-        # WebIDs of tags of which no counts are to be had, and why; they are not asked again.
+        # Tags without any counts, by WebID, with the reason. They are not asked again.
         self.refused: dict[str, ExtractError] = {}
-        # And of those of which some days are not.
+        # Tags of which some days have no count, with the reason.
         self.reasons: dict[str, ExtractError] = {}
 
-    async def counts(self, asks: Iterable[Ask]) -> AsyncIterator[Counted]:
-        """Ask for all of it, `workers` requests at a time, and hand on each answer as it comes.
+    async def counts(self, asks: Iterable[Ask]) -> AsyncIterator[StreamCounts]:
+        """Ask for all, `workers` requests at a time. Yields each answer as it comes.
 
         Raises what ends a run: no login, no connection, a wrong setup. A tag that is refused comes back with
         its error.
         """
         waiting = packs((ask for ask in asks if ask.tag.web_id not in self.refused), self._limits, self._mode)
-        at_work: set[asyncio.Task[list[Counted]]] = set()
+        at_work: set[asyncio.Task[list[StreamCounts]]] = set()
         try:
             while True:
                 for pack in waiting:
@@ -143,12 +140,12 @@ class CountSource:
                 task.cancel()
             await asyncio.gather(*at_work, return_exceptions=True)
 
-    async def once_more(self, ask: Ask) -> Counted:
-        """Ask again for days of a tag that an answer has left out, of fewer and fewer of them at once.
+    async def once_more(self, ask: Ask) -> StreamCounts:
+        """Ask again for the days that an answer has left out, for fewer days at once each time.
 
         Given up where that has never helped.
         """
-        nothing = Counted(ask, (NOT_COUNTED,) * days_of(ask))
+        nothing = StreamCounts(ask, (NOT_COUNTED,) * days_of(ask))
         if ask.tag.web_id in self.refused or ask.tag.web_id in self.reasons or self._once_more_trials.in_vain:
             return nothing
         [found] = await self._ask([ask], of_anything=ask.tag.web_id in self._other_way)
@@ -160,15 +157,15 @@ class CountSource:
             for first, last in _left_out(days):
                 rest = Ask(ask.tag, ask.start + first * DAY, min(ask.start + last * DAY, ask.end), last - first)
                 days[first:last] = (await self.once_more(rest)).days
-            return Counted(ask, tuple(days))
+            return StreamCounts(ask, tuple(days))
         if len(found.days) == 1:
             self._once_more_trials.made += 1
             return found
         halves = [await self.once_more(half) for half in _cut(ask, -(-days_of(ask) // 2))]
-        return Counted(ask, tuple(chain.from_iterable(half.days for half in halves)))
+        return StreamCounts(ask, tuple(chain.from_iterable(half.days for half in halves)))
 
-    async def times(self, asks: Sequence[Ask]) -> list[Times]:
-        """The first `max_count` events of each ask, read as they are: for many tags at once where batches are taken.
+    async def times(self, asks: Sequence[Ask]) -> list[EventTimes]:
+        """The times of the first `max_count` events of each ask; for many tags at once if the server takes batches.
 
         Events outside of what was asked for prove that it was not understood, but for the ends, which a server may
         round: events there are left out. Nothing is repeated; what fails comes back with its error.
@@ -176,7 +173,7 @@ class CountSource:
         pile = list(packs(asks, self._limits, self._mode if self._mode is Mode.BATCH else Mode.SINGLE))
         gate = asyncio.Semaphore(self._workers)
 
-        async def one(pack: list[Ask]) -> list[Times]:
+        async def one(pack: list[Ask]) -> list[EventTimes]:
             async with gate:
                 return await self._read(pack)
 
@@ -184,38 +181,40 @@ class CountSource:
         by_place = {(each.ask.tag.web_id, each.ask.start): each for each in chain.from_iterable(found)}
         return [by_place[ask.tag.web_id, ask.start] for ask in asks]
 
-    async def all_times(self, ask: Ask) -> Times:
-        """Every event of an ask, by halves of its time where they are more than an answer holds."""
+    async def all_times(self, ask: Ask) -> EventTimes:
+        """The times of all events of an ask. The window is halved if an answer cannot hold them."""
         [found] = await self.times([ask])
         if not found.full and not _too_much(found.error):
             return found
         middle = (ask.start + ask.end) // 2
         if middle == ask.start or (not found.full and ask.end - ask.start <= HOUR):
-            return Times(ask, error=found.error or UnavailableError(f"tag {ask.tag.name}: too many events at once"))
+            return EventTimes(
+                ask, error=found.error or UnavailableError(f"tag {ask.tag.name}: too many events at once")
+            )
         parts = []
         for start, end in ((ask.start, middle), (middle, ask.end)):
             parts.append(await self.all_times(Ask(ask.tag, start, end, ask.max_count)))
             if (error := parts[-1].error) is not None:
-                return Times(ask, error=error)
-        return Times(ask, parts[0].at + parts[1].at, parts[0].good + parts[1].good)
+                return EventTimes(ask, error=error)
+        return EventTimes(ask, parts[0].at + parts[1].at, parts[0].good + parts[1].good)
 
-    async def _read(self, asks: list[Ask]) -> list[Times]:
+    async def _read(self, asks: list[Ask]) -> list[EventTimes]:
         if len(asks) == 1:
             request, shape = requests.stream(asks[0]), Shape.STREAM
         else:
             request, shape = requests.batch(asks, self._base_url), Shape.BATCH
         try:
-            response = await self._client.send(request)
+            response = await self._client.send(request, check=insist_on_object)
             error = error_for(response, f"reading {_named(asks)}", tags=0 if shape is Shape.BATCH else len(asks))
             if error is not None:
                 raise error
             found = decode_times(response.body, asks, shape)
         except (SplitError, RetryError, TagError) as trouble:
-            return [Times(ask, error=trouble) for ask in asks]
+            return [EventTimes(ask, error=trouble) for ask in asks]
         return [_inside(each) for each in found]
 
-    async def _count(self, asks: list[Ask]) -> list[Counted]:
-        """The counts of these asks. What is refused is asked once more, as servers want it of other values."""
+    async def _count(self, asks: list[Ask]) -> list[StreamCounts]:
+        """The counts of these asks. Refused tags are asked once more, in the way for values that are not numbers."""
         plain = [ask for ask in asks if ask.tag.web_id not in self._other_way]
         found = await self._ask(plain, of_anything=False) if plain else []
         odd = [counted.ask for counted in found if self._may_be_asked_otherwise(counted)]
@@ -229,46 +228,46 @@ class CountSource:
         self.refused.update({c.ask.tag.web_id: c.error for c in answered if c.error is not None})
         return answered
 
-    def _may_be_asked_otherwise(self, counted: Counted) -> bool:
+    def _may_be_asked_otherwise(self, counted: StreamCounts) -> bool:
         error = counted.error
         if _says_nothing(counted):
             return not self._other_way_trials.in_vain
         return isinstance(error, TagError) and not isinstance(error, TagGoneError | TagForbiddenError)
 
-    async def _ask(self, asks: Sequence[Ask], *, of_anything: bool) -> list[Counted]:
-        """Ask for no more at once than the server is known to count. Gives an answer for each ask, in their order."""
+    async def _ask(self, asks: Sequence[Ask], *, of_anything: bool) -> list[StreamCounts]:
+        """Ask for no more at once than the server counts. Returns an answer for each ask, in order."""
         open_asks = [ask for ask in asks if ask.tag.web_id not in self.refused]
         pieces = [piece for ask in open_asks for piece in _cut(ask, self._most_days or days_of(ask))]
         tags = min(self._limits.tags_per_request, self._most_tags or self._limits.tags_per_request)
-        found: list[Counted] = []
+        found: list[StreamCounts] = []
         for pack in packs(pieces, replace(self._limits, tags_per_request=tags), self._mode):
             found += await self._try(pack, of_anything=of_anything)
-        of_tags: dict[str, list[Counted]] = defaultdict(list)
+        of_tags: dict[str, list[StreamCounts]] = defaultdict(list)
         for counted in found:
             of_tags[counted.ask.tag.web_id].append(counted)
         return [self._joined(ask, of_tags[ask.tag.web_id]) for ask in asks]
 
-    def _joined(self, ask: Ask, found: Sequence[Counted]) -> Counted:
-        """The parts of one ask put together. Days that could not be had stand as such beside those that could."""
+    def _joined(self, ask: Ask, found: Sequence[StreamCounts]) -> StreamCounts:
+        """Join the parts of one ask. Days without a count are marked as such."""
         mine = [c for c in found if ask.start <= c.ask.start < ask.end]
         errors = [c.error for c in mine if c.error is not None]
         if len(errors) == len(mine):
             refusal = errors[0] if errors else self.refused[ask.tag.web_id]
-            return Counted(ask, error=_of_a_tag(refusal))
+            return StreamCounts(ask, error=_of_a_tag(refusal))
         if errors:
             self.reasons[ask.tag.web_id] = errors[0]
         mine.sort(key=lambda c: c.ask.start)
         days = (c.days if c.error is None else (NOT_COUNTED,) * days_of(c.ask) for c in mine)
-        return Counted(ask, tuple(chain.from_iterable(days)))
+        return StreamCounts(ask, tuple(chain.from_iterable(days)))
 
-    async def _try(self, asks: list[Ask], *, of_anything: bool) -> list[Counted]:
-        """One request; what it does not answer is asked for by smaller ones."""
+    async def _try(self, asks: list[Ask], *, of_anything: bool) -> list[StreamCounts]:
+        """Send one request. What it does not answer is asked for in smaller requests."""
         asks = [ask for ask in asks if ask.tag.web_id not in self.refused]
         if not asks:
             return []
         answered = await self._answer(asks, of_anything=of_anything)
         if isinstance(answered, TagError) and len(asks) == 1:
-            return [Counted(asks[0], error=answered)]
+            return [StreamCounts(asks[0], error=answered)]
         if isinstance(answered, ExtractError):
             return await self._smaller(asks, answered, of_anything=of_anything)
         found = [counted for counted in answered if not isinstance(counted.error, SplitError | RetryError)]
@@ -286,14 +285,14 @@ class CountSource:
                 found += await self._try(pack, of_anything=of_anything)
         return found
 
-    def _took(self, found: Sequence[Counted]) -> None:
+    def _took(self, found: Sequence[StreamCounts]) -> None:
         counted = {c.ask.tag.web_id for c in found if c.error is None}
         if counted:
             self._counted |= counted
             self._tags_in_vain.clear()
 
-    async def _alone(self, counted: Counted, *, of_anything: bool) -> Counted:
-        """Ask for one tag by itself where a whole batch cannot wait for it."""
+    async def _alone(self, counted: StreamCounts, *, of_anything: bool) -> StreamCounts:
+        """Ask for one tag alone, so that a whole batch need not wait for it."""
         try:
             answered = await self._answer([counted.ask], of_anything=of_anything)
         except RetryError:
@@ -303,14 +302,14 @@ class CountSource:
         self._took(answered)
         return answered[0]
 
-    async def _answer(self, asks: list[Ask], *, of_anything: bool) -> list[Counted] | ExtractError:
-        """What one request brings: an answer for each ask, or the error that asking for less may mend.
+    async def _answer(self, asks: list[Ask], *, of_anything: bool) -> list[StreamCounts] | ExtractError:
+        """Send one request: an answer for each ask, or the error, if asking for less may help.
 
         Raises every other one, and that of a source that does not answer anything at all.
         """
         try:
             request, shape = self._request(asks, of_anything)
-            response = await self._client.send(request)
+            response = await self._client.send(request, check=insist_on_object)
             # A batch answers for its tags one by one: when it fails as a whole, that is no tag's fault.
             error = error_for(response, _named(asks), tags=0 if shape is Shape.BATCH else len(asks))
             if error is None:
@@ -331,7 +330,7 @@ class CountSource:
         raise error
 
     async def _insist_on_life(self, trouble: RetryError) -> None:
-        """Something small is asked: if that is not answered, the source is down, and it was not too much at once."""
+        """Raise if the source does not answer a small request either: then it is down, and the request was not too large."""
         if isinstance(trouble, ThrottledError):
             raise trouble
         try:
@@ -339,8 +338,8 @@ class CountSource:
         except RetryError:
             raise trouble from None
 
-    async def _smaller(self, asks: list[Ask], error: ExtractError, *, of_anything: bool) -> list[Counted]:
-        """Ask for half the days, or, where it is one day, for half the tags, or the hours of the day."""
+    async def _smaller(self, asks: list[Ask], error: ExtractError, *, of_anything: bool) -> list[StreamCounts]:
+        """Ask for half the days; if it is one day, for half the tags; if it is one tag, for parts of the day."""
         days = max(map(days_of, asks))
         if days > 1:
             half = -(-days // 2)
@@ -361,13 +360,13 @@ class CountSource:
         [ask] = asks
         found = await self._by_hours(ask, error, of_anything=of_anything)
         if isinstance(found, int):
-            counted = Counted(ask, (found,))
+            counted = StreamCounts(ask, (found,))
             self._took([counted])
             return [counted]
-        return [Counted(ask, error=self._given_up(ask, found))]
+        return [StreamCounts(ask, error=self._given_up(ask, found))]
 
     async def _by_hours(self, ask: Ask, error: ExtractError, *, of_anything: bool) -> int | ExtractError:
-        """The count of a day as the sum of its parts; the error of the first part that is not to be had."""
+        """The count of a day as the sum of its parts, or the error of the first part that fails."""
         length = ask.end - ask.start
         if length <= HOUR:
             return error
@@ -389,7 +388,7 @@ class CountSource:
         return total
 
     def _given_up(self, ask: Ask, error: ExtractError) -> AskError:
-        """What a day that was asked for in vain comes back with. Raises where it is the source that counts nothing."""
+        """The error of a day without a count. Raises if the source does not count at all."""
         if isinstance(error, _BeforePIError):
             error = error.refusal
             if isinstance(error, StopError) and not self._counted:
@@ -414,7 +413,7 @@ class CountSource:
 
 @dataclass(slots=True)
 class _Trials:
-    """Something that may help with some servers: whether it ever has, and how often it was tried."""
+    """Something that helps with some servers: whether it ever helped, and how often it was tried."""
 
     made: int = 0
     helped: bool = False
@@ -425,7 +424,7 @@ class _Trials:
 
 
 def _cut(ask: Ask, days: int) -> Iterator[Ask]:
-    """An ask in parts of so many days at most."""
+    """Split an ask into parts of at most so many days."""
     for start in range(ask.start, ask.end, days * DAY):
         end = min(start + days * DAY, ask.end)
         yield Ask(ask.tag, start, end, -(-(end - start) // DAY))
@@ -440,26 +439,26 @@ class _BeforePIError(SplitError):
 
 
 def _left_out(days: Sequence[int]) -> list[tuple[int, int]]:
-    """Where days without a count begin, and where they end."""
+    """Start and end of each run of days without a count."""
     found: list[tuple[int, int]] = []
     for missing, run in groupby(enumerate(days), key=lambda each: each[1] == NOT_COUNTED):
         if missing:
-            places = [place for place, _ in run]
-            found.append((places[0], places[-1] + 1))
+            indices = [place for place, _ in run]
+            found.append((indices[0], indices[-1] + 1))
     return found
 
 
-def _all_counted(found: Sequence[Counted]) -> bool:
+def _all_counted(found: Sequence[StreamCounts]) -> bool:
     return all(c.error is None and NOT_COUNTED not in c.days for c in found)
 
 
-def _says_nothing(counted: Counted) -> bool:
+def _says_nothing(counted: StreamCounts) -> bool:
     """Whether the server has answered, without a count of any day."""
     return counted.error is None and all(day == NOT_COUNTED for day in counted.days)
 
 
 def _too_much(error: ExtractError | None) -> bool:
-    """Whether it may have been too much at once: also what looks like a server in trouble."""
+    """Whether the request may have been too large. An overloaded server answers with errors of its own."""
     return isinstance(error, SplitError | RetryError) and not isinstance(error, ThrottledError)
 
 
@@ -480,14 +479,14 @@ def _of_a_tag(error: ExtractError) -> AskError:
     return TagError(error.message, hint=error.hint)
 
 
-def _inside(found: Times) -> Times:
-    """Without the events beside its window; an error where a server cannot just have rounded the ends."""
+def _inside(found: EventTimes) -> EventTimes:
+    """Drop events outside of the window; an error if they are too far outside to be rounding."""
     ask = found.ask
     if any(not ask.start - _ROUNDED <= at <= ask.end + _ROUNDED for at in found.at):
         error = TagError(f"tag {ask.tag.name}: the server answered events outside of the time that was asked for")
-        return Times(ask, error=error)
+        return EventTimes(ask, error=error)
     kept = [(at, good) for at, good in zip(found.at, found.good, strict=True) if ask.start <= at < ask.end]
-    return Times(ask, tuple(at for at, _ in kept), tuple(good for _, good in kept), len(found.at) >= ask.max_count)
+    return EventTimes(ask, tuple(at for at, _ in kept), tuple(good for _, good in kept), len(found.at) >= ask.max_count)
 
 
 def _named(asks: Sequence[Ask]) -> str:

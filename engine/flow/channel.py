@@ -1,8 +1,7 @@
-"""A queue bounded in bytes, whose room is taken before the bytes exist. asyncio, no other I/O.
+"""A queue that is bounded in bytes. Room is reserved before the bytes exist.
 
-A fetcher reserves room for the answer it is about to ask for and gives the room back when the
-committer has staged it. So bodies in flight, answers being decoded and batches waiting to be
-written share one bound, and a slow sink slows the source.
+A fetcher reserves room for an answer before it sends the request. The room is freed when the committer has staged the
+rows. So one bound holds for requests in flight, decoding and waiting batches, and a slow destination slows the source.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Channel", "ChannelStatistics", "Room"]
-
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """Bytes and items now, and the most there have been."""
+    """Bytes and items now, and the peak of bytes."""
 
     used_bytes: int
     peak_bytes: int
@@ -61,7 +58,7 @@ class Channel(Generic[T]):
         return ChannelStatistics(self._used, self._peak, len(self._waiters), len(self._items))
 
     async def reserve(self, size_bytes: int) -> Room:
-        """Wait for room. A size above the bound is taken as the bound: it gets the channel alone.
+        """Wait for room. A size above the bound counts as the bound: it gets the whole channel.
 
         Cancelled while waiting, it leaves the channel unchanged.
         """
@@ -84,7 +81,7 @@ class Channel(Generic[T]):
         return Room(self, size)
 
     def put(self, item: T, room: Room) -> None:
-        """Hand over an item with its room; never waits, for the room is the permission."""
+        """Hand over an item with its room. Never waits: the room was reserved before."""
         if self._closed:
             raise RuntimeError("put on a closed channel")
         self._items.append((item, room))

@@ -1,8 +1,7 @@
-"""Takes decoded answers off the channel and lands them, rows and watermarks together.
+"""Takes decoded answers from the channel and commits them, rows and watermarks together.
 
-One at a time: a batch of rows is staged while it grows, and committed when it is large or old
-enough. Blocking work runs on the one writer thread it is given. Invariant: a watermark moves only in
-the commit that holds the rows it speaks of.
+Rows are staged as they come, and committed when they are many or old enough. Blocking calls run on the writer thread.
+Invariant: a watermark moves only in the commit that holds its rows.
 """
 
 from __future__ import annotations
@@ -19,58 +18,68 @@ import pyarrow as pa
 from writers import LandingBatch, Move, Replacement
 
 from ..clock import monotonic
-from ..plan.settled import Failure, Settled
+from ..plan.chunk_result import ChunkResult, TagFailure
 from ..telemetry.events import Committed, Emit
 from .channel import Channel
 
-__all__ = ["Committer", "Delivery", "Lands"]
-
 R = TypeVar("R")
-# Rows that replace others wait in memory until their commit, and what they replace is read beside them.
+# Rows that replace others stay in memory until the commit, together with the rows that they replace.
 MOST_REPLACING = 250_000
 
 
-class Lands(Protocol):
-    """Where commits are begun: a landing, or a repair beside one."""
+class CommitStarter(Protocol):
+    """Begins commits: a landing, or a repair."""
 
     def begin(self) -> LandingBatch: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Rows that go to the table, and what becomes true once they are there."""
+    """Rows for the table, and the watermarks, failures and holes that are committed with them."""
 
     rows: pa.RecordBatch
-    settled: Settled
+    result: ChunkResult
     replacing: pa.RecordBatch | None = None  # the rows of the swaps
 
     @property
     def empty(self) -> bool:
-        """An answer that only said to ask differently: there is nothing to commit."""
-        told = self.settled
-        return not (self.rows.num_rows or told.moves or told.failures or told.swaps or told.holes)
+        """Whether there is nothing to commit: the answer only said how to ask again."""
+        result = self.result
+        return not (self.rows.num_rows or result.moves or result.failures or result.replaced or result.holes)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitTotals:
+    """What the commits of a committer come to: rows appended, partitions written to, and tags that a repair has to read
+    once more.
+    """
+
+    rows: int = 0
+    partitions: frozenset[str] = frozenset()
+    stale: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A commit in the making."""
+    """The commit that is being filled."""
 
     batch: LandingBatch
     since: float
     rows: int = 0
     replacing: int = 0
     stage_secs: float = 0.0
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[TagFailure] = field(default_factory=list)
 
 
 class Committer:
-    """The sink of a run."""
+    """Stages and commits what comes through the channel."""
 
     def __init__(
         self,
-        landing: Lands,
+        landing: CommitStarter,
         channel: Channel[Delivery],
         *,
+        dataset: str,
         commit_rows: int,
         commit_secs: float,
         writer: Executor,
@@ -78,15 +87,16 @@ class Committer:
     ) -> None:
         self._landing = landing
         self._channel = channel
+        self._dataset = dataset
         self._commit_rows = commit_rows
         self._commit_secs = commit_secs
         self._writer = writer
         self._emit = emit
         self._pending: _Pending | None = None
-        self.stale: set[str] = set()  # tags that a repair has to read once more
+        self._totals = CommitTotals()
 
-    async def run(self) -> None:
-        """Land everything until the channel is closed and empty.
+    async def run(self) -> CommitTotals:
+        """Land everything until the channel is closed and empty, and say what that came to.
 
         Raises what the landing raises; then, or when cancelled, what is staged is removed again.
         """
@@ -106,12 +116,13 @@ class Committer:
                 finally:
                     room.free()
             await self._commit()
+            return self._totals
         finally:
             if self._pending is not None:
                 await self._thread(self._pending.batch.abort)
 
     def _remaining(self) -> float | None:
-        """Seconds until the batch in the making is old enough; None while there is none."""
+        """Seconds until the pending commit is due; None if there is none."""
         if self._pending is None:
             return None
         return max(0.0, self._pending.since + self._commit_secs - monotonic())
@@ -126,21 +137,21 @@ class Committer:
         await self._thread(partial(_hand_over, delivery, pending.batch))
         pending.rows += delivery.rows.num_rows
         pending.replacing += delivery.replacing.num_rows if delivery.replacing is not None else 0
-        pending.failures += delivery.settled.failures
+        pending.failures += delivery.result.failures
         pending.stage_secs += monotonic() - began
         full = pending.rows + pending.replacing >= self._commit_rows or pending.replacing >= MOST_REPLACING
         if full or self._remaining() == 0.0:
             await self._commit()
 
     async def _commit(self) -> None:
-        """Commit what is pending. Once begun it is seen through, even when the run is cancelled; and whatever
-        comes of it, the files are the landing's from then on: they may be in the log.
+        """Commit what is pending. Once begun it goes on to its end, even when the run is cancelled. From then
+        on the files belong to the landing, also if it fails: they may be in the log.
         """
         pending, self._pending = self._pending, None
         if pending is None:
             return
         began = monotonic()
-        # Last, so that a tag that failed in one gap stays failed when another of its gaps advances.
+        # Failures come last: a tag that failed in one gap stays failed when another of its gaps advances.
         failed = [_failed(failure) for failure in pending.failures]
         landing = asyncio.ensure_future(self._thread(partial(pending.batch.commit, failed)))
         try:
@@ -148,19 +159,22 @@ class Committer:
         except asyncio.CancelledError:
             await asyncio.wait([landing])
             raise
-        self.stale |= receipt.stale
+        totals = self._totals
+        self._totals = CommitTotals(
+            totals.rows + receipt.rows, totals.partitions | receipt.partitions, totals.stale | receipt.stale
+        )
         if receipt.data is None and receipt.watermarks is None:
             return  # what was looked at again had not changed
         data = receipt.data
         self._emit(
             Committed(
+                self._dataset,
                 rows=receipt.rows,
                 tags=pending.batch.tags,
                 files=data.files if data else 0,
                 size_bytes=data.size_bytes if data else 0,
                 stage_secs=pending.stage_secs,
                 commit_secs=monotonic() - began,
-                partitions=receipt.partitions,
                 corrections=receipt.corrections,
             )
         )
@@ -171,17 +185,19 @@ class Committer:
 
 def _hand_over(delivery: Delivery, batch: LandingBatch) -> None:
     """Add a delivery to a commit."""
-    told = delivery.settled
+    result = delivery.result
     if delivery.rows.num_rows:
         batch.write(delivery.rows)
-    if told.swaps and delivery.replacing is not None:
-        batch.replace([Replacement(swap.tag.web_id, swap.start, swap.end) for swap in told.swaps], delivery.replacing)
-    for moves in told.moves:
+    if result.replaced and delivery.replacing is not None:
+        batch.replace(
+            [Replacement(swap.tag.web_id, swap.start, swap.end) for swap in result.replaced], delivery.replacing
+        )
+    for moves in result.moves:
         batch.move_all(moves)
-    if told.holes:
-        batch.note_holes([note.change for note in told.holes])
+    if result.holes:
+        batch.note_holes([note.change for note in result.holes])
 
 
-def _failed(failure: Failure) -> Move:
-    """What a failure leaves in the checkpoint table: nothing moves."""
+def _failed(failure: TagFailure) -> Move:
+    """The watermark row of a failure: the watermark does not move."""
     return Move(failure.tag.web_id, failure.high, failure.high, status="failed", last_error=str(failure.error)[:500])

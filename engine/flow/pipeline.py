@@ -1,89 +1,110 @@
-"""The way of the data, wired: plan -> fetchers -> channel -> committer. asyncio; knows no dataset.
+"""Runs a plan: fetchers take chunks of the plan, read them, and pass rows through the channel to the committer.
 
-Backpressure is the channel's; decisions are the plan's; exactness is the landing's. Here is only who
-runs when. Invariant: whatever ends the run, what was completely read is committed before it ends,
-unless the destination itself failed.
+The plan decides what is read, the channel limits memory, the landing makes commits exact. This module only starts and
+stops the tasks. Invariant: however a run ends, what was completely read is committed, unless the destination failed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from config.errors import ExtractError, RetryError, UnavailableError, UndecodableError
 
 from ..clock import monotonic
-from ..model import Answer, Ask, Micros, Tag
+from ..model import Ask, DecodedAnswer, Micros, Tag
+from ..plan.chunk_result import ChunkResult, RowDisposition, RowDispositions
+from ..plan.plan_progress import PlanProgress
 from ..plan.planner import Chunk, Plan
-from ..plan.remaining import Remaining
-from ..plan.settled import Settled
+from ..plan.tag_cursor import RequestLimits
 from ..telemetry.events import Answered, Emit, HoleNoted, Quarantined, RequestFailed, Stopping, TagFailed
 from .channel import Channel, Room
-from .committer import Committer, Delivery
-from .feed import Feed
-from .parting import part
+from .committer import CommitTotals, Delivery
 from .stop import Stop
 
-__all__ = ["Pipeline", "Source"]
-
 GRACE_SECS = 8.0
-# A 500 may be one tag's: so many in a row are as many tags in a row, or a server that is broken.
+# A 500 may be the error of one tag. After so many in a row the server is taken to be broken.
 MAX_BROKEN_IN_A_ROW = 100
-# An answer that holds nothing but errors counts as so many of them.
+# An answer that holds only errors counts as so many.
 _ALL_FAILED = 10
-# A source that answers small questions, and so many times as many requests in vain, does not answer ours.
+# A source that answers small requests is given up only after so many times the usual number of failures.
 _MOST_SILENT = 10
 _NO_ROWS = pa.RecordBatch.from_pylist([], schema=pa.schema([]))
 
 
 class Source(Protocol):
-    """How a dataset is asked for and decoded."""
+    """Asks for a windowed series and decodes it."""
 
     def split(self, chunk: Chunk) -> list[Chunk]:
-        """The requests a chunk becomes."""
+        """Split a chunk into requests."""
 
     def expected_bytes(self, asks: Sequence[Ask]) -> int:
-        """Most memory the answer is likely to take, for the reservation."""
+        """The largest likely size of the answer in memory, for the reservation."""
 
-    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> Reply:
-        """Ask and decode; not `patient`: once. Raises `ExtractError` when the whole request failed."""
+    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> SourceReply:
+        """Ask and decode. If not `patient`, do not retry. Raises `ExtractError` if the whole request failed."""
 
     async def is_alive(self) -> bool:
-        """Whether the source answers at all, asked by the smallest question there is."""
+        """Whether the source answers a small request."""
 
 
-class Reply(Protocol):
+class SourceReply(Protocol):
     """A decoded answer and how long it took."""
 
     @property
-    def answer(self) -> Answer: ...
+    def answer(self) -> DecodedAnswer: ...
     @property
     def fetch_secs(self) -> float: ...
     @property
     def decode_secs(self) -> float: ...
 
 
+class Destination(Protocol):
+    """Takes everything out of the channel, until it is closed and empty: a committer, or who hands rows on."""
+
+    async def run(self) -> CommitTotals: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """What became of a plan.
+
+    `failed` are tags that were given up, name by WebID; `unfinished` WebIDs of tags with something left to read;
+    `stopped` the error that ended the plan early; `limits` what may be asked of this server, as far as it was learnt.
+    """
+
+    committed: CommitTotals
+    failed: Mapping[str, str]
+    unfinished: frozenset[str]
+    stopped: ExtractError | None
+    limits: RequestLimits
+
+
 class Pipeline:
-    """One run's reading."""
+    """Reads what one plan asks for."""
 
     def __init__(
         self,
         plan: Plan,
         source: Source,
         channel: Channel[Delivery],
-        committer: Committer,
+        committer: Destination,
         *,
+        dataset: str,
         fetchers: int,
         emit: Emit,
         stop: Stop,
         waited_secs: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`waited_secs`: how long requests of the source have waited for their turn so far, all together."""
-        self._feed = Feed(plan)
+        """`waited_secs`: how long the requests of the source have waited at the gate so far, in total."""
         self._plan = plan
+        self._given_back = asyncio.Event()
+        self._dataset = dataset
         self._source = source
         self._channel = channel
         self._committer = committer
@@ -92,13 +113,11 @@ class Pipeline:
         self._stop = stop
         self._silent_in_a_row = 0
         self._broken_in_a_row = 0
-        self._remaining = Remaining(plan, monotonic, waited_secs)
+        self._failed: dict[str, str] = {}
+        self._remaining = PlanProgress(plan, monotonic, waited_secs)
 
-    async def run(self) -> None:
-        """Read everything planned, or as much as the stop allows.
-
-        Raises the destination's `StopError`s; what stopped the source is `plan.stopped`.
-        """
+    async def run(self) -> PipelineResult:
+        """Read everything planned, or as much as the stop allows. Raises the destination's `StopError`s."""
         async with asyncio.TaskGroup() as group:
             fetchers = [group.create_task(self._fetch(), name=f"fetcher-{n}") for n in range(self._fetchers)]
             watch = group.create_task(self._watch_stop(fetchers), name="watch-stop")
@@ -107,18 +126,21 @@ class Pipeline:
             watch.cancel()
             self._channel.close()
             await asyncio.wait([committer])
+        return PipelineResult(
+            committer.result(), self._failed, frozenset(self._plan.unfinished), self._plan.stopped, self._plan.limits
+        )
 
     async def _watch_stop(self, fetchers: list[asyncio.Task[None]]) -> None:
-        """When asked to stop: ask PI nothing new, let what is in flight finish, but not for long."""
+        """When asked to stop: send no new request, and give those in flight a short time to finish."""
         await self._stop.wait()
         self._emit(Stopping(self._stop.reason))
-        self._feed.stop()
+        self._plan.stop()
         await self._stop.wait_insisted(GRACE_SECS)
         for fetcher in fetchers:
             fetcher.cancel()
 
     async def _fetch(self) -> None:
-        while (chunk := await self._feed.next()) is not None:
+        while (chunk := await self._next_chunk()) is not None:
             try:
                 portions = self._source.split(chunk)
                 self._remaining.took(chunk, len(portions))
@@ -127,7 +149,20 @@ class Pipeline:
                     if self._plan.stopped or self._stop.asked:
                         break
             finally:
-                self._feed.give_back(chunk)
+                self._give_back(chunk)
+
+    async def _next_chunk(self) -> Chunk | None:
+        """The most urgent chunk; None when the plan is done or stopped. Waits while others may still be given back."""
+        while (chunk := self._plan.take()) is None:
+            if self._plan.done:
+                return None
+            await self._given_back.wait()
+        return chunk
+
+    def _give_back(self, chunk: Chunk) -> None:
+        self._plan.give_back(chunk)
+        self._given_back.set()
+        self._given_back = asyncio.Event()
 
     async def _read(self, chunk: Chunk) -> None:
         room = await self._channel.reserve(self._source.expected_bytes(chunk.asks))
@@ -138,13 +173,15 @@ class Pipeline:
             await self._fault(chunk, error)
             return
         answer = reply.answer
-        self._silent_in_a_row = 0
-        self._note_broken(chunk, answer)
-        settled = self._plan.settle(chunk, answer.outcomes)
+        if answer.body_bytes:  # else nothing was asked: that says nothing about the source
+            self._silent_in_a_row = 0
+            self._note_broken(chunk, answer)
+        result = self._plan.record_answer(chunk, answer.outcomes)
         self._remaining.answered(chunk, answer.outcomes, reply.fetch_secs + reply.decode_secs)
-        rows, replacing = part(answer, settled.keep)
+        rows, replacing = split_rows(answer, result.dispositions)
         self._emit(
             Answered(
+                self._dataset,
                 tags=len(chunk.asks),
                 read=answer.rows.num_rows,
                 body_bytes=answer.body_bytes,
@@ -154,13 +191,14 @@ class Pipeline:
                 left_secs=self._remaining.left_secs(),
             )
         )
-        self._report(settled)
-        room.resize(min(room.size_bytes, rows.nbytes + replacing.nbytes))
-        self._channel.put(Delivery(rows, settled, replacing), room)
+        self._report(result)
+        # Also where that is more than was reserved: the next ones wait.
+        room.resize(_held_bytes(rows) + _held_bytes(replacing))
+        self._channel.put(Delivery(rows, result, replacing), room)
 
-    def _note_broken(self, chunk: Chunk, answer: Answer) -> None:
-        """An answer to several tags that holds errors alone is as good as none, unless errors are what is looked for."""
-        if any(reading.narrowing for reading in chunk.readings):
+    def _note_broken(self, chunk: Chunk, answer: DecodedAnswer) -> None:
+        """Count answers to several tags that hold only errors, unless errors are being narrowed down."""
+        if any(cursor.narrowing for cursor in chunk.cursors):
             return
         errors = answer.outcomes.errors.values()
         if len(chunk.asks) < 2 or len(errors) < len(chunk.asks) or not all(isinstance(e, RetryError) for e in errors):
@@ -171,19 +209,19 @@ class Pipeline:
             self._stop_asking(self._broken_in_a_row // _ALL_FAILED, next(iter(errors)))
 
     async def _fault(self, chunk: Chunk, error: ExtractError) -> None:
-        """A whole request failed. When that goes on and on it is not some tag's fault: stop asking."""
+        """A whole request failed. If that happens again and again, it is not the error of a tag: stop."""
         repeated = _is_repeated(chunk)
-        self._emit(RequestFailed(len(chunk.asks), str(error)))
-        settled = self._plan.fault(chunk, error)
-        self._report(settled)
-        if settled.failures or settled.holes:
-            # Their status goes to the checkpoint table with the next commit; it takes no room.
-            self._channel.put(Delivery(_NO_ROWS, settled), Room(self._channel, 0))
+        self._emit(RequestFailed(self._dataset, len(chunk.asks), str(error)))
+        result = self._plan.record_failure(chunk, error)
+        self._report(result)
+        if result.failures or result.holes:
+            # They are committed with the next watermarks, and take no room.
+            self._channel.put(Delivery(_NO_ROWS, result), Room(self._channel, 0))
         if in_a_row := await self._too_many_in_a_row(error, repeated=repeated):
             self._stop_asking(in_a_row, error)
 
     def _stop_asking(self, in_a_row: int, error: ExtractError) -> None:
-        self._feed.stop(
+        self._plan.stop(
             UnavailableError(
                 f"gave up after {in_a_row} failed requests in a row, the last: {error}",
                 hint=error.hint or "Nothing is lost: run again when the source answers.",
@@ -191,12 +229,11 @@ class Pipeline:
         )
 
     async def _too_many_in_a_row(self, error: ExtractError, *, repeated: bool) -> int:
-        """How many requests failed in a row, once they are so many that the source must be down.
+        """The number of requests that failed in a row, if they are so many that the source must be down; else 0.
 
-        - refused (a tag that may not be read, too much at once): the source is there, and says so
-        - 500: perhaps the tag's, perhaps the server's; many bad tags may stand in a row
-        - no answer, or one that speaks of the server: nothing to do with tags, unless it was too much at once: then
-          the source answers something small
+        - refused (tag not readable, request too large): the source is up
+        - 500: an error of the tag or of the server; many bad tags may come in a row
+        - no answer, or an error of the server: the source is down, unless it still answers a small request
         """
         if not isinstance(error, RetryError):
             self._silent_in_a_row = self._broken_in_a_row = 0
@@ -212,20 +249,52 @@ class Pipeline:
             return 0
         return self._silent_in_a_row
 
-    def _report(self, settled: Settled) -> None:
-        for failure in settled.failures:
-            self._emit(TagFailed(failure.tag.name, str(failure.error), failure.tag.web_id))
+    def _report(self, result: ChunkResult) -> None:
+        for failure in result.failures:
+            self._failed[failure.tag.web_id] = failure.tag.name
+            self._emit(TagFailed(self._dataset, failure.tag.name, str(failure.error), failure.tag.web_id))
             self._quarantine(failure.tag, failure.high, failure.high, failure.error)
-        for note in settled.holes:
-            self._emit(HoleNoted(note.tag.name, note.change))
+        for note in result.holes:
+            self._emit(HoleNoted(self._dataset, note.tag.name, note.change))
             if note.error is not None:
                 self._quarantine(note.tag, note.start, note.end, note.error)
 
     def _quarantine(self, tag: Tag, start: Micros, end: Micros, error: ExtractError) -> None:
         if isinstance(error, UndecodableError):
-            self._emit(Quarantined(tag.name, tag.web_id, start, end, error.message, error.excerpt))
+            self._emit(Quarantined(self._dataset, tag.name, tag.web_id, start, end, error.message, error.excerpt))
 
 
 def _is_repeated(chunk: Chunk) -> bool:
-    """Whether it is asked for what has failed before, or for a part of it."""
-    return any(reading.attempts or reading.narrowing for reading in chunk.readings)
+    """Whether the chunk asks again for something that has failed, or for a part of it."""
+    return any(cursor.attempts or cursor.narrowing for cursor in chunk.cursors)
+
+
+def _held_bytes(rows: pa.RecordBatch) -> int:
+    """What rows hold in memory: `nbytes` counts only what they use of it, and takes forty times as long."""
+    return rows.get_total_buffer_size() if rows.num_rows else 0
+
+
+def split_rows(answer: DecodedAnswer, dispositions: RowDispositions) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Split an answer's rows into rows to append and rows that replace existing ones. No row is in both.
+
+    `dispositions` says for each outcome where its rows go.
+    """
+    rows, outcomes = answer.rows, answer.outcomes
+    # The rows of an outcome are in order of time, so rows of the overlap come first.
+    stale = np.where(dispositions == RowDisposition.NOTHING, outcomes.rows, outcomes.overlap_rows)
+    firsts = np.cumsum(outcomes.rows) - outcomes.rows
+    replacing = rows.slice(0, 0)
+    differing = np.flatnonzero(dispositions == RowDisposition.REPLACE).tolist()
+    if differing:
+        chosen = np.zeros(rows.num_rows, np.bool_)
+        micros = rows.column("timestamp").view(pa.int64()).to_numpy()
+        for n in differing:
+            overlap, first = outcomes.asks[n].overlap, firsts[n]
+            if overlap is None:
+                stale[n] = outcomes.rows[n]
+            end = first + stale[n]
+            chosen[first:end] = overlap is None or micros[first:end] >= overlap.start
+        replacing = rows.filter(pa.array(chosen))
+    if stale.any():
+        rows = rows.filter(pa.array(np.arange(rows.num_rows) >= np.repeat(firsts + stale, outcomes.rows)))
+    return rows, replacing

@@ -1,4 +1,4 @@
-"""Stopping well: a request to stop is a value, wherever it comes from. Signals are its usual source."""
+"""Requests to stop a run, usually from signals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["Stop", "on_signals"]
-
 R = TypeVar("R")
+
+# Windows has no SIGHUP; its SIGBREAK comes from Ctrl-Break and from programs that run services.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 
 
 class Stop:
@@ -19,6 +20,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.heeded = False
         self._asked = asyncio.Event()
         self._insisted = asyncio.Event()
 
@@ -33,11 +35,15 @@ class Stop:
         self.reason = reason
         self._asked.set()
 
+    def heed(self) -> None:
+        """Say that the run ends by itself from now on when it is asked to; before that, it is cancelled."""
+        self.heeded = True
+
     async def wait(self) -> None:
         await self._asked.wait()
 
     async def unless_asked(self, work: Coroutine[Any, Any, R]) -> R | None:
-        """What the work gives; None where we are asked to stop before it does, and it is abandoned."""
+        """The result of the work; None if a stop is asked for first, and the work is cancelled."""
         working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.wait())
         try:
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -47,7 +53,7 @@ class Stop:
             stopping.cancel()
 
     async def wait_insisted(self, grace_secs: float) -> None:
-        """Until asked a second time, or the grace period is over."""
+        """Wait until a stop is asked for a second time, or the grace period is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_secs):
                 await self._insisted.wait()
@@ -55,20 +61,28 @@ class Stop:
 
 @contextlib.contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and the end of the terminal (unless nohup has it ignored) into `stop.ask` for the duration; a
-    no-op outside the main thread.
+    """Turn SIGINT, SIGTERM, SIGBREAK and the end of the terminal (unless nohup has it ignored) into `stop.ask` for the
+    duration; a no-op outside the main thread.
     """
     loop = asyncio.get_running_loop()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    signals = [number for number, handler in before.items() if handler is not signal.SIG_IGN or number != signal.SIGHUP]
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    signals = [number for number, handler in before.items() if handler is not signal.SIG_IGN or number.name != "SIGHUP"]
     for number in signals:
-        loop.add_signal_handler(number, stop.ask, signal.Signals(number).name)
+        _listen(loop, number, stop)
     try:
         yield
     finally:
         for number in signals:
-            loop.remove_signal_handler(number)
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
             signal.signal(number, before[number])
+
+
+def _listen(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: Stop) -> None:
+    try:
+        loop.add_signal_handler(number, stop.ask, number.name)
+    except NotImplementedError:  # on Windows, where the loop wakes up for a plain handler
+        signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(stop.ask, number.name))

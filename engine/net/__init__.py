@@ -1,0 +1,1 @@
+"""The network: client, gate, retries, TLS, logins, webhooks, the port for metrics."""

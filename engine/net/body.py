@@ -1,9 +1,8 @@
-"""Reading the body of an answer: size-capped, decompressed, and known to be whole.
+"""Reads the body of an answer: with a size cap, decompressed, and known to be whole.
 
-Imports aiohttp's stream and isal; knows nothing of PI. aiohttp can decompress by itself, but takes a
-gzip stream that stops in the middle for a complete one as long as the HTTP framing is in order (a proxy
-that dies between compressing and sending makes such answers), and the cap has to hold for what comes
-*out* of the decompressor. So the session leaves bodies alone, and this module does both.
+aiohttp can decompress by itself, but it takes a gzip stream that stops in the middle for a complete one if the HTTP
+framing is in order. A proxy that dies between compressing and sending makes such answers. The cap has to hold for what
+comes out of the decompressor. So the session leaves bodies alone, and this module does both.
 
 Invariant: `Body.complete` is true only for a body that ended where its sender wanted it to end.
 """
@@ -16,8 +15,6 @@ from typing import Final
 
 import aiohttp
 from isal import igzip_lib
-
-__all__ = ["Body", "read_body"]
 
 _PIECE_BYTES: Final = 1 << 20  # no single step of the decompressor may blow up beyond this
 _PLAIN: Final = frozenset({"", "identity"})
@@ -37,11 +34,11 @@ async def read_body(content: aiohttp.StreamReader, *, encoding: str, max_bytes: 
     """Read to the end, or until more than `max_bytes` would come out.
 
     Raises:
-        aiohttp.ClientPayloadError: the body is cut midway, damaged, or in an encoding nobody asked for.
+        aiohttp.ClientPayloadError: the body is cut midway, damaged, or in an encoding that was not asked for.
     """
     coding = encoding.strip().lower()
     if coding not in _PLAIN | _GZIP:
-        raise aiohttp.ClientPayloadError(f"sent Content-Encoding {coding[:40]!r}, which nobody asked for")
+        raise aiohttp.ClientPayloadError(f"sent Content-Encoding {coding[:40]!r}, which was not asked for")
     gunzip = _Gunzip() if coding in _GZIP else None
     pieces: list[bytes] = []
     size = wire = 0

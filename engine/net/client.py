@@ -1,41 +1,56 @@
-"""The client of PI Web API: requests in, whole answers or errors of ours out.
+"""The client of PI Web API: sends requests, and gives whole answers or raises our errors.
 
-Puts the parts of this package together, and keeps no decision to itself: the gate says when, the retry
-options whether again, `auth` as whom, `failures` what a mishap means. Reads no body: that is piweb's.
+It decides nothing itself. The gate says when to send, `retry` whether to send again, `auth` as whom,
+`piweb.problems` what a status means, `network_errors` what an exception means.
 
-Invariant: what leaves `send` is a complete body or one of our errors; credentials go to the configured
-address and nowhere else.
+Invariant: `send` gives a complete body or raises one of our errors. Credentials go to the configured address only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import aiohttp
 from yarl import URL
 
-from config.errors import SplitError, UnavailableError
+from config.errors import ExtractError, SplitError, UnavailableError
+from engine.piweb.batches import overload_of
 from engine.piweb.http import Request, Response
 from engine.piweb.limits import LearnedLimits
-from engine.piweb.problems import is_from_pi, is_settled, is_too_long, retry_after_secs
+from engine.piweb.problems import (
+    error_for,
+    is_from_pi,
+    is_refused,
+    is_timed_out,
+    is_too_long,
+    is_worth_retrying,
+    redirect_error,
+    retry_after_secs,
+    unauthorized,
+)
 from engine.piweb.requests import without_fields
+from engine.plan.pace import LONGEST_PROBE_WAIT_SECS
 
-from .auth import Auth, Credential
+from .auth import Auth, Credential, PerConnection
 from .body import Body, read_body
-from .failures import redirected, refused, rejected, translated, without_credentials
 from .gate import Gate
-from .retry import RETRIED_STATUSES, Exchange, PoliteRetry, with_retries
-from .settings import ClientSettings, ClientStats, warn_of_danger
+from .network_errors import network_error, without_credentials
+from .retry import Exchange, PoliteRetry, with_retries
+from .settings import ClientSettings, ClientStats
 from .tls import tls_context
 
-__all__ = ["ClientSettings", "ClientStats", "PIClient"]
-
+_log = logging.getLogger("osipi.net")
+# Raises `UnavailableError` for an answer that is damaged.
+Check: TypeAlias = Callable[[Response], object]
 _ERROR_BODY_BYTES: Final = 1 << 16  # enough for PI's own error texts; proxies send megabytes of HTML
 _READ_BUFFER_BYTES: Final = 1 << 20
 _CONNECT_SECS: Final = 30.0
@@ -54,7 +69,11 @@ class PIClient:
         self._settings = settings
         self._base = settings.url.rstrip("/")
         self._gate = Gate(
-            max_requests_per_second=settings.max_requests_per_second, max_in_flight=settings.max_in_flight
+            max_requests_per_second=settings.max_requests_per_second,
+            max_in_flight=settings.max_in_flight,
+            probe_wait_secs=settings.retry_initial_wait_secs,
+            # No pause is longer than the user allows.
+            longest_probe_wait_secs=min(LONGEST_PROBE_WAIT_SECS, settings.retry_max_wait_secs),
         )
         self._patient = PoliteRetry(
             attempts=settings.retry_attempts,
@@ -65,19 +84,38 @@ class PIClient:
         )
         self._once = PoliteRetry(attempts=1, initial_wait_secs=0.0, max_wait_secs=0.0, max_retry_after_secs=0.0)
         self._stats = ClientStats()
-        # What this server has shown to take; whoever builds requests looks here first.
+        # How long requests this server takes; requests are built within these limits.
         self.limits = LearnedLimits(settings.max_url_chars, settings.max_request_bytes)
-        self._open: aiohttp.ClientSession | None = None
+        # Sessions that nothing is sent by now, the one used last at the end.
+        self._idle: list[aiohttp.ClientSession] = []
+        self._sessions: tuple[aiohttp.ClientSession, ...] = ()
 
     def __repr__(self) -> str:
         return f"PIClient({self._base!r}, {self._settings.auth!r})"
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-        warn_of_danger(settings)
         context = await asyncio.to_thread(tls_context, ca_bundle=settings.ca_bundle, verify=settings.verify_tls)
-        self._open = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.max_in_flight, ssl=context),
+        auth = settings.auth
+        # A login that holds for a connection wants to know which one it has: sessions of one connection each, then.
+        if isinstance(auth, PerConnection):
+            made = [self._session_of(1, context, auth.connections.trace()) for _ in range(settings.max_in_flight)]
+        else:
+            made = [self._session_of(settings.max_in_flight, context)]
+        self._sessions, self._idle = tuple(made), made
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        sessions, self._sessions, self._idle = self._sessions, (), []
+        for session in sessions:
+            await session.close()
+
+    def _session_of(
+        self, connections: int, context: ssl.SSLContext, *traces: aiohttp.TraceConfig
+    ) -> aiohttp.ClientSession:
+        settings = self._settings
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, ssl=context),
             headers={**_HEADERS, "User-Agent": settings.user_agent},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # body.py does it, and notices when it is cut
@@ -85,84 +123,115 @@ class PIClient:
                 total=settings.timeout_secs, sock_connect=min(_CONNECT_SECS, settings.timeout_secs)
             ),
             read_bufsize=_READ_BUFFER_BYTES,
-            trace_configs=[self._tracing()],
+            trace_configs=[self._tracing(), *traces],
         )
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._open is not None:
-            await self._open.close()
-            self._open = None
-
-    async def send(self, request: Request, *, max_body_bytes: int | None = None) -> Response:
+    async def send(
+        self, request: Request, *, max_body_bytes: int | None = None, check: Check | None = None
+    ) -> Response:
         """Send, wait for a turn before each attempt, and read the answer to its end.
 
-        Statuses that say something about the request (400, 403, 404, 413 and the like) are answers.
+        Statuses that say something about the request (400, 403, 404, 413 and the like) are answers. `check` looks at an
+        answer of success; where it raises `UnavailableError`, the answer is damaged, and is asked for again.
 
         Raises:
             AuthenticationError: 401, also with refreshed credentials.
             CertificateError: the server's certificate is not trusted.
             ConfigurationError: the server redirects.
-            SplitError: the body is larger than `max_body_bytes`; or the request seems to be longer than
-                something before the server takes.
+            SplitError: the body is larger than `max_body_bytes` or that of the settings; or the request is longer than is
+                configured, or seems to be longer than something before the server takes.
             ThrottledError, UnavailableError: after all attempts.
         """
         request = self.limits.fitted(request)
-        response = await self._noted(request, max_body_bytes)
+        if self.limits.exceeds(request):
+            raise SplitError(
+                f"{_what(request)} at {self._settings.host} is longer than is configured",
+                hint="ask for fewer at once",
+                too_much="request",
+            )
+        response = await self._noted(request, max_body_bytes, check)
         if request.items < 2 and request.safe and is_too_long(response):
-            # Nothing is left to take out of it but what the server sends anyway, if it is not told what to send.
+            # The only part that can still be left out is `selectedFields`: the server then sends all fields.
             bare = without_fields(request)
             if bare is not request:
-                again = await self._noted(bare, max_body_bytes)
+                again = await self._noted(bare, max_body_bytes, check)
                 if is_from_pi(again) and not is_too_long(again):
                     self.limits.drop_fields(request)
                     return again
         return response
 
-    async def _noted(self, request: Request, max_body_bytes: int | None) -> Response:
+    async def _noted(self, request: Request, max_body_bytes: int | None, check: Check | None) -> Response:
         """Send, and learn from the answer, or from its absence, how long requests may be."""
         try:
-            answer = await self._sent(request, max_body_bytes)
+            answer = await self._sent(request, max_body_bytes, check)
         except UnavailableError as error:
             if error.dropped and self.limits.note_dropped(request):
                 raise SplitError(error.message, hint=error.hint, too_much="request") from error
             raise
         response = replace(answer, items=request.items, worked=self.limits.worked(request), reached=self.limits.reached)
         self.limits.note(request, response)
-        if response.status in RETRIED_STATUSES and not is_settled(response):
+        if is_worth_retrying(response):
             attempts = self._settings.retry_attempts if request.safe and request.patient else 1
-            raise refused(response, host=self._settings.host, what=_what(request), attempts=attempts)
+            raise self._refusal(request, response, attempts=attempts)
         return response
 
-    async def _sent(self, request: Request, max_body_bytes: int | None) -> Response:
-        limit = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
+    def _refusal(self, request: Request, response: Response, *, attempts: int) -> ExtractError:
+        """The error of a 429 or 5xx that stays after all attempts."""
+        tries = f" after {attempts} attempts" if attempts > 1 else ""
+        error = error_for(response, f"{_what(request)} at {self._settings.host}{tries}")
+        assert error is not None  # noqa: S101 - such a status stands for one
+        return error
+
+    async def _sent(self, request: Request, max_body_bytes: int | None, check: Check | None) -> Response:
+        limit = self._limit(max_body_bytes)
         options = self._patient if request.safe and request.patient else self._once
 
+        known_probes: int | None = None
+
         async def attempt(number: int) -> Exchange:
+            nonlocal known_probes
             if number > 1:
                 self._stats = replace(self._stats, retries=self._stats.retries + 1)
-            return await self._authenticated(request, limit)
+            try:
+                exchange = await self._authenticated(request, limit, known_probes)
+            finally:
+                known_probes = self._gate.failed_probes
+            return _checked(exchange, check)
 
         response = (await with_retries(attempt, options)).response
         if 300 <= response.status < 400 and "location" in response.headers:
-            return await self._redirected(request, response, max_body_bytes)
+            return await self._redirected(request, response, max_body_bytes, check)
         return response
 
-    async def _redirected(self, request: Request, response: Response, max_body_bytes: int | None) -> Response:
+    async def _redirected(
+        self, request: Request, response: Response, max_body_bytes: int | None, check: Check | None
+    ) -> Response:
         """Follow a redirect that only adds or takes away a slash at the end; nothing else is an address of PI's."""
         asked, target = URL(self._base + request.path, encoded=True), self._target(request, response)
         slash = target is not None and target != asked and _same_but_slash(target, asked)
         if not slash or request.method != "GET" or not request.safe:
-            raise redirected(response.status, host=self._settings.host, origin=_origin(target))
+            raise redirect_error(response.status, host=self._settings.host, target=_origin(target))
         path, mark, query = request.path.partition("?")
         other = path[:-1] if path.endswith("/") else f"{path}/"
         options = self._once
         moved = replace(request, path=f"{other}{mark}{query}", safe=False)  # once, so that it cannot go round
-        limit = self._settings.max_body_bytes if max_body_bytes is None else max_body_bytes
-        answer = (await with_retries(lambda _number: self._authenticated(moved, limit), options)).response
+        limit = self._limit(max_body_bytes)
+        answer = _checked(
+            await with_retries(lambda _number: self._authenticated(moved, limit), options), check
+        ).response
         if 300 <= answer.status < 400:
-            raise redirected(answer.status, host=self._settings.host, origin=_origin(target))
+            raise redirect_error(answer.status, host=self._settings.host, target=_origin(target))
         return answer
+
+    @property
+    def login(self) -> str:
+        """The way of logging in, as `pi_web_api.auth_type` calls it; with auto the one that the server has asked for."""
+        return _auth_type(self._settings.auth)
+
+    def _limit(self, wanted: int | None) -> int:
+        """What an answer may be long: no request gets more than the settings allow to all."""
+        most = self._settings.max_body_bytes
+        return most if wanted is None else min(wanted, most)
 
     def statistics(self) -> ClientStats:
         gate = self._gate.statistics()
@@ -171,51 +240,68 @@ class PIClient:
             requests=gate.sent,
             in_flight=gate.in_flight,
             window=gate.window,
+            rate=gate.rate,
             waited_secs=gate.waited_secs,
         )
 
-    async def _authenticated(self, request: Request, limit: int) -> Exchange:
+    async def _authenticated(self, request: Request, limit: int, known_probes: int | None = None) -> Exchange:
         auth = self._settings.auth
         for last in (False, True):
-            credential, response = await self._paced(request, limit)
+            credential, response = await self._paced(request, limit, known_probes)
             if response.status != 401:
                 return Exchange(request.method, response)
             if last or not await auth.refresh(credential):
                 break
-        raise rejected(response, host=self._settings.host, auth=repr(auth), auth_type=_auth_type(auth))
+        said = f"{self._settings.host} does not accept our credentials ({auth!r})"
+        raise unauthorized(response, said, auth=_auth_type(auth))
 
-    async def _paced(self, request: Request, limit: int) -> tuple[Credential, Response]:
-        """Pass the gate, and tell it afterwards how the server took it.
+    async def _paced(
+        self, request: Request, limit: int, known_probes: int | None = None
+    ) -> tuple[Credential, Response]:
+        """Pass the gate, send, and tell the gate how the server answered.
 
-        The credential is had only then: at the gate it may be minutes, and tickets and tokens age.
+        The credential is fetched after the gate: waiting may take minutes, and tickets and tokens expire.
         """
-        async with self._gate.passage() as started_at:
-            credential = await self._settings.auth.credential(self._session)
+        async with self._gate.slot(known_probes) as started_at:
             try:
-                response = await self._exchange(request, credential, limit)
+                with self._line() as session:
+                    credential = await self._settings.auth.credential(session)
+                    response = await self._exchange(session, request, credential, limit)
             except TimeoutError as error:
-                self._gate.overloaded(started_at=started_at)
-                raise self._translated(error) from error
+                failure = self._translated(error)
+                _log.debug("%s: %s", _what(request), failure)
+                if isinstance(error, aiohttp.ConnectionTimeoutError):
+                    self._gate.away(failure, started_at=started_at)
+                else:
+                    self._gate.overloaded(started_at=started_at, timed_out=True)
+                raise failure from error
             except (aiohttp.ClientError, OSError, UnicodeError) as error:
-                raise self._translated(error) from without_credentials(error)
+                failure = self._translated(error)
+                _log.debug("%s: %s", _what(request), failure)
+                if isinstance(error, aiohttp.ClientConnectorError) and isinstance(failure, UnavailableError):
+                    self._gate.away(failure, started_at=started_at)
+                raise failure from without_credentials(error)
+            _note(request, response)
             self._account(request, response, started_at)
             return credential, response
 
-    async def _exchange(self, request: Request, credential: Credential, limit: int) -> Response:
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, credential: Credential, limit: int
+    ) -> Response:
         headers = {"Authorization": credential.header} if credential.header else {}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         clock = time.monotonic
-        sending = _Sending(at=clock())
-        async with self._session.request(
+        sent = _SentAt(at=clock())
+        async with session.request(
             request.method,
             URL(self._base + request.path, encoded=True),
             data=request.body,
             headers=headers,
             allow_redirects=False,
-            trace_request_ctx=sending,
+            trace_request_ctx=sent,
         ) as answer:
-            first_byte = clock() - sending.at
+            first_byte = clock() - sent.at
             names = _headers(answer)
             await _prove(credential, answer.status, names)
             body = await self._body(answer, limit)
@@ -223,7 +309,7 @@ class PIClient:
                 status=answer.status,
                 body=body.data,
                 headers=names,
-                elapsed_secs=clock() - sending.at,
+                elapsed_secs=clock() - sent.at,
                 first_byte_secs=first_byte,
             )
 
@@ -238,30 +324,49 @@ class PIClient:
         if not body.complete and not failed:
             raise SplitError(
                 f"{self._settings.host} sends more than {limit} bytes in one answer.",
-                hint="Ask for fewer events at once (extraction.batch_size, max_count_per_tag).",
+                hint="Less is asked for at once. If a single value is so long: a larger performance.buffer_bytes, or fewer "
+                "requests at once (pi_web_api.max_in_flight), leaves room for it.",
             )
         return body
 
     def _account(self, request: Request, response: Response, started_at: float) -> None:
-        if response.status in {429, 503}:
+        if is_refused(response):
             self._stats = replace(self._stats, throttled=self._stats.throttled + 1)
             asked = retry_after_secs(response.headers, now=time.time()) or 0.0
             pause = min(asked, self._settings.max_retry_after_secs)
-            self._gate.overloaded(started_at=started_at, retry_after_secs=pause)
+            if response.status == 429:
+                self._gate.overloaded(started_at=started_at, retry_after_secs=pause)
+            else:
+                self._gate.away(
+                    self._refusal(request, response, attempts=1), started_at=started_at, retry_after_secs=pause
+                )
+        elif is_timed_out(response):
+            # What lies before PI Web API is there. Most often one request asks for too much, and less is asked next.
+            self._gate.overloaded(started_at=started_at, timed_out=True, partly=True)
         elif response.status < 500:
             latency = self._stats.first_byte_secs or response.first_byte_secs
             latency += _LATENCY_WEIGHT * (response.first_byte_secs - latency)
             self._stats = replace(self._stats, first_byte_secs=latency)
-            self._gate.answered(_kind(request), started_at=started_at, first_byte_secs=response.first_byte_secs)
+            part = overload_of(response.body) if request.path == "/batch" and response.status < 300 else None
+            if part is None:
+                self._gate.answered(_kind(request), started_at=started_at, first_byte_secs=response.first_byte_secs)
+                return
+            self._stats = replace(self._stats, throttled=self._stats.throttled + part.refused)
+            self._gate.overloaded(
+                started_at=started_at,
+                retry_after_secs=min(part.retry_after_secs, self._settings.max_retry_after_secs),
+                timed_out=not part.refused,
+                partly=True,
+            )
 
     def _tracing(self) -> aiohttp.TraceConfig:
-        """Hold every sending to the rate once it has a connection: also what aiohttp repeats by itself when one
-        breaks, and requests for tokens, which may be PI's to answer.
+        """Hold every sending to the rate once it has a connection. This includes what aiohttp repeats by itself when a
+        connection breaks, and requests for tokens, which PI may have to answer.
         """
 
         async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
-            await self._gate.sending()
-            if isinstance(context.trace_request_ctx, _Sending):
+            await self._gate.wait_to_send()
+            if isinstance(context.trace_request_ctx, _SentAt):
                 context.trace_request_ctx.at = time.monotonic()
 
         config = aiohttp.TraceConfig()
@@ -271,12 +376,27 @@ class PIClient:
 
     @property
     def _session(self) -> aiohttp.ClientSession:
-        if self._open is None:
+        if not self._sessions:
             raise RuntimeError("PIClient is used outside of its `async with`")
-        return self._open
+        return self._sessions[0]
 
-    def _translated(self, error: Exception) -> Exception:
-        return translated(error, host=self._settings.host, timeout_secs=self._settings.timeout_secs)
+    @contextmanager
+    def _line(self) -> Iterator[aiohttp.ClientSession]:
+        """A session to send by: the only one; or, of those of one connection, the idle one that was used last.
+
+        The gate lets no more requests pass than there are sessions.
+        """
+        if len(self._sessions) < 2:
+            yield self._session
+            return
+        session = self._idle.pop()
+        try:
+            yield session
+        finally:
+            self._idle.append(session)
+
+    def _translated(self, error: Exception) -> ExtractError:
+        return network_error(error, host=self._settings.host, timeout_secs=self._settings.timeout_secs)
 
     def _target(self, request: Request, response: Response) -> URL | None:
         try:
@@ -285,9 +405,15 @@ class PIClient:
             return None
 
 
+def _checked(exchange: Exchange, check: Check | None) -> Exchange:
+    if check is not None and 200 <= exchange.response.status < 300:
+        check(exchange.response)
+    return exchange
+
+
 @dataclass(slots=True)
-class _Sending:
-    """One request on its way: when it was last sent."""
+class _SentAt:
+    """When a request was last sent."""
 
     at: float
 
@@ -321,9 +447,9 @@ def _same_but_slash(target: URL, asked: URL) -> bool:
 
 
 def _origin(target: URL | None) -> str:
-    """Where a redirect points, without its query, which may hold a token."""
+    """Where a redirect points, without path and query: either may hold a token."""
     try:
-        return str(target.origin()) + target.path if target is not None else "elsewhere"
+        return str(target.origin()) if target is not None else "elsewhere"
     except ValueError:
         return "elsewhere"
 
@@ -331,6 +457,12 @@ def _origin(target: URL | None) -> str:
 def _kind(request: Request) -> str:
     """Group requests whose latency compares: GET dataservers, POST batch."""
     return f"{request.method} {request.path.strip('/').partition('?')[0].partition('/')[0]}"
+
+
+def _note(request: Request, response: Response) -> None:
+    """Log an answer. Neither query, headers nor body: none of these is needed, and each may hold what is secret."""
+    millis = response.elapsed_secs * 1000
+    _log.debug("%s: %d, %d bytes, %.0f ms", _what(request), response.status, len(response.body), millis)
 
 
 def _what(request: Request) -> str:

@@ -1,17 +1,15 @@
-"""Trying again: aiohttp-retry's loop, around our own unit of work and with our own options.
+"""Retries: the loop of aiohttp-retry around one whole attempt of ours, with our own options.
 
-As it comes, the library has traps for a client that must lose nothing and hang nowhere: without a list
-of exceptions it retries none, it retries every POST but no 429, ignores Retry-After, knows no full
-jitter, leaves a discarded response holding its connection, counts the body as none of its business (a
-body cut midway is not retried), and hands out the last 5xx as if it were an answer.
+The defaults of the library do not fit a client that must lose nothing and never hang. Without a list of exceptions it
+retries none. It retries every POST but no 429, ignores Retry-After and has no full jitter. It leaves a discarded
+response holding its connection, does not retry a body that is cut midway, and returns the last 5xx as an answer.
 
-Its loop only ever calls `request` of the session it is given. So it is given an `_Attempts` instead of
-a session, whose `request` is one *whole* attempt: a turn at the gate, the request, the body read to the
-end, the connection returned. What comes back is an `Exchange`, a plain value without a connection; what
-goes wrong is an error of ours. The loop, the counting and the sleeping stay the library's, and the
-decisions are `PoliteRetry`'s.
+Its loop only calls `request` of the session it is given. So it is given an `_Attempts` instead of a session. One call of
+`_Attempts.request` is one whole attempt: a turn at the gate, the request, the body read to its end, the connection
+returned. It gives an `Exchange`, a plain value without a connection, or raises one of our errors. The library loops,
+counts and sleeps; `PoliteRetry` decides.
 
-Invariant: what is sent twice is marked safe, and every time it is sent it passes the gate.
+Invariant: only requests that are marked safe are sent twice, and each sending passes the gate.
 """
 
 from __future__ import annotations
@@ -21,19 +19,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import aiohttp
 from aiohttp_retry import RetryClient, RetryOptionsBase
 
 from config.errors import UnavailableError
 from engine.piweb.http import Response
-from engine.piweb.problems import is_settled, retry_after_secs
-
-__all__ = ["RETRIED_STATUSES", "Exchange", "PoliteRetry", "with_retries"]
-
-# 501 (not supported) and 505 (HTTP version) do not change by waiting.
-RETRIED_STATUSES: Final = frozenset({429, *range(500, 600)} - {501, 505})
+from engine.piweb.problems import RETRIED_STATUSES, is_final, retry_after_secs
 
 _log = logging.getLogger("osipi.net")
 
@@ -47,8 +40,8 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        """What the loop goes by: an answer that would be the same again is one, whatever its status."""
-        return 200 if is_settled(self.response) else self.response.status
+        """What the loop goes by: an answer that would be the same again is final, with any status."""
+        return 200 if is_final(self.response) else self.response.status
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
-"""The one TLS context of a run, for PI Web API and for the token endpoint alike. Imports ssl only.
+"""The one TLS context of a run, for PI Web API and for the token endpoint.
 
-Invariant: certificates and host names are verified unless the user said, in so many words, not to.
+Invariant: certificates and host names are verified unless the user turned that off.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import ssl
 from pathlib import Path
 
 from config.errors import ConfigurationError
-
-__all__ = ["tls_context"]
 
 
 def tls_context(*, ca_bundle: str | None, verify: bool) -> ssl.SSLContext:

@@ -14,8 +14,6 @@ from engine.model import Micros
 
 from .times import iso_text
 
-__all__ = ["Clocks", "Now", "now_by"]
-
 _SECOND: Micros = 1_000_000
 _DAY: Micros = 86_400 * _SECOND
 _SPANS = ((_DAY, "days"), (3600 * _SECOND, "h"), (60 * _SECOND, "min"))
@@ -25,7 +23,7 @@ _UNSAID: Micros = 60 * _SECOND
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What each clock said at about the same time; None where it was not told."""
+    """What each clock showed at about the same time; None where it is unknown."""
 
     archive: Micros | None
     web_api: Micros | None
@@ -33,14 +31,14 @@ class Clocks:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
-    """The source's present, and what is to be said of the clocks."""
+class SourceTime:
+    """The present of the source, and a warning if the clocks differ."""
 
     at: Micros
     warning: str = ""
 
 
-def now_by(clocks: Clocks, tolerance: Micros) -> Now:
+def source_time(clocks: Clocks, tolerance: Micros) -> SourceTime:
     """The source's present: by the archive, else by the PI Web API.
 
     The two are held against each other; and the present against this machine's clock. If the two agree, the fault
@@ -51,31 +49,35 @@ def now_by(clocks: Clocks, tolerance: Micros) -> Now:
         raise UnavailableError(
             "the server does not tell its time (no Date header)", hint="Check the proxy in front of the PI Web API."
         )
-    told = _told(clocks)
+    readings = _readings(clocks)
     by_api = at - clocks.web_api if clocks.web_api is not None else 0
     by_us = at - clocks.ours
     if by_api > tolerance:
-        raise _refused("the archive's clock (ServerTime) is ahead of the PI Web API's (Date)", by_api, told)
+        raise _refused("the archive's clock (ServerTime) is ahead of the PI Web API's (Date)", by_api, readings)
     if by_us > (max(tolerance, _DAY) if clocks.web_api is not None else tolerance):
-        raise _refused("the server's clock is ahead of this machine's", by_us, told)
+        raise _refused("the server's clock is ahead of this machine's", by_us, readings)
     if by_api > _UNSAID:
-        return Now(at, f"the archive's clock is {_span(by_api)} ahead of the PI Web API's: {told}")
+        return SourceTime(at, f"the archive's clock is {_span(by_api)} ahead of the PI Web API's: {readings}")
     if by_api < -_UNSAID:
         late = "rows come so much later"
-        return Now(at, f"the archive's clock is {_span(-by_api)} behind the PI Web API's, and {late}: {told}")
+        return SourceTime(
+            at, f"the archive's clock is {_span(-by_api)} behind the PI Web API's, and {late}: {readings}"
+        )
     if by_us > _UNSAID:
-        return Now(at, f"the server's clocks are {_span(by_us)} ahead of this machine's, and are believed: {told}")
-    return Now(at)
+        return SourceTime(
+            at, f"the server's clocks are {_span(by_us)} ahead of this machine's, and are believed: {readings}"
+        )
+    return SourceTime(at)
 
 
-def _refused(what: str, by: Micros, told: str) -> UnavailableError:
+def _refused(what: str, by: Micros, readings: str) -> UnavailableError:
     return UnavailableError(
-        f"{what} by {_span(by)}, and nothing is read by it: {told}",
+        f"{what} by {_span(by)}, and nothing is read by it: {readings}",
         hint="Set the clock that is wrong; or, if events really are stamped so, raise extraction.clock_tolerance.",
     )
 
 
-def _told(clocks: Clocks) -> str:
+def _readings(clocks: Clocks) -> str:
     named = (("archive", clocks.archive), ("PI Web API", clocks.web_api), ("this machine", clocks.ours))
     return ", ".join(f"{name} {iso_text(at)}" for name, at in named if at is not None)
 

@@ -1,15 +1,14 @@
 """Counts of events: what an answer to `requests.count*` says, a number for each day asked about. Pure.
 
-An ask is cut into days of 24 hours from its start on, the last of them shorter, as the server cuts it.
-Invariant: a number comes out only where the server gave one for exactly that day; whatever else an answer
-holds, and whatever goes wrong in reading it, is the affair of the tag it is about.
+An ask is cut into days of 24 hours from its start on, the last one shorter, as the server cuts it. Invariant: a number
+is given only where the server gave one for exactly that day. Anything else in an answer is the error of its tag.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,8 +21,6 @@ from .streams import cut_midway, missing, undecodable
 from .times import TICKS_PER_MICRO, iso_text, parse_ticks
 from .values import parse_json, well_formed
 from .wire import Shape
-
-__all__ = ["NOT_COUNTED", "NO_DATA", "Counted", "Times", "days_of", "decode_counts", "decode_times"]
 
 # Stands where the server said something that is no count, or nothing at all.
 NOT_COUNTED = -1
@@ -38,7 +35,7 @@ _MOST = (1 << 31) - 1
 _LONGEST_TEXT = 100
 
 
-class Counted(Struct, frozen=True):
+class StreamCounts(Struct, frozen=True):
     """How many events the server counts on each day of an ask; with `error` the days are empty."""
 
     ask: Ask
@@ -46,7 +43,7 @@ class Counted(Struct, frozen=True):
     error: AskError | None = None
 
 
-class Times(Struct, frozen=True):
+class EventTimes(Struct, frozen=True):
     """The events of an ask as they were read: when each of them is, and whether it is good. `full`: there may be more."""
 
     ask: Ask
@@ -56,47 +53,47 @@ class Times(Struct, frozen=True):
     error: AskError | None = None
 
 
+_T = TypeVar("_T", StreamCounts, EventTimes)
+
+
 class _Figure(Struct, gc=False):
     Timestamp: str
     Value: Any = None
 
 
-class _Item(Struct, gc=False):
+class _CountItem(Struct, gc=False):
     Value: _Figure
     Type: str = "Count"
 
 
-class _Event(Struct, gc=False):
+class _TimedEvent(Struct, gc=False):
     Timestamp: str
     Good: bool | None = None
 
 
 class _Stream(Struct):
-    """The figures of one tag, or what is said in their place. `WebId` is there in streamsets only."""
+    """What is said of one tag in place of items. `WebId` is there in streamsets only."""
 
-    Items: list[_Item] | None = None
     WebId: str = ""
     Errors: Any = None
     Message: Any = None
     WebException: Any = None
 
 
-class _Events(Struct):
-    """The events of one tag, in the same places."""
-
-    Items: list[_Event] | None = None
-    WebId: str = ""
-    Errors: Any = None
-    Message: Any = None
-    WebException: Any = None
+class _CountStream(_Stream):
+    Items: list[_CountItem] | None = None
 
 
-class _Streams(Struct):
+class _EventStream(_Stream):
+    Items: list[_TimedEvent] | None = None
+
+
+class _Streamset(Struct):
     Items: list[Any]
     WebException: Any = None
 
 
-class _Part(Struct):
+class _CountPart(Struct):
     Status: int = 0
     Headers: Any = None
     Content: Any = None
@@ -106,28 +103,28 @@ def days_of(ask: Ask) -> int:
     return -(-(ask.end - ask.start) // _DAY)
 
 
-def decode_counts(body: bytes, asks: Sequence[Ask], shape: Shape) -> list[Counted]:
+def decode_counts(body: bytes, asks: Sequence[Ask], shape: Shape) -> list[StreamCounts]:
     """What the answer says of each ask, in their order.
 
     Raises `UnavailableError` for a body that is no answer to this.
     """
-    found: list[Counted] = []
-    for ask, content in zip(asks, _contents(body, asks, shape), strict=True):
-        counted = _of_one(ask, content, _counted)
-        found.append(counted if isinstance(counted, Counted) else Counted(ask, error=counted))
-    return found
+    return _decoded(body, asks, shape, _counted, StreamCounts)
 
 
-def decode_times(body: bytes, asks: Sequence[Ask], shape: Shape) -> list[Times]:
+def decode_times(body: bytes, asks: Sequence[Ask], shape: Shape) -> list[EventTimes]:
     """The times of recorded values of each ask, in their order: of all those that the answer holds.
 
     Raises `UnavailableError` for a body that is no answer to this.
     """
-    found: list[Times] = []
-    for ask, content in zip(asks, _contents(body, asks, shape), strict=True):
-        times = _of_one(ask, content, _timed)
-        found.append(times if isinstance(times, Times) else Times(ask, error=times))
-    return found
+    return _decoded(body, asks, shape, _timed, EventTimes)
+
+
+def _decoded(
+    body: bytes, asks: Sequence[Ask], shape: Shape, read: Callable[[Ask, Any], _T], kind: type[_T]
+) -> list[_T]:
+    pairs = zip(asks, _contents(body, asks, shape), strict=True)
+    read_of = [(ask, _of_one(ask, content, read)) for ask, content in pairs]
+    return [found if isinstance(found, kind) else kind(ask, error=found) for ask, found in read_of]
 
 
 def _contents(body: bytes, asks: Sequence[Ask], shape: Shape) -> list[Any]:
@@ -137,7 +134,7 @@ def _contents(body: bytes, asks: Sequence[Ask], shape: Shape) -> list[Any]:
     if shape is Shape.BATCH:
         parts = _opened(body, dict[str, Any])
         return [_of_part(parts.get(str(n)), ask) for n, ask in enumerate(asks)]
-    streams = _opened(body, _Streams)
+    streams = _opened(body, _Streamset)
     if streams.WebException is not None:  # the server broke off: what came may not be all there is
         raise cut_midway(sentence_of(streams.WebException) or "a WebException")
     found: dict[str, Any] = {}
@@ -168,11 +165,11 @@ def _of_part(part: Any, ask: Ask) -> Any:
     if part is None:
         return None
     try:
-        opened = msgspec.convert(part, _Part)
+        opened = msgspec.convert(part, _CountPart)
         if 200 <= opened.Status < 300:
             return opened.Content
         return tag_error(opened.Status, opened.Content, ask.tag, opened.Headers)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this tag's
+    except Exception as error:  # noqa: BLE001 - any error is this tag's
         return _not_as_documented(ask, error)
 
 
@@ -186,7 +183,7 @@ def _of_one(ask: Ask, content: Any, read: Callable[[Ask, Any], Any]) -> Any:
         return read(ask, content)
     except UndecodableError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this tag's
+    except Exception as error:  # noqa: BLE001 - any error is this tag's
         return _not_as_documented(ask, error)
 
 
@@ -199,7 +196,7 @@ def _plain(error: Exception) -> str:
     return well_formed(str(error)[:_LONGEST_TEXT])
 
 
-def _refusal(stream: _Stream | _Events, ask: Ask) -> AskError | None:
+def _refusal(stream: _CountStream | _EventStream, ask: Ask) -> AskError | None:
     """What is said in place of figures or events, if anything is."""
     if stream.WebException is not None:
         broken = stream.WebException if isinstance(stream.WebException, Mapping) else {}
@@ -210,23 +207,23 @@ def _refusal(stream: _Stream | _Events, ask: Ask) -> AskError | None:
     return None
 
 
-def _counted(ask: Ask, content: Any) -> Counted:
-    stream = msgspec.convert(content, _Stream)
+def _counted(ask: Ask, content: Any) -> StreamCounts:
+    stream = msgspec.convert(content, _CountStream)
     error = _refusal(stream, ask)
     if error is not None:
-        return Counted(ask, error=error)
-    return Counted(ask, _by_day([item.Value for item in stream.Items or () if item.Type == "Count"], ask))
+        return StreamCounts(ask, error=error)
+    return StreamCounts(ask, _by_day([item.Value for item in stream.Items or () if item.Type == "Count"], ask))
 
 
-def _timed(ask: Ask, content: Any) -> Times:
-    stream = msgspec.convert(content, _Events)
+def _timed(ask: Ask, content: Any) -> EventTimes:
+    stream = msgspec.convert(content, _EventStream)
     error = _refusal(stream, ask)
     if error is not None:
-        return Times(ask, error=error)
+        return EventTimes(ask, error=error)
     events = stream.Items or []
     at = tuple(parse_ticks(event.Timestamp) // TICKS_PER_MICRO for event in events)
     # A source that does not say whether a value is good has not called it bad.
-    return Times(ask, at, tuple(event.Good is not False for event in events))
+    return EventTimes(ask, at, tuple(event.Good is not False for event in events))
 
 
 def _by_day(figures: Sequence[_Figure], ask: Ask) -> tuple[int, ...]:

@@ -17,17 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.model import Answer, Ask, AskError, Int64s, Micros, Outcomes
+from engine.model import Ask, AskError, AskOutcomes, DecodedAnswer, Int64s, Micros, Tag
 from writers import NEVER
 from writers.tables import PI_TIMESERIES, TIMESTAMP
 
-from .chunks import NO_TIME, take_apart_plain, ticks_of
-from .columns import Columns
+from .columns import NO_TIME, Columns, take_apart_plain, ticks_of
 from .problems import tag_error
 from .streams import (
     OUT_OF_ORDER,
     ROUNDING,
-    Part,
+    StreamPart,
     complete_until,
     is_ambiguous,
     missing,
@@ -37,9 +36,7 @@ from .streams import (
 from .strict import Stream, open_answer, parsed
 from .times import TICKS_PER_MICRO
 from .tolerant import read_stream
-from .wire import Event, Shape
-
-__all__ = ["ROWS_SCHEMA", "Decoder", "decode", "keys_of"]
+from .wire import Shape, WireEvent
 
 _ENCODED = {"tag_webid", "tag_name", "value_kind", "units"}
 # The table's columns in order; what repeats is dictionary-encoded in memory.
@@ -53,29 +50,63 @@ _MICROS_PER_DAY = 86_400_000_000
 class Decoder(Protocol):
     """The interface of the hot path: what an accelerator has to do."""
 
-    def __call__(self, body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> Answer:
+    def __call__(self, body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> DecodedAnswer:
         """Decode the answer to `asks`.
 
         Raises `UnavailableError` for a body that is no complete JSON.
         """
 
 
-def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> Answer:
+def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> DecodedAnswer:
     """Decode an answer; the `Decoder` in use."""
     contents, marked = open_answer(body, shape, most_events=max((ask.max_count for ask in asks), default=0))
     columns = Columns(marked=marked)
     keys = keys_of(asks, shape)
     found = _read(contents, keys, asks, columns)
-    layout = _lay_out(asks, found.counts, columns.ticks())
-    _refuse_disorder(layout, found, [contents.get(key) for key in keys])
-    _refuse_other_windows(layout, found)
     ambiguous = shape is Shape.STREAMSET and is_ambiguous(asks, found.answered, contents)
-    untils = _untils(layout, found, ambiguous=ambiguous)
+    subs = [contents.get(key) for key in keys]
+    return judged(asks, found, columns, subs, recheck=ambiguous, ingested_at=ingested_at, body_bytes=len(body))
+
+
+def judged(
+    asks: Sequence[Ask],
+    found: FoundEvents,
+    columns: EventColumns,
+    subs: Sequence[Any],
+    *,
+    recheck: bool,
+    ingested_at: Micros,
+    body_bytes: int,
+) -> DecodedAnswer:
+    """Decide which events stand, and how far each ask is complete. What all decoders share.
+
+    `subs`: the opened part of each ask, where it is at hand. `recheck`: the answer may be cut without a sign.
+    """
+    layout = _lay_out(asks, found.counts, columns.ticks())
+    _refuse_disorder(layout, found, subs)
+    _refuse_other_windows(layout, found)
+    untils = _untils(layout, found, ambiguous=recheck)
     kept = _kept(layout, untils)
     rows = _rows(layout, found.units, columns, ingested_at)
     if not kept.all():
         rows = rows.filter(pa.array(kept))
-    return Answer(rows, _outcomes(layout, untils, kept, found.errors, recheck=ambiguous), len(body))
+    return DecodedAnswer(rows, _outcomes(layout, untils, kept, found.errors, recheck=recheck), body_bytes)
+
+
+class EventColumns(Protocol):
+    """The events of an answer as columns, in the order of the asks."""
+
+    def ticks(self) -> Int64s:
+        """Times of all events, in 100 ns; `NO_TIME` for what is no time."""
+
+    def flags(self) -> list[pa.Array]:
+        """Good, questionable, substituted, annotated."""
+
+    def values(self, tag_of: Int64s, point_types: Sequence[str]) -> list[pa.Array]:
+        """Columns value, value_string, state_code and value_kind.
+
+        `tag_of` says for each event which of `point_types` it is of.
+        """
 
 
 def keys_of(asks: Sequence[Ask], shape: Shape) -> list[str]:
@@ -86,12 +117,12 @@ def keys_of(asks: Sequence[Ask], shape: Shape) -> list[str]:
 
 
 @dataclass(slots=True)
-class _Found:
+class FoundEvents:
     """How many events there are of each ask, in which unit; and of the few that are not plainly read, what else to know."""
 
     counts: list[int]
     units: list[str]
-    odd: dict[int, Part]
+    odd: dict[int, StreamPart]
 
     @property
     def answered(self) -> int:
@@ -102,14 +133,14 @@ class _Found:
         return {n: part.error for n, part in self.odd.items() if part.error is not None}
 
     def refuse(self, n: int, error: AskError) -> None:
-        """Trust nothing of an ask."""
+        """Reject all events of an ask."""
         count = self.counts[n]
-        self.odd.setdefault(n, Part(count, count)).refuse(error)
+        self.odd.setdefault(n, StreamPart(count, count)).refuse(error)
 
 
-def _read(contents: Mapping[str, Any], keys: Sequence[str], asks: Sequence[Ask], columns: Columns) -> _Found:
+def _read(contents: Mapping[str, Any], keys: Sequence[str], asks: Sequence[Ask], columns: Columns) -> FoundEvents:
     """Add the events of all asks to the columns."""
-    found = _Found([], [], {})
+    found = FoundEvents([], [], {})
     counts, units = found.counts, found.units
     for n, sub in enumerate(map(contents.get, keys)):
         if (
@@ -122,14 +153,14 @@ def _read(contents: Mapping[str, Any], keys: Sequence[str], asks: Sequence[Ask],
             counts.append(len(events))
             units.append(stream.UnitsAbbreviation or asks[n].tag.units)
         else:
-            part = _read_odd(sub, asks[n], columns)
+            part = read_odd(sub, asks[n], columns)
             counts.append(part.count)
             units.append(part.units or asks[n].tag.units)
             found.odd[n] = part
     return found
 
 
-def _read_odd(sub: Any, ask: Ask, columns: Columns) -> Part:
+def read_odd(sub: Any, ask: Ask, columns: Columns) -> StreamPart:
     """Add the events of an ask whose stream is long, loose, failed or not there."""
     if sub is None:
         return missing(ask)
@@ -137,7 +168,7 @@ def _read_odd(sub: Any, ask: Ask, columns: Columns) -> Part:
     strict = isinstance(stream, Stream)
     if not 200 <= sub.Status < 300:
         said = stream.said() if strict else stream
-        return Part(error=tag_error(sub.Status, said, ask.tag, parsed(sub.Headers)))
+        return StreamPart(error=tag_error(sub.Status, said, ask.tag, parsed(sub.Headers)))
     if not strict:
         part, events = read_stream(stream, ask)
         columns.add_chunk(take_apart_plain(events))
@@ -148,7 +179,7 @@ def _read_odd(sub: Any, ask: Ask, columns: Columns) -> Part:
     else:
         columns.add_chunk(stream.chunk)
         size = len(stream.chunk)
-    return Part(size, size, stream.UnitsAbbreviation or "")
+    return StreamPart(size, size, stream.UnitsAbbreviation or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +187,9 @@ class _Layout:
     """Which events belong to which ask: those of ask n are at `[firsts[n], ends[n])`."""
 
     asks: Sequence[Ask]
+    tags: Sequence[Tag]
+    windows: tuple[Int64s, Int64s]  # start and end that were asked for
+    max_counts: Int64s
     counts: Int64s
     firsts: Int64s
     ends: Int64s
@@ -167,8 +201,14 @@ class _Layout:
 def _lay_out(asks: Sequence[Ask], counts_: Sequence[int], ticks: Int64s) -> _Layout:
     counts = np.array(counts_, np.int64)
     ends = np.cumsum(counts)
+    # All fields of all asks at once: asking each for each of them took as long as reading its events.
+    fields = tuple(zip(*map(msgspec.structs.astuple, asks), strict=True)) or ((),) * len(Ask.__struct_fields__)
+    tags, window_starts, window_ends, max_counts, *_ = fields
     return _Layout(
         asks,
+        tags,
+        (np.array(window_starts, np.int64), np.array(window_ends, np.int64)),
+        np.array(max_counts, np.int64),
         counts,
         firsts=ends - counts,
         ends=ends,
@@ -179,13 +219,13 @@ def _lay_out(asks: Sequence[Ask], counts_: Sequence[int], ticks: Int64s) -> _Lay
     )
 
 
-def _refuse_disorder(layout: _Layout, found: _Found, subs: Sequence[Any]) -> None:
+def _refuse_disorder(layout: _Layout, found: FoundEvents, subs: Sequence[Any]) -> None:
     """A tag whose times cannot be read, or go back, is not what `recorded` promises."""
     ticks, ask_of = layout.ticks, layout.ask_of
     backwards = (ticks[1:] < ticks[:-1]) & (ask_of[1:] == ask_of[:-1])
-    for n in np.unique(ask_of[1:][backwards]).tolist():
+    for n in sorted(set(ask_of[1:][backwards].tolist())):
         found.refuse(n, undecodable(layout.asks[n], OUT_OF_ORDER))
-    for n in np.unique(ask_of[ticks == NO_TIME]).tolist():
+    for n in sorted(set(ask_of[ticks == NO_TIME].tolist())):
         why = "an event has no time that can be read"
         found.refuse(n, undecodable(layout.asks[n], why, excerpt=_first_without_time(subs[n])))
 
@@ -193,30 +233,29 @@ def _refuse_disorder(layout: _Layout, found: _Found, subs: Sequence[Any]) -> Non
 def _first_without_time(sub: Any) -> Any:
     """The event to show, if it is at hand: those of a long answer are not, but it is asked for by less and less."""
     items = getattr(getattr(sub, "Content", None), "Items", None) or ()
-    unread = (event for event in items if isinstance(event, Event) and ticks_of([event.Timestamp])[0] == NO_TIME)
+    unread = (event for event in items if isinstance(event, WireEvent) and ticks_of([event.Timestamp])[0] == NO_TIME)
     return next(map(msgspec.to_builtins, unread), None)
 
 
-def _refuse_other_windows(layout: _Layout, found: _Found) -> None:
+def _refuse_other_windows(layout: _Layout, found: FoundEvents) -> None:
     """An event outside of the window that was asked proves that the question was not understood."""
     if not len(layout.micros):
         return
-    size = len(layout.asks)
-    early = np.fromiter((ask.start for ask in layout.asks), np.int64, size) - ROUNDING
-    late = np.fromiter((ask.end for ask in layout.asks), np.int64, size) + ROUNDING
-    outside = (layout.micros < early[layout.ask_of]) | (layout.micros > late[layout.ask_of])
+    starts, ends = layout.windows
+    outside = layout.micros < (starts - ROUNDING)[layout.ask_of]
+    outside |= layout.micros > (ends + ROUNDING)[layout.ask_of]
     outside &= layout.ticks != NO_TIME
-    places = np.flatnonzero(outside)
-    wrong, first = np.unique(layout.ask_of[places], return_index=True)
+    rows = np.flatnonzero(outside)
+    wrong, first = np.unique(layout.ask_of[rows], return_index=True)
     known = found.errors
-    for n, at in zip(wrong.tolist(), places[first].tolist(), strict=True):
+    for n, at in zip(wrong.tolist(), rows[first].tolist(), strict=True):
         if n not in known:
             found.refuse(n, wrong_window(layout.asks[n], int(layout.micros[at])))
 
 
-def _untils(layout: _Layout, found: _Found, *, ambiguous: bool) -> Int64s:
+def _untils(layout: _Layout, found: FoundEvents, *, ambiguous: bool) -> Int64s:
     """Up to where each ask is complete."""
-    asks, size = layout.asks, len(layout.asks)
+    size = len(layout.asks)
     answered = layout.counts.copy()
     stops = np.full(size, NEVER, np.int64)
     failed = np.zeros(size, np.bool_)
@@ -225,10 +264,9 @@ def _untils(layout: _Layout, found: _Found, *, ambiguous: bool) -> Int64s:
         if part.stop is not None:
             stops[n] = part.stop
     return complete_until(
-        np.fromiter((ask.start for ask in asks), np.int64, size),
-        np.fromiter((ask.end for ask in asks), np.int64, size),
+        *layout.windows,
         _lasts(layout.micros, layout.ends, layout.counts),
-        full=(answered >= np.fromiter((ask.max_count for ask in asks), np.int64, size)) | ambiguous,
+        full=(answered >= layout.max_counts) | ambiguous,
         failed=failed,
         stops=stops,
     )
@@ -243,16 +281,15 @@ def _lasts(micros: Int64s, ends: Int64s, counts: Int64s) -> Int64s:
 
 def _kept(layout: _Layout, untils: Int64s) -> npt.NDArray[np.bool_]:
     """Which events lie in the part of their ask's window that is complete."""
-    starts = np.fromiter((ask.start for ask in layout.asks), np.int64, len(layout.asks))
-    kept: npt.NDArray[np.bool_] = layout.micros >= starts[layout.ask_of]
+    kept: npt.NDArray[np.bool_] = layout.micros >= layout.windows[0][layout.ask_of]
     kept &= layout.micros < untils[layout.ask_of]
     return kept
 
 
-def _rows(layout: _Layout, units: Sequence[str], columns: Columns, ingested_at: Micros) -> pa.RecordBatch:
+def _rows(layout: _Layout, units: Sequence[str], columns: EventColumns, ingested_at: Micros) -> pa.RecordBatch:
     """All events in the order of the asks, those that will not be kept included."""
     ask_of, micros = layout.ask_of, layout.micros
-    tags = [ask.tag for ask in layout.asks]
+    tags = layout.tags
     days = (micros // _MICROS_PER_DAY).astype(np.int32)
     return pa.RecordBatch.from_arrays(
         [
@@ -297,11 +334,11 @@ def _encoded(texts: Sequence[str], ask_of: Int64s) -> pa.Array:
 
 def _outcomes(
     layout: _Layout, untils: Int64s, kept: npt.NDArray[np.bool_], errors: Mapping[int, AskError], *, recheck: bool
-) -> Outcomes:
+) -> AskOutcomes:
     kept_before = np.zeros(len(kept) + 1, np.int64)
     np.cumsum(kept, out=kept_before[1:])
     ends = kept_before[layout.ends]
     rows = ends - kept_before[layout.firsts]
     unknown = np.zeros(len(rows), np.uint64)  # digests are summed up later
     lasts = _lasts(layout.micros[kept], ends, rows)
-    return Outcomes(layout.asks, rows, untils, lasts, errors, recheck, unknown, unknown, np.zeros_like(rows))
+    return AskOutcomes(layout.asks, rows, untils, lasts, errors, recheck, unknown, unknown, np.zeros_like(rows))

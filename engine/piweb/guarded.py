@@ -1,8 +1,8 @@
-"""Decoding for production: whatever a decoder raises is the error of one tag, and the others land. Pure.
+"""Decoding for production: any error of a decoder is the error of one tag, and the others land. Pure.
 
-A decoder raises nothing but what its interface says, and tests and the fuzzer call it bare, so that a mistake
-shows there. Here is what happens to those that they have missed: the answer is read once more, slowly, tag by
-tag, and a tag at which that fails as well is set aside, with the exception's name in its message.
+A decoder raises only what its interface says. Tests and the fuzzer call it without this guard, so that a mistake shows
+there. In production an answer that a decoder fails on is read once more, slowly, tag by tag. A tag that fails again is
+set aside, with the exception's name in its message.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from typing import Final
 
 import pyarrow as pa
 
-from engine.model import Answer, Ask, Micros
+from engine.model import Ask, DecodedAnswer, Micros
 
 from .decode import ROWS_SCHEMA, Decoder
-from .reference import decode_with, read_part, rows_of
-from .streams import Part, undecodable
+from .reference_decoder import decode_with, read_part, rows_of
+from .streams import StreamPart, undecodable
 from .strict import SubResponse
 from .tolerant import PlainEvent
 from .values import well_formed
 from .wire import Shape
-
-__all__ = ["UNFORESEEN", "guarded"]
 
 _log = logging.getLogger("osipi.decode")
 
@@ -44,7 +42,7 @@ UNFORESEEN: Final = (
 def guarded(decoder: Decoder) -> Decoder:
     """The same decoder, as it is asked in production."""
 
-    def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> Answer:
+    def decode(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: Micros) -> DecodedAnswer:
         try:
             return decoder(body, asks, shape, ingested_at=ingested_at)
         except UNFORESEEN as error:
@@ -58,12 +56,12 @@ def guarded(decoder: Decoder) -> Decoder:
     return decode
 
 
-def _read_or_set_aside(sub: SubResponse | None, ask: Ask) -> tuple[Part, list[PlainEvent]]:
+def _read_or_set_aside(sub: SubResponse | None, ask: Ask) -> tuple[StreamPart, list[PlainEvent]]:
     try:
         part, events = read_part(sub, ask)
         pa.RecordBatch.from_pylist(list(rows_of(ask, part, events, 0)), schema=ROWS_SCHEMA)  # it can be stored
     except UNFORESEEN as error:
-        return Part(error=undecodable(ask, f"its part of the answer cannot be decoded: {_said(error)}")), []
+        return StreamPart(error=undecodable(ask, f"its part of the answer cannot be decoded: {_said(error)}")), []
     return part, events
 
 

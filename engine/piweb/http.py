@@ -1,14 +1,9 @@
-"""Requests and responses as plain values: the seam between what we know of PI Web API and the network.
-
-Pure: `piweb` builds a `Request` and reads a `Response`; `net` moves them.
-"""
+"""Requests and responses as plain values. `piweb` builds a `Request` and reads a `Response`; `net` sends them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-__all__ = ["Request", "Response"]
 
 
 @dataclass(frozen=True, slots=True)

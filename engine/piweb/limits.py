@@ -15,8 +15,6 @@ from .http import Request, Response
 from .problems import is_from_pi, is_too_long
 from .requests import MAX_BATCH_BYTES, MAX_PATH_CHARS, without_fields
 
-__all__ = ["Bound", "LearnedLimits", "kind_of_request"]
-
 # The search for the limit ends where it is known to this part.
 _CLOSE: Final = 8
 # After so many requests within a bound the length that was refused is tried once more, then after twice as many:
@@ -99,8 +97,12 @@ class LearnedLimits:
         bound = self._bounds.get(kind)
         return bound is not None and bound.budget() < self._most(kind)
 
+    def exceeds(self, request: Request) -> bool:
+        """Whether a request is longer than is configured; one that names a single item has no shorter form."""
+        return request.items > 1 and length_of(request) > self._most(kind_of_request(request))
+
     def forbids(self, request: Request) -> bool:
-        """Whether a request is longer than may be sent now; one that names a single item has no shorter form."""
+        """Whether a request is longer than should be tried now, by what was learnt."""
         bound = self._bounds.get(kind_of_request(request))
         return bound is not None and request.items > 1 and length_of(request) > bound.budget()
 
@@ -117,7 +119,7 @@ class LearnedLimits:
         self._without_fields.add(kind_of_request(request))
 
     def note(self, request: Request, response: Response) -> None:
-        """Take in an answer, whatever its status."""
+        """Take in an answer with any status."""
         if is_too_long(response):
             self._bound(request).was_refused(length_of(request))
         elif is_from_pi(response):

@@ -1,9 +1,9 @@
 """When a list that comes in pages is whole, and which pages to ask for next. Pure.
 
 Absence proves nothing: a server may cap pages below what was asked for, a gateway may strip `Links`, releases
-before 2017 R2 give none. So a page has a successor if its links say so, and may have one whatever they do not say.
+before 2017 R2 give none. So a page has a successor if its links say so, and may have one also if they do not say so.
 A list is whole
-- with an empty page: that proves it, whatever else the server does;
+- with an empty page: that proves it on every server;
 - with a page that is short of what was asked for and has links without `Next`, if this page or one before names
   another page: then this server gives links, and nothing on the way strips them;
 - with a page that is short of what was asked for, and not half as long as one that this server has given before: it
@@ -12,7 +12,8 @@ So a list costs one more request than it has pages, at most, and often none: a l
 page. A full page is never the last one without proof.
 
 Points that are created or deleted meanwhile shift the pages, so a page may repeat what was shown. Invariant: no
-list is read for ever: two rounds without anything new end it, and so does having seen more again than new.
+list is read for ever: two rounds without anything new end it, and so do having seen more again than new, and many pages
+in a row on which nothing can be read.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["End", "Habits", "PageLinks", "Paging", "may_go_on"]
+import numpy as np
+import numpy.typing as npt
 
 _LEAST_CAP = 50
+_MOST_UNREADABLE_PAGES = 20
+# Rounds of shorter pages until longer ones are tried again; twice as many each time that those fail.
+_ROUNDS_UNTIL_LONGER = 4
 
 
 class PageLinks(Enum):
@@ -40,12 +45,12 @@ class PageLinks(Enum):
         return cls.NEXT if following else cls.NO_NEXT if first else cls.EMPTY
 
 
-class End(Enum):
+class ListEnd(Enum):
     """How a list ended."""
 
-    WHOLE = "whole"
-    AGAIN = "again"  # the server begins anew instead of going on, and there may be more
-    UNSURE = "unsure"  # the server repeats itself, and what it gave was short of what was asked for
+    COMPLETE = "complete"
+    RESTARTED = "restarted"  # the server begins anew instead of going on, and there may be more
+    UNPROVEN = "unproven"  # the server repeats itself, and what it gave was short of what was asked for
 
 
 def may_go_on(items: int, *, has_next: bool) -> bool:
@@ -59,41 +64,70 @@ def may_go_on(items: int, *, has_next: bool) -> bool:
 
 
 @dataclass(slots=True)
-class Habits:
-    """What the lists of one server have shown of it: whether it gives links, and its longest page."""
+class PagingFacts:
+    """What is known of one server from its lists: whether it gives links, and its longest page."""
 
     links_given: bool = False
     longest: int = 0
 
 
-class Paging:
-    """Walks one list, and learns of the server's habits."""
+class _Seen:
+    """Keys that were seen, by their hashes: eight bytes for each of a million. Two that share one are taken for one, which
+    only says that something was shown again.
+    """
 
-    def __init__(self, size: int, *, at_once: int = 1, habits: Habits | None = None) -> None:
+    def __init__(self) -> None:
+        self._runs: list[npt.NDArray[np.int64]] = []  # sorted, each more than twice as long as the next
+
+    def __len__(self) -> int:
+        return sum(map(len, self._runs))
+
+    def add(self, keys: Sequence[Hashable]) -> int:
+        """Take keys in; gives how many of them are new."""
+        found = np.unique(np.fromiter(map(hash, keys), np.int64, len(keys)))
+        for run in self._runs:
+            found = found[np.searchsorted(run, found) == np.searchsorted(run, found, "right")]
+        self._runs.append(found)
+        # A key is copied as often as its run doubles, and not with each page. The stable sort merges sorted runs.
+        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
+            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
+        return len(found)
+
+
+class Paging:
+    """Walks one list, and learns how the server pages."""
+
+    def __init__(self, size: int, *, at_once: int = 1, facts: PagingFacts | None = None) -> None:
         self.size = size
         self._stride = size  # how far apart pages begin: as many things as the server gives at a time
-        self._habits = habits or Habits()
+        self._facts = facts or PagingFacts()
         self.start = 0
-        self.end: End | None = None
+        self.end: ListEnd | None = None
         self.stale_from = 0  # where the server began to show again what it had shown
         self._at_once = at_once
         self._width = 1
-        self._seen: set[Hashable] = set()
+        self._longest = size
+        self._rounds = 0  # that have brought all that was asked for, since the length of pages has changed
+        self._rounds_until_longer = _ROUNDS_UNTIL_LONGER
+        self._seen = _Seen()
         self._first: Hashable = None
         self._more_than_first = False  # the first page was all that was asked for, or named a next one
         self._again = 0
         self._stale = 0
+        self._unreadable = 0  # pages in a row without a key
 
     @property
     def starts(self) -> range:
         """Where the pages begin that are asked for now, side by side; each of up to `size` things."""
         return range(self.start, self.start + self._width * self._stride, self._stride)
 
-    def shrink(self) -> bool:
-        """Ask for shorter pages; False where there are none."""
+    def shrink(self, by: int = 2) -> bool:
+        """Ask for shorter pages, a half of the length or a smaller part of it; False where there are none."""
         if self.size == 1:
             return False
-        self.size, self._width = self.size // 2, 1
+        if self._rounds:  # longer pages had worked, or have been tried again
+            self._rounds_until_longer *= 2
+        self.size, self._width, self._rounds = max(1, self.size // by), 1, 0
         self._stride = min(self._stride, self.size)
         return True
 
@@ -102,42 +136,54 @@ class Paging:
 
         Gives whether the pages asked for after it still follow it. Once `end` is set there is nothing more to ask.
         """
-        habits, has_next = self._habits, links is PageLinks.NEXT
-        habits.links_given |= links in {PageLinks.NO_NEXT, PageLinks.NEXT}
-        habits.longest = max(habits.longest, items)
+        facts, has_next = self._facts, links is PageLinks.NEXT
+        facts.links_given |= links in {PageLinks.NO_NEXT, PageLinks.NEXT}
+        facts.longest = max(facts.longest, items)
         if not items:
             return self._empty(has_next=has_next)
-        fresh = {key for key in keys if key not in self._seen}
+        fresh = self._seen.add(keys)
         if not self.start:
             self._first = keys[0] if keys else None
             self._more_than_first = has_next or items >= self.size
-        self._seen |= fresh
-        self._again += len(keys) - len(fresh)
+        self._again += len(keys) - fresh
         short, regular = items < self.size, items == self._stride
-        self._count_stale(bool(fresh) or not keys)
+        self._count_stale(fresh > 0 or not keys)
+        self._unreadable = 0 if keys else self._unreadable + 1
         self.start += items
-        proven = habits.links_given and links is not PageLinks.ABSENT
+        proven = facts.links_given and links is not PageLinks.ABSENT
         repeats = self._again > len(self._seen) + 2 * self.size
         if self._stale > 1 or repeats:
             # What is shown again begins with the first page: the place that was asked for is ignored.
             anew = repeats or self._first in keys
-            self.end = (End.AGAIN if self._more_than_first or has_next else End.UNSURE) if anew else End.WHOLE
-        elif short and not has_next and (proven or (fresh and 2 * items <= habits.longest)):
-            self.end = End.WHOLE
+            self.end = (
+                (ListEnd.RESTARTED if self._more_than_first or has_next else ListEnd.UNPROVEN)
+                if anew
+                else ListEnd.COMPLETE
+            )
+        elif self._unreadable > _MOST_UNREADABLE_PAGES:
+            self.end = ListEnd.UNPROVEN
+        elif short and not has_next and (proven or (fresh > 0 and 2 * items <= facts.longest)):
+            self.end = ListEnd.COMPLETE
         elif not regular:  # the pages after it begin elsewhere
             self._stride, self._width = min(items, self.size), 1
         return self.end is None and regular
 
     def widen(self) -> None:
-        """The list has shown to be long: ask for more pages at a time."""
+        """A round has brought all of its pages, so the list is long: ask for more pages at a time, and for longer ones
+        where pages were cut short a while ago, perhaps by an outage.
+        """
         self._width = min(2 * self._width, self._at_once)
+        self._rounds += 1
+        if self._stride == self.size < self._longest and self._rounds > self._rounds_until_longer:
+            self.size = min(self._longest, 2 * self.size)
+            self._stride, self._width = self.size, 1
 
     def _empty(self, *, has_next: bool) -> bool:
         # A link beside nothing: things that we may not see, perhaps. One page further, not for ever.
         self._stale += 1
         self.start += self._stride
         if not has_next or self._stale > 1:
-            self.end = End.UNSURE if has_next else End.WHOLE
+            self.end = ListEnd.UNPROVEN if has_next else ListEnd.COMPLETE
         return self.end is None
 
     def _count_stale(self, is_fresh: bool) -> None:

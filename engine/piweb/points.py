@@ -6,7 +6,8 @@ item of a page: one that cannot be read, or is an error, costs no other one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,16 +21,28 @@ from writers.tables import PI_TAGS
 from .paging import PageLinks
 from .problems import excerpt_of, sentence_of, tag_error
 from .values import parse_json, well_formed
-from .webid import split_path
-from .wire import DataServer, DataServers, Point, PointResults, PointsPage
+from .webid import split_path, tag_path
+from .wire import DataServer, DataServers, PointResults, PointsPage, WirePoint
 
-__all__ = ["TAGS_SCHEMA", "Points", "data_servers", "decode_multiple", "decode_page", "decode_point"]
-
-# What a server says of a point; when we saw it, and what it replaces, is the business of whoever keeps the table.
-TAGS_SCHEMA = pa.schema(
-    field for field in PI_TAGS.schema if field.name not in {"first_seen", "last_seen", "deleted_at", "replaces"}
-)
+# What a list of points says of each; the mirror adds when we saw it, and what it replaces.
+_NOT_OF_POINTS = {"first_seen", "last_seen", "deleted_at", "replaces", "attributes"}
+TAGS_SCHEMA = pa.schema(field for field in PI_TAGS.schema if field.name not in _NOT_OF_POINTS)
 _T = TypeVar("_T")
+# Columns of pi_tags that are fields of a point.
+_FIELDS = {
+    "tag_webid": "WebId",
+    "name": "Name",
+    "path": "Path",
+    "descriptor": "Descriptor",
+    "point_type": "PointType",
+    "point_class": "PointClass",
+    "engineering_units": "EngineeringUnits",
+    "digital_set": "DigitalSetName",
+    "span": "Span",
+    "zero": "Zero",
+    "step": "Step",
+    "future": "Future",
+}
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0", ""})
 
 
@@ -52,10 +65,10 @@ class Points:
 
 
 @dataclass(slots=True)
-class _Sorted:
+class _SortedItems:
     """Items of a list: the points, and why others are none."""
 
-    points: list[Point] = field(default_factory=list)
+    points: list[WirePoint] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
 
@@ -66,15 +79,15 @@ def decode_page(body: bytes, *, start: int = 0) -> Points:
     """
     page = _decoded(body, PointsPage)
     if page is not None and (wrong := page.WebException or page.Errors):
-        raise _broken_off(wrong)
+        raise _broken_off("points", wrong)
     if page is not None and all(point.WebId and point.Name for point in page.Items):
-        found = _Sorted(page.Items, keys=[point.WebId for point in page.Items])
+        found = _SortedItems(page.Items, keys=[point.WebId for point in page.Items])
         links = page.Links
         said = PageLinks.of(links.First, links.Next) if links is not None else PageLinks.ABSENT
         return _points(found, len(page.Items), said)
     content = _content(body)
     if wrong := content.get("WebException") or content.get("Errors"):
-        raise _broken_off(wrong)
+        raise _broken_off("points", wrong)
     items = _items(content, body)
     named = content.get("Links")
     said = PageLinks.of(named.get("First"), named.get("Next")) if isinstance(named, dict) else PageLinks.ABSENT
@@ -84,14 +97,18 @@ def decode_page(body: bytes, *, start: int = 0) -> Points:
 def decode_multiple(body: bytes, asked: Sequence[str]) -> Points:
     """Points of `/points/multiple`, whether all were found (200) or not (207)."""
     decoded = _decoded(body, PointResults)
-    results = _items(_content(body), body) if decoded is None else decoded.Items
-    found = _Sorted()
+    return points_of(_items(_content(body), body) if decoded is None else decoded.Items, asked)
+
+
+def points_of(results: Sequence[Any], asked: Sequence[str]) -> Points:
+    """Points of the results of a lookup: objects with an Identifier, and an Object or an Exception."""
+    found = _SortedItems()
     gone: set[str] = set()
     answered: set[str] = set()
     for result in results:
         identifier, point, wrong = _result(result)
         answered.add(identifier.casefold())
-        if isinstance(point, Point):
+        if isinstance(point, WirePoint):
             found.points.append(point)
         elif point is not None and not wrong:
             one = _sorted([point], 0)
@@ -111,18 +128,44 @@ def decode_multiple(body: bytes, asked: Sequence[str]) -> Points:
 
 def decode_point(body: bytes) -> Points:
     """The point of `/points?path=` or `/points/{webId}`."""
-    point = _decoded(body, Point)
-    return _points(_sorted([_content(body)], 0) if point is None else _Sorted([point]))
+    point = _decoded(body, WirePoint)
+    return _points(_sorted([_content(body)], 0) if point is None else _SortedItems([point]))
 
 
 def data_servers(body: bytes) -> tuple[DataServer, ...]:
+    """The servers of `/dataservers`. Raises `UnavailableError` as `listed_servers` does."""
+    return listed_servers(body)[0]
+
+
+def listed_servers(body: bytes) -> tuple[tuple[DataServer, ...], bool]:
+    """The servers of `/dataservers`, and whether that is all of the list: an item that cannot be read is left out.
+
+    Raises `UnavailableError` for a body that is no such list, that the server broke off, or that holds nothing but items that
+    cannot be read.
+    """
     servers = _decoded(body, DataServers)
-    if servers is None:
+    if servers is not None and (wrong := servers.WebException or servers.Errors):
+        raise _broken_off("data servers", wrong)
+    if servers is not None:
+        return _once(servers.Items), True
+    found: list[DataServer] = []
+    trouble: msgspec.ValidationError | None = None
+    content = _content(body)
+    if wrong := content.get("WebException") or content.get("Errors"):
+        raise _broken_off("data servers", wrong)
+    for item in _items(content, body):
         try:  # once more in patience
-            servers = msgspec.convert(_content(body), DataServers, strict=False)
+            found.append(msgspec.convert(item, DataServer, strict=False))
         except msgspec.ValidationError as error:
-            raise _unreadable(error, body) from error
-    return tuple(servers.Items)
+            trouble = error
+    if trouble is not None and not found:
+        raise _unreadable(trouble, body) from trouble
+    return _once(found), trouble is None
+
+
+def _once(servers: Sequence[DataServer]) -> tuple[DataServer, ...]:
+    """Without those that are shown again."""
+    return tuple({(one.WebId, one.Name, one.Path): one for one in servers}.values())
 
 
 def _decoded(body: bytes, kind: type[_T]) -> _T | None:
@@ -159,14 +202,14 @@ def _unreadable(why: Exception | str, body: bytes) -> UnavailableError:
     )
 
 
-def _broken_off(said: Any) -> UnavailableError:
+def _broken_off(of: str, said: Any) -> UnavailableError:
     why = sentence_of(said) or "it does not say why"
-    return UnavailableError(f"the server's list of points broke off: {why}", hint="try again")
+    return UnavailableError(f"the server's list of {of} broke off: {why}", hint="try again")
 
 
-def _sorted(items: Sequence[Any], start: int) -> _Sorted:
+def _sorted(items: Sequence[Any], start: int) -> _SortedItems:
     """Items read one by one, from number `start` on."""
-    found = _Sorted()
+    found = _SortedItems()
     for place, item in enumerate(items, start + 1):
         web_id = _web_id(item)
         if web_id is not None:
@@ -209,9 +252,9 @@ def _web_id(item: Any) -> str | None:
     return web_id if isinstance(web_id, str) and web_id and "\ufffd" not in web_id else None
 
 
-def _tolerant(item: dict[str, Any], web_id: str) -> Point:
+def _tolerant(item: dict[str, Any], web_id: str) -> WirePoint:
     """A point some of whose fields may be of any type; what cannot be understood is left out."""
-    return Point(
+    return WirePoint(
         web_id,
         _text(item.get("Name")) or "",
         _text(item.get("Path")),
@@ -238,8 +281,10 @@ def _number(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    except OverflowError:  # a whole number that no double holds
+        return math.inf if int(value) > 0 else -math.inf
 
 
 def _truth(value: Any) -> bool | None:
@@ -273,45 +318,41 @@ def _is_gone(wrong: Any, identifier: str) -> bool:
 
 
 def _points(
-    found: _Sorted, items: int = 0, links: PageLinks = PageLinks.ABSENT, *, gone: frozenset[str] = frozenset()
+    found: _SortedItems, items: int = 0, links: PageLinks = PageLinks.ABSENT, *, gone: frozenset[str] = frozenset()
 ) -> Points:
-    points = found.points
-    tags = tuple(
-        Tag(
-            point.WebId,
-            well_formed(point.Name),
-            well_formed(point.EngineeringUnits or ""),
-            well_formed(point.PointType or ""),
-            bool(point.Future),
-        )
-        for point in points
+    # All text is well-formed: msgspec reads no other, and `parse_json` makes it so. A million points come by here, so each
+    # field becomes a column at once.
+    fields = tuple(zip(*map(msgspec.structs.astuple, found.points), strict=True)) or ((),) * len(
+        WirePoint.__struct_fields__
+    )
+    points = dict(zip(WirePoint.__struct_fields__, fields, strict=True))
+    tags = map(
+        Tag,
+        points["WebId"],
+        points["Name"],
+        (units or "" for units in points["EngineeringUnits"]),
+        (kind or "" for kind in points["PointType"]),
+        map(bool, points["Future"]),
     )
     failures = tuple((well_formed(name), why) for name, why in found.failures.items())
-    return Points(tags, _rows(points), failures, items, tuple(found.keys), links, gone)
+    return Points(tuple(tags), _rows(points), failures, items, tuple(found.keys), links, gone)
 
 
-def _rows(points: Sequence[Point]) -> pa.RecordBatch:
-    columns: dict[str, list[Any]] = {
-        "tag_webid": [point.WebId for point in points],
-        "name": _texts(point.Name for point in points),
-        "path": _texts(point.Path for point in points),
-        "descriptor": _texts(point.Descriptor for point in points),
-        "point_type": _texts(point.PointType for point in points),
-        "point_class": _texts(point.PointClass for point in points),
-        "engineering_units": _texts(point.EngineeringUnits for point in points),
-        "digital_set": _texts(point.DigitalSetName for point in points),
-        "span": [point.Span for point in points],
-        "zero": [point.Zero for point in points],
-        "step": [point.Step for point in points],
-        "future": [point.Future for point in points],
-        "data_server": _texts(_server(point.Path) for point in points),
-        "attributes": [None] * len(points),
-    }
+def _rows(points: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
+    columns = {name: points[field] for name, field in _FIELDS.items()} | {"data_server": _servers(points["Path"])}
     return pa.RecordBatch.from_pydict(columns, schema=TAGS_SCHEMA)
 
 
-def _texts(texts: Iterable[str | None]) -> list[str | None]:
-    return [None if text is None else well_formed(text) for text in texts]
+def _servers(paths: Sequence[str | None]) -> list[str | None]:
+    """The data server of each path; mostly that of the path before."""
+    server, prefix = None, "\0"
+    servers: list[str | None] = []
+    for path in paths:
+        if path is None or not path.startswith(prefix) or len(path) == len(prefix):
+            server = _server(path)
+            prefix = "\0" if server is None else tag_path(server, "")
+        servers.append(server)
+    return servers
 
 
 def _server(path: str | None) -> str | None:

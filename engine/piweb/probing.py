@@ -1,8 +1,8 @@
-"""What the answer to a probe proves: that requests of its shape are understood, or what is wrong with them. Pure.
+"""What the answer to a probe proves: the server understands such requests, or what is wrong with them. Pure.
 
-A probe asks what the run will ask. A gateway may serve PI Web API under another path, which the sub-requests of a
-batch do not know; a firewall may refuse every POST; a server may answer a question that nobody asked.
-Invariant: an error that is one tag's own proves nothing against a way of asking.
+A probe asks what the run will ask. A gateway may serve PI Web API under another path, which the sub-requests of a batch
+do not know. A firewall may refuse every POST. A server may answer another question. Invariant: an error of one tag
+proves nothing against a way of asking.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from .http import Response
 from .problems import excerpt_of, is_from_pi, sentence_of
 from .times import TICKS_PER_MICRO, iso_text, parse_ticks
 from .values import parse_json
-
-__all__ = ["batch_trouble", "may_be_too_much", "stray_event", "streamset_trouble"]
 
 # Some servers round an event to the second, or show one just outside.
 _SLACK = 1_000_000
@@ -57,7 +55,7 @@ def may_be_too_much(response: Response, keys: Sequence[str]) -> bool:
 
 
 def _inner_trouble(status: int, content: Any) -> str:
-    """Why a sub-request never came to what it asks for; empty where it did, whatever it was told there."""
+    """Why a sub-request never came to what it asks for; empty where it did, with any answer."""
     said = sentence_of(content)
     if 200 <= status < 300:
         page = isinstance(content, str)

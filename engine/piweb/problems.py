@@ -1,4 +1,4 @@
-"""What a refusal means: from status, body and headers to our error classes. Pure.
+"""What the status, body and headers of an answer mean: which statuses are retried, and which error they are. Pure.
 
 Bodies of errors come as JSON objects (`Errors`, `Message`), bare strings, HTML of a proxy or of
 Windows' HTTP layer, or nothing. Invariant: at most 200 characters of them reach a message, without
@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from config.errors import (
     AccessDeniedError,
@@ -32,26 +34,11 @@ from .http import Response
 from .times import parse_http_date
 from .values import parse_json, well_formed
 
-__all__ = [
-    "error_for",
-    "excerpt_of",
-    "excerpt_of_json",
-    "is_batch_unsupported",
-    "is_csrf_refusal",
-    "is_from_pi",
-    "is_settled",
-    "is_too_long",
-    "not_known",
-    "retry_after_secs",
-    "sentence_of",
-    "tag_error",
-]
-
 _EXCERPT_CHARS = 200
 # No more of a body is looked at: what it says, it says at its beginning.
 _BODY_BYTES = 16_000
 _ERRORS_NAMED = 20
-# Each pattern goes over a text once, whatever it holds: what is not closed ends with the text, or at the next `<`.
+# Each pattern goes over any text once: what is not closed ends with the text, or at the next `<`.
 _MARKUP = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -84,13 +71,19 @@ _REQUEST_TOO_LONG = re.compile(r"too long|invalid url", re.IGNORECASE)
 # PI Web API's own errors, also where the rest of a long one was not read.
 _OWN_KEYS = ("Errors", "Message", "WebException", "ExceptionMessage")
 _OWN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:Errors|Message|WebException|ExceptionMessage)"\s*:')
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# 501 (not supported) and 505 (HTTP version) do not change by waiting.
+_NEVER_BY_WAITING = frozenset({501, 505})
+RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)} - _NEVER_BY_WAITING)
+REFUSAL_STATUSES = frozenset({429, 503})
+TIME_OUT_STATUSES = frozenset({408, 504})
 _TOO_LARGE = 413
-_LENGTH_STATUSES = frozenset({_TOO_LARGE, 414, 431})
+LENGTH_STATUSES = frozenset({_TOO_LARGE, 414, 431})
 # What an offered way to log in is called in pi_web_api.auth_type.
 _WAYS = {
     "negotiate": ("Negotiate", "kerberos"),
     "kerberos": ("Kerberos", "kerberos"),
-    "ntlm": ("NTLM", ""),
+    "ntlm": ("NTLM", "ntlm"),
     "basic": ("Basic", "basic"),
     "bearer": ("Bearer", "oauth (or bearer)"),
     "digest": ("Digest", ""),
@@ -105,8 +98,8 @@ def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError |
 
     `what` was asked, in words ("recorded values of Unit1.Flow"). `tags` it names: with one, a refusal
     is that tag's; with several, it may be one tag's alone, and `SplitError` tells to find out which;
-    with none (a batch answers for its tags one by one) it is everybody's. What comes from a layer before
-    PI Web API is nobody's: there, the number of `response.items` counts.
+    with none (a batch answers for its tags one by one) it is that of all tags. What comes from a layer before
+    PI Web API is no tag's: there, the number of `response.items` counts.
     """
     status = response.status
     if 200 <= status < 300:
@@ -115,18 +108,43 @@ def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError |
     said = f"{what}: {_answerer(own, response.headers)} answered {status}" + (f": {text}" if text else "")
     items = max(tags, response.items)
     if status in {401, 407}:
-        return not_known(response, said)
+        return unauthorized(response, said)
     if own and (too_much := _too_much(status, text, said, items)):
         return too_much
     if again := _retry_error(status, text, said, response.headers):
         return again
     if wrong := _wrong_setup(response, text, said):
         return wrong
-    if not own or status in _LENGTH_STATUSES:
+    if not own or status in LENGTH_STATUSES:
         return _refused_before_pi(response, text, said, items)
     if tags > 1:
         return SplitError(said, hint="one of the tags may be at fault: ask for fewer at once")
     return _refused_tag(status, text, said) if tags else _refused_call(status, said)
+
+
+def insist_on_object(response: Response) -> None:
+    """Raise `UnavailableError` for an answer of success that is damaged: every answer of success is an object of JSON.
+
+    Its members are not gone through: who asked decodes them.
+    """
+    if page := _error_in_success(response, "the answer is damaged"):
+        raise page
+    if _is_object(response.body):
+        return
+    try:  # once more, with patience
+        content = parse_json(response.body)
+    except ValueError as error:
+        raise UnavailableError(f"the answer cannot be read ({error}): {excerpt_of(response.body)}") from error
+    if not isinstance(content, dict):
+        raise UnavailableError(f"the answer is not what the protocol says: {excerpt_of(response.body)}")
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        _OBJECT.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def tag_error(status: int, content: Any, tag: Tag, headers: Any = None) -> AskError:
@@ -139,7 +157,7 @@ def tag_error(status: int, content: Any, tag: Tag, headers: Any = None) -> AskEr
         return too_much
     if retry := _retry_error(status, text, said, lowered):
         return retry
-    if status in _LENGTH_STATUSES:
+    if status in LENGTH_STATUSES:
         of_what: TooMuch = "answer" if status == _TOO_LARGE else "request"
         return SplitError(said, hint="ask for fewer tags or events at once", too_much=of_what)
     if not own:
@@ -165,12 +183,12 @@ def is_from_pi(response: Response) -> bool:
 
 def is_too_long(response: Response) -> bool:
     """Whether an answer may mean that the request is too long for what stands before PI Web API."""
-    if response.status in _LENGTH_STATUSES:
+    if response.status in LENGTH_STATUSES:
         return True
     return response.status in {400, 403, 404} and not is_from_pi(response)
 
 
-def is_settled(response: Response) -> bool:
+def is_final(response: Response) -> bool:
     """Whether a 500 would be the same again: it tells of a permission, or of too many events."""
     if response.status != 500 or not is_from_pi(response):
         return False
@@ -178,20 +196,43 @@ def is_settled(response: Response) -> bool:
     return bool(_NO_PERMISSION.search(text) or _TOO_MANY_EVENTS.search(text))
 
 
-def not_known(response: Response, said: str, *, auth: str = "") -> ExtractError:
+def is_worth_retrying(response: Response) -> bool:
+    """Whether the same request may be answered later."""
+    return response.status in RETRIED_STATUSES and not is_final(response)
+
+
+def is_refused(response: Response) -> bool:
+    """Whether the server asks for fewer requests."""
+    return response.status in REFUSAL_STATUSES
+
+
+def is_timed_out(response: Response) -> bool:
+    """Whether the server, or a gateway before it, has given up waiting."""
+    return response.status in TIME_OUT_STATUSES
+
+
+def redirect_error(status: int, *, host: str, target: str) -> ConfigurationError:
+    """The error of a redirect. It is not followed: credentials do not travel to where a server points."""
+    return ConfigurationError(
+        f"{host} answered {status} and points to {target}.",
+        hint="Is this PI Web API, or a login page in front of it? Set pi_web_api.url to the final address.",
+    )
+
+
+def unauthorized(response: Response, said: str, *, auth: str = "") -> ExtractError:
     """What a 401 or 407 means. `auth`: the way of logging in that was tried, as `pi_web_api.auth_type` has it."""
     names = "proxy-authenticate" if response.status == 407 else "www-authenticate"
     challenge = response.headers.get(names, "")
-    offered = _offered(challenge)
-    told = f"; it offers {', '.join(_WAYS[way][0] for way in offered)}" if offered else ""
+    offered = offered_ways(challenge)
+    offers = f"; it offers {', '.join(_WAYS[way][0] for way in offered)}" if offered else ""
     if response.status == 407:
         return ConfigurationError(
-            f"{said}{told}",
+            f"{said}{offers}",
             hint="the proxy wants a login of its own, which is not supported: have this address let through",
         )
     if "invalid_token" in challenge:
-        return AuthenticationError(f"{said}{told}", hint="the token has expired or was revoked: give a new one")
-    return AuthenticationError(f"{said}{told}", hint=_login_hint(offered, auth))
+        return AuthenticationError(f"{said}{offers}", hint="the token has expired or was revoked: give a new one")
+    return AuthenticationError(f"{said}{offers}", hint=_login_hint(offered, auth))
 
 
 def _login_hint(offered: Sequence[str], auth: str) -> str:
@@ -201,7 +242,7 @@ def _login_hint(offered: Sequence[str], auth: str) -> str:
         return "check user name and password or token, and pi_web_api.auth_type"
     if not usable:
         return (
-            "none of these is supported here: have Basic, Kerberos (Negotiate) or OpenID Connect enabled on the "
+            "none of these is supported here: have Kerberos (Negotiate), OpenID Connect, NTLM or Basic enabled on the "
             "PI Web API"
         )
     if auth and any(auth in way for way in usable):
@@ -209,11 +250,16 @@ def _login_hint(offered: Sequence[str], auth: str) -> str:
     return f"set pi_web_api.auth_type: {', or '.join(usable)}"
 
 
-def _offered(challenge: str) -> list[str]:
+def offered_ways(challenge: str) -> list[str]:
     """The ways to log in that a header names; not what follows them, which may be a challenge."""
     bare = re.sub(r'"[^"]*"', '""', challenge[:4000])
     found = re.findall(r"(?:^|,)\s*([A-Za-z]+)(?=\s*(?:,|$)|\s+[^\s=])", bare)
     return list(dict.fromkeys(name.lower() for name in found if name.lower() in _WAYS))
+
+
+def way_name(way: str) -> str:
+    """What the header calls a way to log in that `offered_ways` found."""
+    return _WAYS[way][0]
 
 
 def is_batch_unsupported(response: Response) -> bool:
@@ -337,7 +383,7 @@ def _retry_error(
         )
     if status == 500 and _NO_PERMISSION.search(text):
         return None
-    if status == 408 or (status >= 500 and status not in {501, 505}):
+    if status == 408 or (status >= 500 and status not in _NEVER_BY_WAITING):
         return UnavailableError(said, retry_after_secs=wait, status=status)
     return None
 
@@ -357,7 +403,7 @@ def _too_much(status: int, text: str, said: str, items: int) -> SplitError | Non
 
 
 def _wrong_setup(response: Response, text: str, said: str) -> ConfigurationError | None:
-    """A refusal that no shorter request can help: a header that is taken away, a wrong address."""
+    """A refusal that a shorter request cannot help: a header that a proxy removes, a wrong address."""
     if is_csrf_refusal(response):
         hint = "a proxy seems to remove the X-Requested-With header, which PI Web API wants on every POST"
         return ConfigurationError(said, hint=hint)
@@ -389,7 +435,7 @@ def _refused_before_pi(response: Response, text: str, said: str, items: int) -> 
         return TagError(said, hint="a proxy or firewall refuses requests for this tag alone: ask who runs it")
     if response.worked:
         return UnavailableError(said, hint=_ADDRESS_HINT, status=response.status)
-    if response.status in _LENGTH_STATUSES or _REQUEST_TOO_LONG.search(text):
+    if response.status in LENGTH_STATUSES or _REQUEST_TOO_LONG.search(text):
         return ConfigurationError(
             f"{said}: it takes no request that is long enough for a single tag",
             hint="ask who runs the proxy, gateway or firewall before PI Web API to let longer URLs and bodies through",

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -22,31 +24,6 @@ from .http import Request
 from .times import iso_text, last_tick_text
 from .webid import form_of
 
-__all__ = [
-    "MAX_BATCH_BYTES",
-    "MAX_PATH_CHARS",
-    "MAX_POINTS_PER_PAGE",
-    "MULTIPLE",
-    "STREAMSET",
-    "batch",
-    "batch_capacity",
-    "count",
-    "count_batch",
-    "count_streamset",
-    "data_servers",
-    "home",
-    "point_by_path",
-    "point_by_web_id",
-    "points_by_path",
-    "points_by_web_id",
-    "points_page",
-    "stream",
-    "streamset",
-    "streamset_capacity",
-    "system",
-    "without_fields",
-]
-
 # Windows' HTTP layer takes 16 KiB of request line and headers together, and a Kerberos ticket may
 # fill much of that.
 MAX_PATH_CHARS = 8_000
@@ -57,6 +34,7 @@ MAX_POINTS_PER_PAGE = 1_000
 
 STREAMSET = "/streamsets/recorded"
 MULTIPLE = "/points/multiple"
+ATTRIBUTES_MULTIPLE = "/attributes/multiple"
 
 # WebIDs are of these characters, which mean nothing in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII).fullmatch
@@ -77,7 +55,7 @@ _POINT_FIELDS = (
     "Step",
     "Future",
 )
-# Nobody needs the other summaries; those that can be made of values that are no numbers include the count.
+# The other summaries are not needed; those that can be made of values that are no numbers include the count.
 _COUNT, _COUNT_OF_ANYTHING = "Count", "AllForNonNumeric"
 _COUNT_FIELDS = ("Items.Type", "Items.Value.Timestamp", "Items.Value.Value", "Errors", "Message", "WebException")
 _COUNTS_FIELDS = ("Items.WebId", *(f"Items.{name}" for name in _COUNT_FIELDS))
@@ -91,6 +69,15 @@ _PAGE_FIELDS = (
     "Items.WebException",
     "Errors",
     "WebException",
+)
+ATTRIBUTE_FIELDS = (
+    *("WebId", "Name", "Path", "Description", "Type", "TypeQualifier", "DefaultUnitsName"),
+    *("DefaultUnitsNameAbbreviation", "DataReferencePlugIn", "Span", "Zero", "Step", "Links.Point"),
+)
+_ATTRIBUTES_FIELDS = (
+    "Items.Identifier",
+    "Items.Exception",
+    *(f"Items.Object.{name}" for name in ATTRIBUTE_FIELDS),
 )
 _MULTIPLE_FIELDS = ("Items.Identifier", "Items.Exception", *(f"Items.Object.{name}" for name in _POINT_FIELDS))
 
@@ -120,14 +107,19 @@ def _batch(
             tail = tails[key] = _in_json(f"/{what}?{_query(*parameters(ask))}")
         # What is percent-encoded needs no escape.
         subs.append(f'"{n}":{{"Method":"GET","Resource":"{streams}{web_id}{tail}"}}')
-    body = f"{{{','.join(subs)}}}".encode()
+    body = _fitting(f"{{{','.join(subs)}}}".encode(), len(asks))
+    return Request("POST", "/batch", body, items=len(asks))
+
+
+def _fitting(body: bytes, tags: int) -> bytes:
+    """The body of a batch. Raises `SplitError` if it is longer than a server takes."""
     if len(body) > MAX_BATCH_BYTES:
         raise SplitError(
-            f"a batch of {len(asks)} tags is {len(body)} bytes long",
+            f"a batch of {tags} tags is {len(body)} bytes long",
             hint="lower extraction.batch_size",
             too_much="request",
         )
-    return Request("POST", "/batch", body, items=len(asks))
+    return body
 
 
 def stream(ask: Ask) -> Request:
@@ -217,6 +209,73 @@ def _count(ask: Ask, of_anything: bool) -> list[tuple[str, str]]:
     ]
 
 
+class StreamCall(NamedTuple):
+    """One call `/streams/{web_id}/{what}`, which a streamset or a batch can carry; `places` are those of the asks that it
+    answers.
+    """
+
+    web_id: str
+    what: str
+    query: tuple[tuple[str, str], ...]
+    fields: tuple[str, ...]
+    places: tuple[int, ...]
+
+    @property
+    def form(self) -> object:
+        """What calls of one streamset share."""
+        return self.what, self.query, form_of(self.web_id)
+
+    @property
+    def path(self) -> str:
+        return f"/streams/{_encode_id(self.web_id)}/{self.what}?{_query(*self.query, _fields(self.fields))}"
+
+
+def stream_call(call: StreamCall) -> Request:
+    """The call by itself."""
+    return Request("GET", call.path, items=1)
+
+
+def stream_calls(calls: Sequence[StreamCall], base_url: str) -> Request:
+    """One POST that carries these calls, under the keys "0", "1", ... Raises `SplitError` as `batch` does."""
+    base = base_url.rstrip("/")
+    subs = {str(n): {"Method": "GET", "Resource": f"{base}{call.path}"} for n, call in enumerate(calls)}
+    return Request("POST", "/batch", _fitting(msgspec.json.encode(subs), len(calls)), items=len(calls))
+
+
+def stream_calls_capacity(calls: Sequence[StreamCall], base_url: str, max_bytes: int) -> int:
+    """How many of the first calls a batch of so many bytes can hold; one alone always goes."""
+    streams = len(_in_json(base_url.rstrip("/")))
+    room = max_bytes - len("{}")
+    for n, call in enumerate(calls):
+        room -= len(f'"{n}":{{"Method":"GET","Resource":""}},') + streams + len(_in_json(call.path))
+        if room < 0 and n:
+            return n
+    return len(calls)
+
+
+def streamset_call(calls: Sequence[StreamCall]) -> Request:
+    """One GET for calls of one form and different tags: as many as `streamset_calls_capacity` says."""
+    return _get(*_streamset_call_head(calls[0]), *(("webId", call.web_id) for call in calls), items=len(calls))
+
+
+def streamset_calls_capacity(calls: Sequence[StreamCall], max_chars: int = MAX_PATH_CHARS) -> int:
+    """How many of the first calls one streamset can hold; one alone always goes."""
+    room, seen = max_chars - len(_get(*_streamset_call_head(calls[0])).path), set[str]()
+    for call in calls:
+        room -= len("&webId=") + len(_encode(call.web_id))
+        if call.form != calls[0].form or call.web_id in seen or room < 0:
+            break
+        seen.add(call.web_id)
+    return max(1, len(seen))
+
+
+def _streamset_call_head(call: StreamCall) -> tuple[Any, ...]:
+    fields = ("Items.WebId", *(f"Items.{name}" for name in call.fields), "WebException")
+    form = form_of(call.web_id)
+    same_form = [("webIdType", form)] if form else []
+    return (f"/streamsets/{call.what}", *call.query, _fields(fields), *same_form)
+
+
 def home() -> Request:
     """Reaches the server; every answer's Date header tells its clock."""
     return Request("GET", "/")
@@ -228,8 +287,16 @@ def system() -> Request:
 
 
 def data_servers() -> Request:
-    fields = "Items.WebId;Items.Name;Items.IsConnected;Items.ServerVersion;Items.ServerTime"
+    fields = "Items.WebId;Items.Name;Items.IsConnected;Items.ServerVersion;Items.ServerTime;Items.Path"
     return _get("/dataservers", ("selectedFields", fields), ("webIdType", "IDOnly"))
+
+
+def point_attributes(web_id: str, names: Sequence[str]) -> str:
+    """The path that asks for attributes of a point by name; for all of them without names."""
+    named = [("name", name) for name in names]
+    return _get(
+        f"/points/{_encode_id(web_id)}/attributes", *named, _fields(("Items.Name", "Items.Value", "Items.Errors"))
+    ).path
 
 
 def points_page(
@@ -251,42 +318,35 @@ def point_by_web_id(web_id: str) -> Request:
     return _get(f"/points/{_encode(web_id)}", ("selectedFields", ";".join(_POINT_FIELDS)), ("webIdType", "IDOnly"))
 
 
-def point_by_path(path: str) -> Request:
-    """One point, for servers that have no points/multiple."""
-    return _get("/points", ("path", path), _fields(_POINT_FIELDS), ("webIdType", "IDOnly"), items=1)
-
-
-def points_by_path(
-    paths: Sequence[str], max_chars: Callable[[], int] = lambda: MAX_PATH_CHARS
+def _multiple(
+    route: str,
+    fields: Sequence[str],
+    by: str,
+    identifiers: Sequence[str],
+    max_chars: Callable[[], int] = lambda: MAX_PATH_CHARS,
 ) -> Iterator[tuple[Request, Sequence[str]]]:
-    r"""Requests for the points at `\\SERVER\TAG`, each with the paths it asks for.
+    """Requests for many things, each with the identifiers that it asks for.
 
     `max_chars` is asked before each: what the server takes is learnt while it is asked.
     """
-    return _points_multiple("path", paths, max_chars)
-
-
-def points_by_web_id(
-    web_ids: Sequence[str], max_chars: Callable[[], int] = lambda: MAX_PATH_CHARS
-) -> Iterator[tuple[Request, Sequence[str]]]:
-    """Requests for the points of WebIDs of any form, each with those it asks for."""
-    return _points_multiple("webId", web_ids, max_chars)
-
-
-def _points_multiple(
-    by: str, identifiers: Sequence[str], max_chars: Callable[[], int]
-) -> Iterator[tuple[Request, Sequence[str]]]:
     head = (
         ("includeMode", "All"),
-        ("selectedFields", ";".join(_MULTIPLE_FIELDS)),
+        ("selectedFields", ";".join(fields)),
         ("webIdType", "IDOnly"),
     )
-    bare = len(_get(MULTIPLE, *head).path)
+    bare = len(_get(route, *head).path)
     first = 0
     while first < len(identifiers):
         chunk = _within(max_chars() - bare, identifiers[first:], overhead=len(f"&{by}="))
-        yield _get(MULTIPLE, *head, *((by, each) for each in chunk), items=len(chunk)), chunk
+        yield _get(route, *head, *((by, each) for each in chunk), items=len(chunk)), chunk
         first += len(chunk)
+
+
+# Points at `\\SERVER\TAG`, attributes at `\\SERVER\Database\Element|Attribute`; WebIDs may have any form.
+points_by_path = partial(_multiple, MULTIPLE, _MULTIPLE_FIELDS, "path")
+points_by_web_id = partial(_multiple, MULTIPLE, _MULTIPLE_FIELDS, "webId")
+attributes_by_path = partial(_multiple, ATTRIBUTES_MULTIPLE, _ATTRIBUTES_FIELDS, "path")
+attributes_by_web_id = partial(_multiple, ATTRIBUTES_MULTIPLE, _ATTRIBUTES_FIELDS, "webId")
 
 
 def _within(budget: int, texts: Sequence[str], *, overhead: int) -> Sequence[str]:

@@ -6,7 +6,6 @@ lack some says nothing, for a state that is missing counts as removed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -19,31 +18,17 @@ from msgspec import Meta, Struct
 from config.errors import UnavailableError
 from writers.tables import PI_DIGITAL_STATES
 
+from .batches import batch_of, parts_of
 from .http import Request, Response
-from .problems import error_for, excerpt_of, sentence_of
-from .values import parse_json, well_formed
+from .members import parsed
+from .problems import error_for, sentence_of
+from .values import well_formed
 from .wire import Links
-
-__all__ = [
-    "STATES_SCHEMA",
-    "SYSTEM",
-    "SetOfStates",
-    "SetsPage",
-    "States",
-    "decode_batch",
-    "decode_sets",
-    "decode_states",
-    "rows_of",
-    "sets_of",
-    "states_batch",
-    "states_of",
-    "together",
-]
 
 # The set whose states any point may hold, as we spell it; servers do it in their own way.
 SYSTEM = "SYSTEM"
 
-# What a server says of a state; when we saw it is the business of whoever keeps the table.
+# What a server says of a state; the mirror adds when we saw it.
 STATES_SCHEMA = pa.schema(
     field for field in PI_DIGITAL_STATES.schema if field.name not in {"first_seen", "last_seen", "deleted_at"}
 )
@@ -84,7 +69,7 @@ class SetsPage:
     has_next: bool
 
 
-class _Set(Struct, gc=False):
+class _WireSet(Struct, gc=False):
     WebId: str | None = None
     Name: str | None = None
 
@@ -106,11 +91,6 @@ class _States(Struct):
     WebException: Any = None
 
 
-class _Sub(Struct):
-    Status: int
-    Content: Any = None
-
-
 def sets_of(server_web_id: str, start: int = 0) -> Request:
     """All sets of a data server; or what comes after the first ones, of a server that does not give all at once."""
     query = f"selectedFields=Items.WebId;Items.Name;Links.Next&webIdType=IDOnly{_from(start)}"
@@ -129,9 +109,7 @@ def _from(start: int) -> str:
 
 def states_batch(sets: Sequence[SetOfStates], base_url: str) -> Request:
     """One POST that carries a `states_of` for each set, under the keys "0", "1", ..."""
-    base_url = base_url.rstrip("/")
-    subs = {str(n): {"Method": "GET", "Resource": f"{base_url}{_path(one)}"} for n, one in enumerate(sets)}
-    return Request("POST", "/batch", msgspec.json.encode(subs), items=len(sets))
+    return batch_of([_path(one) for one in sets], base_url)
 
 
 def _path(one: SetOfStates) -> str:
@@ -142,10 +120,10 @@ def _path(one: SetOfStates) -> str:
 def decode_sets(body: bytes, server: str) -> SetsPage:
     """A page of the sets of a data server. Raises `UnavailableError` for a broken body."""
     found: dict[str, SetOfStates] = {}
-    page = _shaped(_parsed(body), _Sets)
+    page = _shaped(parsed(body), _Sets)
     for item in page.Items:
         try:
-            one = msgspec.convert(item, _Set)
+            one = msgspec.convert(item, _WireSet)
         except msgspec.ValidationError:
             continue  # a set that is wanted, and is not here, is unread
         if one.WebId and one.Name and "\ufffd" not in one.WebId:
@@ -160,28 +138,14 @@ def decode_states(of: SetOfStates, response: Response) -> States:
     if error is not None:
         return States(of, problem=error.message)
     try:
-        return _states(of, _shaped(_parsed(response.body), _States))
+        return _states(of, _shaped(parsed(response.body), _States))
     except UnavailableError as broken:
         return States(of, problem=broken.message)
 
 
 def decode_batch(sets: Sequence[SetOfStates], body: bytes) -> list[States]:
     """The states of each set of a batch. Raises `UnavailableError` for a body that is no answer at all."""
-    subs = _shaped(_parsed(body), dict[str, Any])
-    return [_part(one, subs.get(str(n))) for n, one in enumerate(sets)]
-
-
-def _part(of: SetOfStates, content: Any) -> States:
-    """The states of one set, out of its part of a batch."""
-    if content is None:
-        return States(of, problem="the answer holds nothing for it")
-    try:
-        sub = _shaped(content, _Sub)
-        if not 200 <= sub.Status < 300:
-            return decode_states(of, Response(sub.Status, json.dumps(sub.Content).encode()))
-        return _states(of, _shaped(sub.Content, _States))
-    except UnavailableError as broken:
-        return States(of, problem=broken.message)
+    return [decode_states(of, part) for of, part in zip(sets, parts_of(body, len(sets)), strict=True)]
 
 
 def _states(of: SetOfStates, answer: _States) -> States:
@@ -192,7 +156,7 @@ def _states(of: SetOfStates, answer: _States) -> States:
     if answer.Links is not None and answer.Links.Next:
         return States(of, problem="the answer holds only a part of its states", shown=shown, has_next=True)
     if not answer.Items:
-        # No set of PI is empty: who may not see its states is told so by some servers.
+        # No set of PI is empty. Some servers answer like this when the account may not see the states.
         return States(of, problem="the server shows no state of it")
     return together(of, shown)
 
@@ -205,13 +169,6 @@ def together(of: SetOfStates, shown: Sequence[tuple[int, str | None]]) -> States
     chosen = {code: min(several, key=lambda name: (name is None, name or "")) for code, several in names.items()}
     doubled = tuple(code for code, several in names.items() if len(several) > 1)
     return States(of, chosen, doubled=doubled, shown=tuple(shown))
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return parse_json(body)
-    except ValueError as error:
-        raise UnavailableError(f"the answer cannot be read ({error}): {excerpt_of(body)}") from error
 
 
 def _shaped(content: Any, kind: type[_T]) -> _T:

@@ -1,8 +1,7 @@
 """One tag's part of an answer, and how far it is complete. Pure.
 
-Invariant: a window is only called complete up to an instant before which the answer cannot have
-left anything out, and that instant is a whole microsecond, so that the ordinals of events that share
-one are never split over two answers.
+Invariant: a window is complete only up to an instant before which the answer cannot have left anything out. That
+instant is a whole microsecond, so the ordinals of events that share one are never split over two answers.
 """
 
 from __future__ import annotations
@@ -21,24 +20,12 @@ from writers import NEVER
 from .problems import excerpt_of_json
 from .times import iso_text
 
-__all__ = [
-    "OUT_OF_ORDER",
-    "ROUNDING",
-    "Part",
-    "complete_until",
-    "cut_midway",
-    "is_ambiguous",
-    "missing",
-    "undecodable",
-    "wrong_window",
-]
-
 OUT_OF_ORDER = "its events are not in the order of time"
 # Servers round the ends of a range: so much beyond it an event is no sign of a misunderstanding, only not wanted.
 ROUNDING: Micros = 1_000_000
 
 
-class Part(msgspec.Struct):
+class StreamPart(msgspec.Struct):
     """What an answer holds for one ask.
 
     `answered` events, of which the first `count` could be read, and those before `stop` be trusted.
@@ -51,7 +38,7 @@ class Part(msgspec.Struct):
     error: AskError | None = None
 
     def refuse(self, error: AskError) -> None:
-        """Trust none of it."""
+        """Reject all of it."""
         self.stop, self.error = None, error
 
 
@@ -90,8 +77,8 @@ def is_ambiguous(asks: Sequence[Ask], answered: int, streams: Collection[str]) -
     return strangers > 0 or answered == asks[0].max_count
 
 
-def missing(ask: Ask) -> Part:
-    return Part(error=UnavailableError(f"tag {ask.tag.name}: the answer holds nothing for it"))
+def missing(ask: Ask) -> StreamPart:
+    return StreamPart(error=UnavailableError(f"tag {ask.tag.name}: the answer holds nothing for it"))
 
 
 def undecodable(ask: Ask, why: str, *, excerpt: Any = None) -> UndecodableError:

@@ -23,13 +23,11 @@ from msgspec import Raw, Struct
 
 from config.errors import UnavailableError
 
-from .chunks import Chunk, take_apart
+from .columns import ColumnChunk, take_apart
 from .problems import sentence_of
 from .streams import cut_midway
 from .values import parse_json
-from .wire import Event, Shape
-
-__all__ = ["Opened", "Stream", "SubResponse", "open_answer", "open_loosely", "parsed"]
+from .wire import Shape, WireEvent
 
 _NOT_STRICT = (ValueError, RecursionError)
 # Shorter streams are taken apart several at a time.
@@ -39,7 +37,7 @@ _LONG = 512
 class Stream(Struct, gc=False):
     """The recorded values of one tag, or an error in their place. `WebId` is there in streamsets only."""
 
-    Items: list[Event] | None = None
+    Items: list[WireEvent] | None = None
     UnitsAbbreviation: str | None = None
     WebId: str = ""
     # Of type None alone: a stream that broke off is for `tolerant`.
@@ -47,7 +45,7 @@ class Stream(Struct, gc=False):
     Errors: Any = None
     Message: Any = None
     MessageDetail: Any = None
-    chunk: ClassVar[Chunk | None] = None
+    chunk: ClassVar[ColumnChunk | None] = None
 
     def is_whole(self) -> bool:
         return self.Items is not None and not self.Errors
@@ -115,10 +113,11 @@ _STREAMSET: dict[bool, msgspec.json.Decoder[Any]] = {
     True: msgspec.json.Decoder(_StrictStreamset[_LongStream]),
 }
 _BATCH_OF_RAW = msgspec.json.Decoder(dict[str, _RawSubResponse])
+_PART_OF_BATCH = msgspec.json.Decoder(_RawSubResponse)
 _STREAMSET_OF_RAW = msgspec.json.Decoder(_RawStreamset)
 
 
-class Opened(NamedTuple):
+class OpenedAnswer(NamedTuple):
     """Each tag's `SubResponse` (or what looks like one) by key.
 
     `marked`: numbers that JSON does not know may stand there as texts, as `BARE_NUMBERS` has them; in other answers
@@ -129,25 +128,25 @@ class Opened(NamedTuple):
     marked: bool = False
 
 
-def open_answer(body: bytes, shape: Shape, *, most_events: int) -> Opened:
+def open_answer(body: bytes, shape: Shape, *, most_events: int) -> OpenedAnswer:
     """Open an answer. `most_events`: of one tag, as was asked for.
 
     Raises `UnavailableError` for a body that is no complete JSON, or that a server broke off by its own account.
     """
     open_whole = partial(_open_whole, long=most_events >= _LONG)
     with suppress(*_NOT_STRICT):
-        return Opened(open_whole(body, shape))
+        return OpenedAnswer(open_whole(body, shape))
     marked = body
     # Where a text holds a NUL, it might look like a mark.
     for word in () if _NUL in body else (b"NaN", b"Infinity"):  # hardly ever both
         tried, marked = marked, _mark_bare(marked, word)
         if marked is not tried:
             with suppress(*_NOT_STRICT):
-                return Opened(open_whole(marked, shape), marked=True)
+                return OpenedAnswer(open_whole(marked, shape), marked=True)
     if shape is not Shape.STREAM:
         with suppress(*_NOT_STRICT):
-            return Opened(_open_envelope(marked, shape, marked=marked is not body), marked=marked is not body)
-    return Opened(open_loosely(body, shape))
+            return OpenedAnswer(_open_envelope(marked, shape, marked=marked is not body), marked=marked is not body)
+    return OpenedAnswer(open_loosely(body, shape))
 
 
 def _mark_bare(body: bytes, word: bytes) -> bytes:
@@ -192,7 +191,7 @@ def open_loosely(body: bytes, shape: Shape) -> dict[str, SubResponse]:
     if not isinstance(answer, dict):
         return {}
     if failure := answer.get("WebException"):
-        # Nobody knows which stream was being written. As with a 500, it may be that of one bad tag.
+        # It is unknown which stream was being written. As with a 500, it may be that of one bad tag.
         raise UnavailableError(f"the answer broke off: {sentence_of(failure) or 'it does not say why'}", status=500)
     if shape is Shape.STREAMSET:
         items = answer.get("Items")
@@ -236,6 +235,17 @@ def _open_envelope(body: bytes, shape: Shape, *, marked: bool) -> Mapping[str, A
         return _by_web_id([stream for stream in streams if isinstance(stream, Stream | dict)])
     subs = _BATCH_OF_RAW.decode(body)
     return {key: SubResponse(sub.Status, _stream(sub.Content, marked=marked), sub.Headers) for key, sub in subs.items()}
+
+
+def open_part(part: bytes, shape: Shape) -> SubResponse:
+    """One part of an answer of many: a sub-response of a batch, a stream of a streamset.
+
+    Raises `ValueError` or `RecursionError` for one whose envelope no strict parser accepts.
+    """
+    if shape is Shape.BATCH:
+        sub = _PART_OF_BATCH.decode(part)
+        return SubResponse(sub.Status, _stream(sub.Content, marked=False), sub.Headers)
+    return SubResponse(200, _stream(Raw(part), marked=False))
 
 
 def _stream(raw: Raw, *, marked: bool) -> Any:

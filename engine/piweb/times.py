@@ -1,4 +1,4 @@
-"""Times as PI writes them, and as we count them. Pure; imports nothing of ours but the model.
+"""Times as PI writes them, and as we count them. Pure.
 
 PI's clock ticks every 100 ns and it writes up to seven fraction digits, without trailing zeros; we
 count microseconds. Invariant: digits beyond ours are cut off, never rounded, so that an event keeps
@@ -12,15 +12,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from engine.model import Micros
-
-__all__ = [
-    "TICKS_PER_MICRO",
-    "iso_text",
-    "last_tick_text",
-    "parse_http_date",
-    "parse_micros",
-    "parse_ticks",
-]
 
 TICKS_PER_MICRO = 10
 

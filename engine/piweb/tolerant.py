@@ -1,9 +1,8 @@
-"""Reads recorded values event by event, whatever servers make of them: slow, and rarely needed. Pure.
+"""Reads recorded values event by event, in any shape that servers give them. Slow, and rarely needed. Pure.
 
-This is where arrays, blobs, events with errors, half-written streams and non-standard JSON are
-understood; `decode` comes here for a stream that does not fit the strict shapes, and `reference` for
-every stream. A value that the server could not give is an event, too, of kind "error" and not good. Invariant: an
-event is read in full, or nothing of the stream is trusted.
+It reads arrays, blobs, events with errors, half-written streams and non-standard JSON. `decode` uses it for a stream
+that does not fit the strict shapes, `reference_decoder` for every stream. A value that the server could not give is an
+event, too, of kind "error" and not good. Invariant: an event is read in full, or nothing of the stream is trusted.
 """
 
 from __future__ import annotations
@@ -14,11 +13,9 @@ from typing import Any
 from engine.model import Ask, AskError
 
 from .problems import sentence_of, tag_error
-from .streams import Part, undecodable
+from .streams import StreamPart, undecodable
 from .times import TICKS_PER_MICRO, parse_ticks
-from .values import Kind, Landed, land, value_error
-
-__all__ = ["PlainEvent", "read_stream"]
+from .values import StoredValue, ValueKind, stored_value, value_error
 
 # Stands for what could not be read of a text.
 _REPLACEMENT = "\ufffd"
@@ -29,22 +26,22 @@ class PlainEvent:
     """One event: 100 ns ticks since the epoch, the landed value, and the four flags as sent."""
 
     ticks: int
-    value: Landed
+    value: StoredValue
     good: bool | None
     questionable: bool | None
     substituted: bool | None
     annotated: bool | None
 
 
-def read_stream(content: Any, ask: Ask) -> tuple[Part, list[PlainEvent]]:
+def read_stream(content: Any, ask: Ask) -> tuple[StreamPart, list[PlainEvent]]:
     """Read the parsed JSON of one stream."""
     if not isinstance(content, dict):
-        return Part(error=undecodable(ask, f"expected recorded values, found {sentence_of(content)!r}")), []
+        return StreamPart(error=undecodable(ask, f"expected recorded values, found {sentence_of(content)!r}")), []
     items = content.get("Items")
     items = items if isinstance(items, list) else []
     units = content.get("UnitsAbbreviation")
     # What is damaged is no unit: the point's own stands in, since no run looks at the units of a row again.
-    part = Part(answered=len(items), units=units if isinstance(units, str) and _REPLACEMENT not in units else "")
+    part = StreamPart(answered=len(items), units=units if isinstance(units, str) and _REPLACEMENT not in units else "")
     events: list[PlainEvent] = []
     try:
         events.extend(_event(item, ask.tag.point_type) for item in items)
@@ -85,10 +82,10 @@ def _event(item: Any, point_type: str) -> PlainEvent:
         msg = "an event is not an object"
         raise ValueError(msg)  # noqa: TRY004  (bad data, not a bad argument)
     said = value_error(item)
-    failed = Landed(None, sentence_of(said) or "the server does not say why", None, Kind.ERROR)
+    failed = StoredValue(None, sentence_of(said) or "the server does not say why", None, ValueKind.ERROR)
     return PlainEvent(
         _ticks(item),
-        land(item.get("Value"), point_type) if said is None else failed,
+        stored_value(item.get("Value"), point_type) if said is None else failed,
         _flag(item, "Good") if said is None else False,
         _flag(item, "Questionable"),
         _flag(item, "Substituted"),

@@ -1,11 +1,11 @@
 """Stream updates: signing up for tags, asking what happened to them since, and what is answered. Pure.
 
-A server tells of every event that is added, inserted, changed or deleted, from the sign-up on and for
-as long as nothing goes wrong. A marker says how far we were told; it is opaque, and holds until it was
-used. Only what happened and when is asked for: the values are read where all values are.
+A server reports every event that is added, inserted, changed or deleted, from the sign-up on, as long as nothing goes
+wrong. A marker says up to where we have heard. It is opaque, and valid until it is used. Only what happened and when is
+asked for: the values are read where all values are read.
 
-Invariant: every WebID and every marker asked for comes back, with its next marker or with the reason
-why there is none. A status that is not known to be good is a failure.
+Invariant: every WebID and every marker asked for comes back, with its next marker or with the reason why there is none.
+A status that is not known to be good is a failure.
 """
 
 from __future__ import annotations
@@ -20,25 +20,13 @@ import msgspec
 from config.errors import UnavailableError
 from engine.model import Micros
 
-from .chunks import NO_TIME, ticks_of
+from .columns import NO_TIME, ticks_of
 from .http import Request, Response
-from .problems import excerpt_of, is_batch_unsupported, sentence_of
+from .problems import LENGTH_STATUSES, excerpt_of, is_batch_unsupported, sentence_of
 from .requests import MAX_PATH_CHARS
 from .times import TICKS_PER_MICRO
 from .values import parse_json
 from .webid import form_of
-
-__all__ = [
-    "MOST_PER_SET",
-    "Registration",
-    "Retrieval",
-    "decode_registrations",
-    "decode_retrievals",
-    "is_too_long",
-    "is_unsupported",
-    "registrations",
-    "retrievals",
-]
 
 # The answer to a sign-up repeats all markers in its Location header, and headers have their limits, too.
 MOST_PER_SET = 100
@@ -75,7 +63,7 @@ class _Message(msgspec.Struct, gc=False):
     Action: str | None = None
 
 
-class _Item(msgspec.Struct):
+class _UpdateItem(msgspec.Struct):
     Source: str | None = None
     RequestedMarker: str | None = None
     LatestMarker: str | None = None
@@ -84,11 +72,11 @@ class _Item(msgspec.Struct):
     Exception: Any = None
 
 
-class _Set(msgspec.Struct):
-    Items: list[_Item]
+class _UpdateSet(msgspec.Struct):
+    Items: list[_UpdateItem]
 
 
-_decoder = msgspec.json.Decoder(_Set)
+_decoder = msgspec.json.Decoder(_UpdateSet)
 
 
 def registrations(web_ids: Sequence[str], *, most: int = MOST_PER_SET) -> Iterator[tuple[Request, Sequence[str]]]:
@@ -119,20 +107,20 @@ def decode_retrievals(body: bytes, asked: Sequence[str]) -> list[Retrieval]:
     """Raises `UnavailableError` for a body that is no answer at all."""
     items = {item.RequestedMarker: item for item in _items(body)}
     # All times at once: where tags are fast there are thousands.
-    ticks = iter(ticks_of([told.Timestamp for item in items.values() for told in item.Events or ()]).tolist())
+    ticks = iter(ticks_of([event.Timestamp for item in items.values() for event in item.Events or ()]).tolist())
     times = {marker: list(islice(ticks, len(item.Events or ()))) for marker, item in items.items()}
     return [_retrieval(marker, items.get(marker), times.get(marker, [])) for marker in asked]
 
 
 def is_unsupported(response: Response) -> bool:
-    """Whether this server, or a proxy, knows of no stream updates, or lets nobody sign up."""
+    """Whether this server, or a proxy, knows of no stream updates, or refuses every subscription."""
     # A route that is not there is a 404 as a point is; but only PI itself speaks of errors.
     return is_batch_unsupported(response) and not (response.status == 404 and b'"Errors"' in response.body)
 
 
 def is_too_long(response: Response) -> bool:
     """Whether the URL was too long: for Windows' HTTP layer, which answers in HTML, or for a proxy."""
-    return response.status in {413, 414, 431} or (response.status == 400 and response.body.lstrip()[:1] == b"<")
+    return response.status in LENGTH_STATUSES or (response.status == 400 and response.body.lstrip()[:1] == b"<")
 
 
 def _form(web_id: str) -> str:
@@ -159,12 +147,12 @@ def _path(start: str, by: str, texts: Sequence[str]) -> str:
     return f"{start}&{urlencode([(by, text) for text in texts], quote_via=quote, safe='')}"
 
 
-def _items(body: bytes) -> list[_Item]:
+def _items(body: bytes) -> list[_UpdateItem]:
     try:
         return _decoder.decode(body).Items
     except (ValueError, RecursionError):
         pass
-    # Once more in patience: an item nobody can make sense of leaves the others as they are.
+    # Once more, item by item: one that cannot be read leaves the others as they are.
     try:
         content = parse_json(body)
     except ValueError:
@@ -175,21 +163,21 @@ def _items(body: bytes) -> list[_Item]:
     return [item for item in map(_patient, items) if item is not None]
 
 
-def _patient(item: Any) -> _Item | None:
+def _patient(item: Any) -> _UpdateItem | None:
     try:
-        return msgspec.convert(item, _Item)
+        return msgspec.convert(item, _UpdateItem)
     except msgspec.ValidationError:
         return None
 
 
-def _registration(web_id: str, item: _Item | None) -> Registration:
+def _registration(web_id: str, item: _UpdateItem | None) -> Registration:
     reason = _failure(item, _REGISTERED)
     return (
         Registration(web_id, reason=reason) if reason or item is None else Registration(web_id, item.LatestMarker or "")
     )
 
 
-def _retrieval(asked: str, item: _Item | None, ticks: Sequence[int]) -> Retrieval:
+def _retrieval(asked: str, item: _UpdateItem | None, ticks: Sequence[int]) -> Retrieval:
     reason = _failure(item, _RETRIEVED)
     if reason or item is None:
         return Retrieval(asked, reason=reason)
@@ -197,11 +185,11 @@ def _retrieval(asked: str, item: _Item | None, ticks: Sequence[int]) -> Retrieva
         return Retrieval(asked, reason="a message has no time that can be read")
     happened = zip(item.Events or (), ticks, strict=True)
     return Retrieval(
-        asked, item.LatestMarker or "", tuple((told.Action or "", at // TICKS_PER_MICRO) for told, at in happened)
+        asked, item.LatestMarker or "", tuple((event.Action or "", at // TICKS_PER_MICRO) for event, at in happened)
     )
 
 
-def _failure(item: _Item | None, good: frozenset[str]) -> str:
+def _failure(item: _UpdateItem | None, good: frozenset[str]) -> str:
     """Why an item is none to go on with; empty if it is one."""
     if item is None:
         return "the answer holds nothing for it"

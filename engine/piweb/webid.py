@@ -1,4 +1,4 @@
-r"""WebIDs and the names people give to tags. Pure; imports nothing of ours.
+r"""WebIDs and the names people give to tags. Pure.
 
 A WebID 2.0 reads `{form}1{marker}[owner]{binary}{path}`: form F full, I identifier only, P path only,
 L and D valid on one instance only. WebID 1 (`P0...`, `A0E...`) is still accepted by servers.
@@ -9,10 +9,9 @@ identifier names, and what is read out of one here serves messages only.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-
-__all__ = ["TagRef", "TagText", "form_of", "is_web_id", "kind_of", "parse_tag", "split_path", "tag_path"]
 
 # Longest marker first where one begins like another.
 _KINDS = (
@@ -62,7 +61,7 @@ class TagRef:
 
 
 def is_web_id(text: str) -> bool:
-    """Whether `text` can only be a WebID. A tag name that looks like one is not told apart."""
+    """Whether `text` can only be a WebID. It is also true for a tag name that looks like one."""
     if _WEB_ID_1.fullmatch(text):
         return True
     if not _WEB_ID_2.fullmatch(text) or kind_of(text) is None:
@@ -77,6 +76,12 @@ def kind_of(web_id: str) -> str | None:
     if web_id[:1] not in _FORMS or web_id[1:2] != "1":
         return None
     return next((kind for marker, kind in _KINDS if web_id.startswith(marker, 2)), None)
+
+
+def is_attribute(web_id: str, path: str) -> bool:
+    """Whether a tag is an attribute of an element. No name of a point has a `|`: it parts an element from its attribute."""
+    kind = kind_of(web_id)
+    return kind == "attribute" or (kind is None and "|" in path)
 
 
 def form_of(web_id: str) -> str | None:
@@ -103,3 +108,12 @@ def split_path(path: str) -> tuple[str, str]:
 
 def tag_path(server: str, name: str) -> str:
     return f"\\\\{server}\\{name}"
+
+
+def name_matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """A test whether a name matches one of the patterns as PI reads them: `*` is any text, `?` any one character, case
+    does not matter. `[` and `]` are plain characters, unlike in `fnmatch`.
+    """
+    texts = ("".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern) for pattern in patterns)
+    compiled = [re.compile(text, re.IGNORECASE | re.DOTALL) for text in texts]
+    return lambda name: any(pattern.fullmatch(name) for pattern in compiled)

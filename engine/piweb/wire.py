@@ -12,19 +12,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-__all__ = [
-    "DataServer",
-    "DataServers",
-    "Event",
-    "Links",
-    "Point",
-    "PointResult",
-    "PointResults",
-    "PointsPage",
-    "Shape",
-    "State",
-]
-
 
 class Shape(Enum):
     """How an answer is wrapped around the recorded values of its tags."""
@@ -34,7 +21,7 @@ class Shape(Enum):
     STREAM = "stream"  # GET /streams/{webId}/recorded: one tag
 
 
-class State(Struct, gc=False):
+class WireState(Struct, gc=False):
     """A digital state, or (`IsSystem`) a system state, which any point type may hold."""
 
     Name: str
@@ -43,11 +30,11 @@ class State(Struct, gc=False):
     Errors: None = None
 
 
-class Event(Struct, gc=False):
+class WireEvent(Struct, gc=False):
     """One recorded value. Fields in the order of the wire: that is what the decoder guesses first."""
 
     Timestamp: str
-    Value: float | int | str | bool | State | list[int] | None = None  # a list: the bytes of a blob
+    Value: float | int | str | bool | WireState | list[int] | None = None  # a list: the bytes of a blob
     Good: bool | None = None
     Questionable: bool | None = None
     Substituted: bool | None = None
@@ -57,7 +44,7 @@ class Event(Struct, gc=False):
     WebException: None = None
 
 
-class Point(Struct, gc=False):
+class WirePoint(Struct, gc=False):
     """A PI point; all but its identity may be missing, or null."""
 
     WebId: str
@@ -85,7 +72,7 @@ class Links(Struct, gc=False):
 class PointsPage(Struct):
     """One page of points. A server that was asked for links says by `Next` whether there is more."""
 
-    Items: list[Point]
+    Items: list[WirePoint]
     Links: Links | None = None
     Errors: Any = None  # the server broke off: there are more
     WebException: Any = None
@@ -95,7 +82,7 @@ class PointResult(Struct, gc=False):
     """One item of points/multiple: the point, or why there is none."""
 
     Identifier: str = ""
-    Object: Point | None = None
+    Object: WirePoint | None = None
     Exception: Any = None
 
 
@@ -109,7 +96,10 @@ class DataServer(Struct, gc=False):
     IsConnected: bool | None = None
     ServerVersion: str | None = None
     ServerTime: str | None = None
+    Path: str | None = None
 
 
 class DataServers(Struct):
-    Items: list[DataServer] = []
+    Items: list[DataServer]
+    Errors: Any = None  # the server broke off: there are more
+    WebException: Any = None

@@ -1,6 +1,6 @@
-"""What to do about a failure: the whole answer's, or one tag's inside a good answer. Pure.
+"""What to do about a failure of a whole answer, or of one tag inside an answer. Pure.
 
-The ladder: stop the run, ask again, ask for less, leave out what cannot be read, give the tag up.
+In this order: stop the run, ask again, ask for less, leave out what cannot be read, give the tag up.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from config.errors import (
     StopError,
     TagForbiddenError,
     TagGoneError,
+    TagUnsupportedError,
     ThrottledError,
     WrongWindowError,
 )
-
-__all__ = ["MAX_TAG_ATTEMPTS", "Decision", "decide"]
 
 MAX_TAG_ATTEMPTS = 3
 # A request for several tags is shortened so often before it is divided: to a thirty-second of its windows.
@@ -28,13 +27,13 @@ _INTERNAL_ERROR = 500
 
 
 class Decision(Enum):
-    """What becomes of the tags of a failed request, or of one failed tag."""
+    """What to do with the tags of a failed request, or with one failed tag."""
 
     STOP = auto()  # end the run
     AGAIN = auto()  # later, as it is
     FEWER = auto()  # fewer values at once
     SHORTEN = auto()  # several tags: half the window of each
-    HALVE_TAGS = auto()  # two lanes of half the tags each
+    HALVE_TAGS = auto()  # two groups of half the tags each
     NARROW = auto()  # one tag: find out what of its window cannot be read
     GIVE_UP = auto()  # report the tag, go on with the others
 
@@ -55,7 +54,7 @@ def decide(error: ExtractError, *, tags: int, attempts: int, shortened: int = 0)
             return Decision.AGAIN  # it is asked in another way then
     if tags > 1:
         return Decision.SHORTEN if _takes_too_long(error) and shortened < _MAX_SHORTENED else Decision.HALVE_TAGS
-    if isinstance(error, TagGoneError | TagForbiddenError):
+    if isinstance(error, TagGoneError | TagForbiddenError | TagUnsupportedError):
         return Decision.GIVE_UP
     return Decision.NARROW
 

@@ -1,6 +1,6 @@
-"""The ledger of gaps: which windows of which tags are not done yet, and why. Pure; imports the time line alone.
+"""The ledger of gaps: which windows of which tags are not done yet, and why. Pure.
 
-Invariant: of every tag, what is done and its gaps add up to what is wanted of it, without overlap.
+Invariant: what is done of a tag and its gaps add up to what is wanted of it, without overlap.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import numpy.typing as npt
 from ..model import Micros, Window
 from .timeline import DAY, HOUR, SECOND, gaps
 
-__all__ = ["Account", "Coverage", "GapGroup", "GapLedger", "OpenGap", "Why", "coverage", "gap_ledger", "grouped"]
-
 # A picture has so many columns at most, of the shortest of these lengths that does.
 _MOST_COLUMNS = 48
 _ALMOST_ALL = math.nextafter(1, 0)
@@ -29,7 +27,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class Why(Enum):
+class GapReason(Enum):
     """Why a window is not done."""
 
     NEVER_READ = "never read"
@@ -39,7 +37,7 @@ class Why(Enum):
     HOLE = "cannot be read"
 
 
-class Account(msgspec.Struct, frozen=True, gc=False):
+class TagProgress(msgspec.Struct, frozen=True, gc=False):
     """One tag: what is done of it, what is wanted, and the error that holds it up, if one does. `holes` lie in what is
     done, in order: where they begin and end, and why they cannot be read.
     """
@@ -57,7 +55,7 @@ class OpenGap(msgspec.Struct, frozen=True, gc=False):
     web_id: str
     start: Micros
     end: Micros
-    why: Why
+    reason: GapReason
     error: str | None = None
 
 
@@ -65,7 +63,7 @@ class OpenGap(msgspec.Struct, frozen=True, gc=False):
 class GapGroup:
     """Tags that miss the same window for the same reason."""
 
-    why: Why
+    reason: GapReason
     start: Micros
     end: Micros
     web_ids: tuple[str, ...]
@@ -95,18 +93,18 @@ class GapLedger:
     coverage: Coverage | None
 
 
-def gap_ledger(accounts: Iterable[Account]) -> GapLedger:
+def gap_ledger(tag_progress: Iterable[TagProgress]) -> GapLedger:
     """Draw up the ledger. A window that is empty (`low == high`) is nothing done."""
     done: list[Window] = []
     found: list[OpenGap] = []
     tags = complete = 0
-    for account in accounts:
+    for tag in tag_progress:
         tags += 1
-        read = account.done if account.done is not None and account.done.start < account.done.end else None
-        missing = [_open_gap(account, gap.start, gap.end, read, gap.backward) for gap in gaps(read, account.wanted)]
+        read = tag.done if tag.done is not None and tag.done.start < tag.done.end else None
+        missing = [_open_gap(tag, gap.start, gap.end, read, gap.backward) for gap in gaps(read, tag.wanted)]
         if read is not None:
-            missing += [OpenGap(account.web_id, start, end, Why.HOLE, why) for start, end, why in account.holes]
-            done += _outside(read, account.holes)
+            missing += [OpenGap(tag.web_id, start, end, GapReason.HOLE, reason) for start, end, reason in tag.holes]
+            done += _outside(read, tag.holes)
         complete += not missing
         found += missing
     open_windows = [Window(gap.start, gap.end) for gap in found]
@@ -125,24 +123,24 @@ def _outside(read: Window, holes: Sequence[tuple[Micros, Micros, str]]) -> list[
     return [Window(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 
 
-def _open_gap(account: Account, start: Micros, end: Micros, read: Window | None, backward: bool) -> OpenGap:
-    if backward:  # what failed is the reading of what is new; nobody may have asked for this
-        return OpenGap(account.web_id, start, end, Why.HISTORY)
-    if account.error is not None:
-        return OpenGap(account.web_id, start, end, Why.FAILED, account.error)
-    return OpenGap(account.web_id, start, end, Why.NEVER_READ if read is None else Why.BEHIND)
+def _open_gap(tag: TagProgress, start: Micros, end: Micros, read: Window | None, backward: bool) -> OpenGap:
+    if backward:  # what failed is reading what is new
+        return OpenGap(tag.web_id, start, end, GapReason.HISTORY)
+    if tag.error is not None:
+        return OpenGap(tag.web_id, start, end, GapReason.FAILED, tag.error)
+    return OpenGap(tag.web_id, start, end, GapReason.NEVER_READ if read is None else GapReason.BEHIND)
 
 
 def grouped(found: Iterable[OpenGap], *, to: Micros = 1) -> tuple[GapGroup, ...]:
     """Put tags together that miss the same window, give or take `to`; those that most tags miss first."""
-    piles: dict[tuple[Why, int, int], list[OpenGap]] = defaultdict(list)
+    piles: dict[tuple[GapReason, int, int], list[OpenGap]] = defaultdict(list)
     for gap in found:
-        piles[gap.why, gap.start // to, gap.end // to].append(gap)
+        piles[gap.reason, gap.start // to, gap.end // to].append(gap)
     groups = (
-        GapGroup(why, min(g.start for g in pile), max(g.end for g in pile), tuple(g.web_id for g in pile))
-        for (why, _, _), pile in piles.items()
+        GapGroup(reason, min(g.start for g in pile), max(g.end for g in pile), tuple(g.web_id for g in pile))
+        for (reason, _, _), pile in piles.items()
     )
-    return tuple(sorted(groups, key=lambda group: (-len(group.web_ids), group.start, group.end, group.why.value)))
+    return tuple(sorted(groups, key=lambda group: (-len(group.web_ids), group.start, group.end, group.reason.value)))
 
 
 def coverage(done: Sequence[Window], missing: Sequence[Window]) -> Coverage | None:

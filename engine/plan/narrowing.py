@@ -1,21 +1,19 @@
-"""Finds what of a reading cannot be read, by asking for less and less of it. Pure.
+"""Finds what a cursor cannot read, by asking for less and less of it. Pure.
 
-A failed ask may be too much at once, or hold an instant that the source cannot give. Both are told apart by halves: what
-fails at any length is narrowed down to an instant, that is asked for once more with patience, and then left out. Where
-it ends is looked for by probes at growing distances, and by halves between the last that failed and the first that was
-answered. Of a long hole some instants are tried. Where nothing at all is answered, at the beginning, in the middle and at
-the end, narrowing gives up early. A hole that is asked for again is tried in other places each time, so that what can be
-read between two damages is found sooner or later, however close they are.
+A request may fail because it asks for too much, or because it holds an instant that the source cannot give. Halves tell
+which: what fails at any length is narrowed down to an instant, asked for once more with patience, and then left out.
+The end of a hole is searched by probes at growing distances, then by halves between the last that failed and the first
+that was answered. Some instants inside a long hole are tried. Narrowing gives up early when nothing is answered at the
+beginning, in the middle and at the end. A hole that is asked for again is tried at other instants each time, so that what
+lies between two damages is found sooner or later.
 
-Positions are distances from where the narrowing began, in the direction of reading, in microseconds: a reading that goes
-back in time is the same thing in a mirror. For one hole in a reading of length T it takes at most `most_asks(T)` asks.
+Positions are distances in microseconds from where the narrowing began, in the direction of reading. For one hole in
+`T` microseconds it takes at most `most_asks(T)` asks.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
-
-__all__ = ["Found", "Narrowing", "most_asks"]
 
 # Halves that fail in a row before probes tell whether anything at all is answered.
 _FAILURES_BEFORE_PROBES = 3
@@ -32,11 +30,11 @@ _SUCCESSES_BEFORE_REST = 4
 _CONFIRMATIONS = 2
 
 
-class Found(Enum):
+class NarrowingState(Enum):
     """What narrowing has come to."""
 
-    NOTHING_YET = auto()
-    CLEAR = auto()  # go on as usual from `read`; what lies in `hole`, if there is one, is left out
+    SEARCHING = auto()
+    DONE = auto()  # go on as usual from `read`; what lies in `hole`, if there is one, is left out
     HOPELESS = auto()  # nothing is answered from `read` on
 
 
@@ -69,12 +67,12 @@ _PROBES = frozenset(
 
 
 def most_asks(length: int) -> int:
-    """How many asks it takes at most to get past one hole in a reading of so many microseconds."""
+    """How many asks it takes at most to get past one hole in a cursor of so many microseconds."""
     return 4 * max(1, length).bit_length() + 15 + _PROBES_A_RETRY + _SAMPLES
 
 
 def _nth_place(n: int) -> float:
-    """A half, a quarter, three quarters, an eighth ..: the n-th of places that come to lie ever closer."""
+    """A half, a quarter, three quarters, an eighth ..: the n-th of positions that lie ever closer."""
     place, weight = 0.0, 0.5
     while n:
         place += weight * (n & 1)
@@ -83,7 +81,7 @@ def _nth_place(n: int) -> float:
 
 
 class Narrowing:
-    """One search. Ask for `[start, end)`, tell `worked` or `failed`, until `found` says something."""
+    """One search. Ask for `[start, end)`, tell `worked` or `failed`, until `state` says something."""
 
     __slots__ = (
         "_bad",
@@ -109,10 +107,10 @@ class Narrowing:
         "asks",
         "end",
         "failed_length",
-        "found",
         "hole",
         "read",
         "start",
+        "state",
         "worked_length",
     )
 
@@ -146,7 +144,7 @@ class Narrowing:
         self.hole: tuple[int, int] | None = None
         # The longest ask that was answered, where it was the length that mattered, and one that was not.
         self.worked_length = self.failed_length = 0
-        self.found = Found.NOTHING_YET
+        self.state = NarrowingState.SEARCHING
         self.start = self.end = 0
         self._step = _Step.HALVE
         # A known hole that ends where all ends, or begins where nothing has failed, is no help.
@@ -189,7 +187,7 @@ class Narrowing:
         self.asks += 1
         if self._step in {_Step.BEHIND, _Step.BEHIND_FIRST}:
             self.hole = (self._hole_start, self.start)
-            self.read, self.found = until, Found.CLEAR
+            self.read, self.state = until, NarrowingState.DONE
             return
         if self.lands:
             self.read = until
@@ -201,7 +199,7 @@ class Narrowing:
                 self.worked_length, self.failed_length = self.end - self.start, self._bad - self.start
                 self._ask(_Step.REST, self.read, self._bad)
             case _Step.REST | _Step.CONFIRM:
-                self.found = Found.CLEAR
+                self.state = NarrowingState.DONE
             case _Step.HUNT:
                 self._successes += 1
                 if self._successes % _SUCCESSES_BEFORE_REST:
@@ -267,7 +265,7 @@ class Narrowing:
     def _probe_between(self, step: _Step) -> None:
         """Another instant between the first and the last, until there was enough of them."""
         if not self._probes_left:
-            self.found = Found.HOPELESS
+            self.state = NarrowingState.HOPELESS
             return
         self._probes_left -= 1
         n = self._retries * _PROBES_A_RETRY - self._probes_left if self._retries else 1
@@ -324,7 +322,7 @@ class Narrowing:
     def _behind(self, end: int) -> None:
         """The hole is taken to end here, unless what follows fails, too."""
         if end >= self._total:
-            self.found = Found.HOPELESS
+            self.state = NarrowingState.HOPELESS
         else:
             self._ask(_Step.BEHIND, end, min(self._total, end + self._first))
 

@@ -1,8 +1,8 @@
-"""When which class of tags is read: fixed grids in time, and the patience with tags that fail. Pure.
+"""When each class of tags is read: fixed grids in time, and the patience with tags that fail. Pure.
 
-Invariant: the n-th tick of a class stands at start + n x interval, whatever cycles took. A cycle serves all
-that is due; a tick that passed meanwhile is counted and not made up for, since the next cycle reads the
-time of both. What time it is comes from outside, in microseconds of any clock that never goes back.
+Invariant: the n-th tick of a class is at start + n x interval, however long cycles took. A cycle serves all that is
+due. A tick that passed meanwhile is counted and not made up for, because the next cycle reads the time of both. The
+time is an argument, in microseconds of a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import Self
 from ..model import Micros
 from .timeline import HOUR, SECOND
 
-__all__ = ["Patience", "Round", "Schedule", "cycles_to_wait", "pause_after"]
-
 # What is due so soon, measured by its own interval, is read along: one cycle and one commit instead of two.
 _EARLY_SHARE = 10
 _EARLIEST = 5 * SECOND
@@ -26,7 +24,7 @@ _LONGEST_PAUSE = 300 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class DueTicks:
     """What one cycle serves: the tick of each class that is due, how many were passed over, how late it is.
 
     `late`: since the first of the ticks that are served; negative for one that is early.
@@ -38,7 +36,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class FollowSchedule:
     """Classes with their intervals, and the tick of each that was served last (-1: none)."""
 
     start: Micros
@@ -58,12 +56,12 @@ class Schedule:
     def next_due(self) -> Micros:
         return min(map(self.due_at, self.intervals))
 
-    def take(self, now: Micros) -> tuple[Schedule, Round]:
+    def take(self, now: Micros) -> tuple[FollowSchedule, DueTicks]:
         """What is due now, or very soon, and the schedule once that is served."""
         ticks = {name: tick for name in self.intervals if (tick := self._tick(name, now)) > self.served[name]}
         skipped = sum(tick - self.served[name] - 1 for name, tick in ticks.items())
         first = min((self.start + tick * self.intervals[name] for name, tick in ticks.items()), default=now)
-        return replace(self, served={**self.served, **ticks}), Round(ticks, skipped, now - first)
+        return replace(self, served={**self.served, **ticks}), DueTicks(ticks, skipped, now - first)
 
     def _tick(self, name: str, now: Micros) -> int:
         """The newest tick of a class that a cycle beginning now can serve."""
@@ -90,7 +88,7 @@ class _Failing:
     due_tick: int
 
 
-class Patience:
+class TagBackoff:
     """The tags that fail, and from which tick of their class on each is tried again."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Shards: which share of the tags, and of the rate, a run takes. Pure.
 
-A tag belongs to the shard its WebID hashes to. The hash is stable across machines, versions and
-renames, so a tag changes shard only when the number of shards does.
+The hash of a tag's WebID decides its shard. The hash is the same across machines, versions and renames, so a tag
+changes its shard only when the number of shards changes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import zlib
 from dataclasses import dataclass
 
 from config.errors import ConfigurationError
-
-__all__ = ["Shard"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Windows on the time line: what is missing, and how it is cut into slices. Pure.
 
-Invariant: what is done of a tag is one window `[low, high)`, never two with a hole between. A wanted
-window that lies apart from it is joined to it, so the piece between is read, too.
+Invariant: what is done of a tag is one window `[low, high)`, never two with a hole between. A wanted window that lies
+apart is joined to it, so the time between is read, too.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from ..model import Micros, Window
-
-__all__ = ["DAY", "HOUR", "SECOND", "Gap", "cut", "gaps", "instant"]
 
 SECOND: Micros = 1_000_000
 HOUR: Micros = 3_600 * SECOND
@@ -34,7 +32,7 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
 
 
 def gaps(done: Window | None, wanted: Window) -> tuple[Gap, ...]:
-    """What must be read so that `done` becomes one window that includes `wanted`.
+    """What must be read so that `done` is one window that includes `wanted`.
 
     Three cases: nothing is done yet (all of it, forward); the wanted window ends after what is done
     (forward from `high`); it begins before (backward from `low`). The last two may hold at once.

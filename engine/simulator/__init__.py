@@ -1,38 +1,21 @@
-"""A simulated PI Web API: a second, independent reading of the protocol that imports nothing of ours.
+"""A simulated PI Web API: a second implementation of the protocol, independent of the connector.
 
     async with Simulator(SimulatorOptions(tags=1000)).serve() as url:
         ...
 
-The same options give the same events, always; `events` (of a forecast tag `forecast_events`) computes what a
-tag holds without asking the server. Faults, and changes of history and of points, come as a `FaultPlan`, through the running
-`Simulator` (`change`, `set_clock`; `truth` is what the archive then shows) or, from another process,
-through the control routes of `control`.
+The same options always give the same events. `events`, or `forecast_events` for a forecast tag, computes the events of
+a tag without asking the server. Faults, and changes of history and of points, come from a `FaultPlan`, from methods of
+the running `Simulator` (`change`, `set_clock`; `truth` shows the events after that), or, from another process, through
+the routes of `routes.control`.
 """
 
 from __future__ import annotations
 
-from .faults import FaultPlan, FaultPlanError
-from .forecast import forecast_events
-from .options import Basic, Bearer, SimulatorOptions
-from .points import Point
-from .roster import ChangeRefusedError
+from .archive.forecast import forecast_events
+from .archive.point_registry import ChangeRefusedError
+from .archive.points import Point, point
+from .archive.signals import events
+from .archive.values import DigitalState, Event, Value
+from .faults.plan import FaultPlan, FaultPlanError
+from .options import BasicLogin, BearerLogin, SimulatorOptions
 from .server import Simulator
-from .signals import events, point
-from .values import Event, State, Value
-
-__all__ = [
-    "Basic",
-    "Bearer",
-    "ChangeRefusedError",
-    "Event",
-    "FaultPlan",
-    "FaultPlanError",
-    "Point",
-    "Simulator",
-    "SimulatorOptions",
-    "State",
-    "Value",
-    "events",
-    "forecast_events",
-    "point",
-]

@@ -9,8 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-__all__ = ["Tree", "below", "parse_fields", "pick", "wants"]
-
 # None: everything. Names are lower case; the server does not mind the case.
 Tree: TypeAlias = dict[str, Any] | None
 

@@ -1,6 +1,6 @@
-"""What is checked before a question is looked at: size, credentials, rate, and the header against forgery.
+"""Checks before a request is routed: length of the URL, credentials, rate, and the header against CSRF.
 
-Pure but for the counter of the rate limit, which is told the time.
+Pure, except for the counter of the rate limit.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ import base64
 import hmac
 from collections.abc import Mapping
 
-from .faults import Switches
-from .options import Basic, Bearer, SimulatorOptions
+from .faults.plan import Switches
+from .options import BasicLogin, BearerLogin, SimulatorOptions
 from .replies import HTML, Reply, html, json_reply
-
-__all__ = ["RateLimit", "refuse_forgery", "refuse_stranger", "refuse_url", "too_many"]
 
 
 class RateLimit:
-    """So many requests in every stretch of time; stretches do not slide."""
+    """A number of requests in each window of time, where windows do not slide; or a bucket of tokens.
+
+    A bucket (`rate_limit_burst`) holds so many tokens, gains the same number in each window, and a request takes one.
+    """
 
     def __init__(self, switches: Switches) -> None:
-        self._most, self._secs = switches.rate_limit, switches.rate_limit_secs
-        self._stretch, self._used = -1, 0
+        self._most, self._secs, self._burst = switches.rate_limit, switches.rate_limit_secs, switches.rate_limit_burst
+        self._window, self._used = -1, 0
+        self._tokens, self._filled_at = float(self._burst or 0), 0.0
 
     def __repr__(self) -> str:
         return f"RateLimit(most={self._most}, used={self._used})"
@@ -30,9 +32,15 @@ class RateLimit:
         """How many of `count` requests may pass at this moment, in seconds of any clock."""
         if self._most is None:
             return count
-        stretch = int(at // self._secs)
-        if stretch != self._stretch:
-            self._stretch, self._used = stretch, 0
+        if self._burst is not None:
+            gained = (at - self._filled_at) * self._most / self._secs
+            self._tokens, self._filled_at = min(float(self._burst), self._tokens + gained), at
+            granted = min(count, int(self._tokens))
+            self._tokens -= granted
+            return granted
+        window = int(at // self._secs)
+        if window != self._window:
+            self._window, self._used = window, 0
         granted = max(0, min(count, self._most - self._used))
         self._used += granted
         return granted
@@ -46,7 +54,7 @@ def too_many(switches: Switches) -> Reply:
 
 
 def refuse_url(target: str, switches: Switches) -> Reply | None:
-    """What the HTTP layer of the operating system says to a URL too long for it."""
+    """The answer of the operating system's HTTP layer to a URL that is too long."""
     if len(target) > switches.url_max_bytes:
         return html(400, "Bad Request - Request Too Long", "The size of the request headers is too long.")
     path = target.partition("?")[0]
@@ -57,8 +65,8 @@ def refuse_url(target: str, switches: Switches) -> Reply | None:
     return None
 
 
-def refuse_stranger(headers: Mapping[str, str], options: SimulatorOptions) -> Reply | None:
-    """A 401 with the scheme we expect, unless the caller showed the right credentials."""
+def refuse_unauthorized(headers: Mapping[str, str], options: SimulatorOptions) -> Reply | None:
+    """A 401 with the expected scheme, unless the request has the right credentials."""
     auth = options.auth
     if auth is None:
         return None
@@ -67,7 +75,7 @@ def refuse_stranger(headers: Mapping[str, str], options: SimulatorOptions) -> Re
     word, _, credential = given.partition(" ")
     if word.lower() == scheme.lower() and hmac.compare_digest(credential.strip().encode(), expected.encode()):
         return None
-    challenge = 'Basic realm="PI Web API"' if isinstance(auth, Basic) else "Bearer"
+    challenge = 'Basic realm="PI Web API"' if isinstance(auth, BasicLogin) else "Bearer"
     kind = options.faults.switches.unauthorized_body
     if kind == "message":
         reply = json_reply({"Message": "Authorization has been denied for this request."}, 401)
@@ -79,14 +87,14 @@ def refuse_stranger(headers: Mapping[str, str], options: SimulatorOptions) -> Re
     return reply
 
 
-def _expected(auth: Basic | Bearer) -> tuple[str, str]:
-    if isinstance(auth, Bearer):
+def _expected(auth: BasicLogin | BearerLogin) -> tuple[str, str]:
+    if isinstance(auth, BearerLogin):
         return "Bearer", auth.token
     return "Basic", base64.b64encode(f"{auth.user}:{auth.password}".encode()).decode()
 
 
-def refuse_forgery(method: str, headers: Mapping[str, str], switches: Switches) -> Reply | None:
-    """Whoever changes something, or posts a batch, must send `X-Requested-With`."""
-    if method in {"GET", "HEAD", "OPTIONS"} or "X-Requested-With" in headers:
+def refuse_missing_csrf_header(method: str, headers: Mapping[str, str], switches: Switches) -> Reply | None:
+    """A refusal of requests that change something, or post a batch, without `X-Requested-With`."""
+    if not switches.csrf or method in {"GET", "HEAD", "OPTIONS"} or "X-Requested-With" in headers:
         return None
     return json_reply({"Message": "A required header is missing: X-Requested-With."}, switches.csrf_status)

@@ -1,4 +1,4 @@
-"""What a simulated PI System is like. A value; imports nothing of ours but the fault plan's type."""
+"""The options of a simulated PI System."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TypeAlias
 
-from .faults import FaultPlan
+from .faults.plan import FaultPlan
 from .times import DAY, MICROSECOND, SECOND, ticks_of
-
-__all__ = ["Basic", "Bearer", "Clock", "SimulatorOptions", "bounds"]
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -32,16 +30,16 @@ def bounds(weights: tuple[tuple[object, float], ...]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Basic:
-    """Only this user may ask."""
+class BasicLogin:
+    """Only this user has access."""
 
     user: str
     password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Bearer:
-    """Only the holder of this token may ask."""
+class BearerLogin:
+    """Only a request with this token has access."""
 
     token: str = field(repr=False)
 
@@ -55,6 +53,8 @@ class SimulatorOptions:
     lie in time (`steady`; `jittered`; `doubled`: two at one instant; `crowded`: three within one
     microsecond). Profile `uniform` gives every tag one event per `interval_secs` on average,
     `mixed` rates from 1 Hz to one a day. A share `bad` of all events is a system state or null.
+    An asset database holds `elements` elements, each with `more_attributes` attributes beside those of its template, and
+    as many event frames begin a day as `frames_per_day` says.
     The last `future_tags` store future data: forecasts, see `forecast`.
     """
 
@@ -72,8 +72,13 @@ class SimulatorOptions:
     future_renewed_secs: float = 6 * 3600.0
     future_reach_secs: float = 48 * 3600.0
     server: str = "SIMDA"
+    elements: int = 0
+    more_attributes: int = 0
+    frames_per_day: float = 0.0
+    asset_server: str = "SIMAF"
+    asset_database: str = "Plant"
     time_zone: str = "UTC"
-    auth: Basic | Bearer | None = None
+    auth: BasicLogin | BearerLogin | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     # Worked out once, because they are needed for every tag.
     begin_ticks: int = field(init=False, repr=False)
@@ -91,6 +96,12 @@ class SimulatorOptions:
         object.__setattr__(self, "type_bounds", bounds(self.types))
         object.__setattr__(self, "shape_bounds", bounds(self.shapes))
         problems = []
+        if self.elements < 0 or self.more_attributes < 0:
+            problems.append(
+                f"elements is {self.elements}, more_attributes {self.more_attributes}, must not be negative"
+            )
+        if not 0 <= self.frames_per_day <= 86_400:
+            problems.append(f"frames_per_day is {self.frames_per_day}, must be between 0 and 86400")
         if self.tags < 0:
             problems.append(f"tags is {self.tags}, must not be negative")
         if not 0 <= self.future_tags <= self.tags:

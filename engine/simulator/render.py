@@ -1,6 +1,6 @@
-"""Events to JSON text, fast: most of an answer is text that was rendered before.
+"""Events to JSON text. Most of the text of an answer comes from caches.
 
-Pure but for bounded caches. An event is three fragments: its minute (`,{"Timestamp":"2024-03-05T10:00:`,
+Pure, except for bounded caches. An event is three fragments: its minute (`,{"Timestamp":"2024-03-05T10:00:`,
 one per minute for all tags), its second and fraction (one per place in the tag's cycle), and the
 rest of the object (one per row of the value table and choice of fields). A page of events is three
 list slices and one join. Tags with edits take `slow_items`, event by event, to the same text.
@@ -13,13 +13,11 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
+from .archive.signals import Signal
+from .archive.values import FLAGS, DigitalState, Event, Table, Value, event_value
 from .fields import Tree, below, pick, wants
 from .replies import json_bytes
-from .signals import Signal
 from .times import MINUTE, SECOND, iso
-from .values import FLAGS, Event, State, Table, Value, event_value
-
-__all__ = ["Layout", "event_object", "fast_items", "slow_items"]
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _DAY_MINUTES = 1440
@@ -36,7 +34,7 @@ class Layout:
     units: bool = True
     quality: tuple[str, ...] = _QUALITY
     state: tuple[str, ...] | None = None  # members wanted of a digital state; None: all
-    nan: str = "NaN"
+    nan: str = _NAN["string"]
 
     @staticmethod
     def of(tree: Tree, nan: str) -> Layout:
@@ -83,18 +81,20 @@ def slow_items(events: list[Event], layout: Layout) -> list[bytes]:
     items = []
     for event in events:
         flags = (event.good, event.questionable, event.substituted, event.annotated)
-        rest = _value_text(event.value, _json(event.value), layout) + _quality_text(flags, layout)
+        rest = _value_text(event.value, json_bytes(event_value(event.value)).decode(), layout) + _quality_text(
+            flags, layout
+        )
         head = f',"Timestamp":"{iso(event.ticks)}"' if layout.timestamp else ""
         items.append(f",{{{(head + rest)[1:]}}}".encode())
     return items
 
 
-def event_object(event: Event, nan: str, tree: Tree = None) -> dict[str, Any]:
+def event_object(event: Event, nan: str) -> dict[str, Any]:
     """One event as the object its JSON is made of."""
     value = event_value(event.value)
     if value != value:  # noqa: PLR0124 - NaN alone differs from itself
         value = {"bare": value, "string": "NaN", "null": None}[nan]
-    whole = {
+    return {
         "Timestamp": iso(event.ticks),
         "Value": value,
         "UnitsAbbreviation": "",
@@ -103,28 +103,26 @@ def event_object(event: Event, nan: str, tree: Tree = None) -> dict[str, Any]:
         "Substituted": event.substituted,
         "Annotated": event.annotated,
     }
-    picked: dict[str, Any] = pick(whole, tree)
-    return picked
 
 
 def _clock_texts(found: Signal, first: int, count: int) -> tuple[list[bytes], list[bytes]]:
     """The two fragments of every timestamp: up to the minute, and from the second on."""
-    minutes, places = found.rhythm.minutes, len(found.rhythm.slots)
-    if places == 1:
+    minutes, slots = found.rhythm.minutes, len(found.rhythm.slots)
+    if slots == 1:
         heads = _minute_heads(found.start_minute + first * minutes, count, minutes)
         return heads, [_second_text(found.start_rest)] * count
-    cycle, place = divmod(first, places)
+    cycle, place = divmod(first, slots)
     start_minute = found.start_minute + cycle * minutes
-    offsets, seconds = _places(found.rhythm.slots, found.start_rest)
-    cycles = (place + count - 1) // places + 1
+    offsets, seconds = _slot_texts(found.rhythm.slots, found.start_rest)
+    cycles = (place + count - 1) // slots + 1
     known = _minute_heads(start_minute, cycles * minutes + 1 + offsets[-1] // minutes, 1)
     heads = [known[turn + offset] for turn in range(0, cycles * minutes, minutes) for offset in offsets]
     return heads[place : place + count], (seconds * cycles)[place : place + count]
 
 
 @lru_cache(maxsize=1024)
-def _places(slots: tuple[int, ...], phase: int) -> tuple[list[int], list[bytes]]:
-    """For every place in a cycle: which minute of it, and the text from the second on."""
+def _slot_texts(slots: tuple[int, ...], phase: int) -> tuple[list[int], list[bytes]]:
+    """For every slot of a cycle: which minute of it, and the text from the second on."""
     split = [divmod(phase + slot, MINUTE) for slot in slots]
     return [minute for minute, _ in split], [_second_text(rest) for _, rest in split]
 
@@ -174,7 +172,7 @@ def _tails(table: Table, layout: Layout) -> list[bytes]:
 def _value_text(value: Value, text: str, layout: Layout) -> str:
     if not layout.value:
         return ""
-    if layout.state is not None and isinstance(value, State):
+    if layout.state is not None and isinstance(value, DigitalState):
         text = json_bytes(pick(event_value(value), dict.fromkeys(layout.state))).decode()
     elif text == "NaN":
         text = layout.nan
@@ -187,7 +185,3 @@ def _quality_text(flags: tuple[bool, ...], layout: Layout) -> str:
         if name in layout.quality:
             text += f',"{name}":{"true" if flag else "false"}'
     return text
-
-
-def _json(value: Value) -> str:
-    return json_bytes(event_value(value)).decode()

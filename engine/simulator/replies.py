@@ -1,6 +1,6 @@
-"""What an answer is made of: chunks of bytes, or a refusal in one of the shapes the real server uses.
+"""Answers: chunks of bytes, or a refusal in one of the shapes that the real server uses.
 
-Imports nothing of ours. A `Refusal` is raised anywhere below the dispatcher and becomes a `Reply` there.
+A `Refusal` may be raised anywhere below the dispatcher, which turns it into a `Reply`.
 """
 
 from __future__ import annotations
@@ -9,28 +9,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = [
-    "HTML",
-    "JSON",
-    "Accident",
-    "Refusal",
-    "Reply",
-    "TooMuch",
-    "html",
-    "json_bytes",
-    "json_reply",
-    "message",
-    "refused",
-]
-
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 JSON = "application/json; charset=utf-8"
 HTML = "text/html; charset=us-ascii"
 
 
 @dataclass(slots=True)
-class Accident:
-    """What goes wrong on the wire while this reply is sent. `cut_at` counts body bytes."""
+class WireFault:
+    """A fault while the reply is sent. `cut_at` counts body bytes."""
 
     delay_secs: float = 0.0
     cut_at: int | None = None
@@ -47,14 +33,14 @@ class Reply:
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     values: int = 0
-    accident: Accident | None = None
+    wire_fault: WireFault | None = None
 
     def body(self) -> bytes:
         return b"".join(self.chunks)
 
 
 class Refusal(Exception):  # noqa: N818 - an answer to the client, not a failure of ours
-    """The server says no: a status and the object it says it with."""
+    """A refusal by the server: a status and the body."""
 
     def __init__(self, status: int, payload: dict[str, Any]) -> None:
         super().__init__(status, payload)
@@ -66,7 +52,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to the client, not a failure
 
 
 class TooMuch(Refusal):
-    """More was asked for at once than can be given: the archive says so (500), or what lies before it gives up."""
+    """The request asks for too much at once: the archive refuses it (500), or a proxy before it gives up."""
 
     def __init__(self, how: int | str) -> None:
         words = "[-11091] Event collection exceeded the maximum allowed"
@@ -77,7 +63,7 @@ class TooMuch(Refusal):
         if self.status == 500:
             return super().reply()
         reply = html(self.status, "Service Unavailable", "The request took too long, or was too large.")
-        reply.accident = Accident(drop=True) if self._drops else None
+        reply.wire_fault = WireFault(drop=True) if self._drops else None
         return reply
 
 

@@ -1,7 +1,7 @@
-"""The HTTP shell around the simulated PI System: aiohttp in front, plain functions behind.
+"""The HTTP server of the simulated PI System, and the methods by which tests control it.
 
-The only module with I/O. Answers are written chunk by chunk as the client reads them, so a large
-answer is never held twice; every wait ends when the client leaves or the server closes.
+The only module with I/O. Answers are written chunk by chunk as the client reads them, so a large answer is never in
+memory twice. Every wait ends when the client disconnects or the server closes.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ import msgspec
 from aiohttp import HttpVersion11, web
 from isal.isal_zlib import compressobj
 
-from . import batch, control
+from .archive.edits import Edit
+from .archive.history import NEVER, Change
+from .archive.points import Point
+from .archive.values import Event, Value
 from .dispatch import ROOT, Dispatch
-from .edits import Edit
-from .history import NEVER, Change
-from .limits import RateLimit, refuse_forgery, refuse_stranger, refuse_url, too_many
+from .limits import RateLimit, refuse_missing_csrf_header, refuse_unauthorized, refuse_url, too_many
 from .options import SimulatorOptions
-from .points import Point
-from .replies import JSON, Accident, Reply, html, json_reply
+from .replies import JSON, Reply, WireFault, html, json_reply
+from .routes import batch, control
 from .site import RequestLog, Site
 from .times import SECOND
-from .values import Event, Value
-
-__all__ = ["Simulator"]
 
 _WRITE_BYTES = 256 * 1024
 _GZIP_LEAST_BYTES = 1024
 _MOST_CONTROL_BYTES = 64 * 1024 * 1024
+_TURNS_TO_ACCEPT = 5
 
 
 class Simulator:
@@ -54,11 +53,11 @@ class Simulator:
     def __repr__(self) -> str:
         return f"Simulator(tags={self.options.tags}, {self.requests!r})"
 
-    # --- what it knows -------------------------------------------------------
+    # --- state ---------------------------------------------------------------
 
     @property
     def requests(self) -> RequestLog:
-        """What was asked so far, by route."""
+        """Counts of the requests so far, by route."""
         return self._site.requests
 
     @property
@@ -73,8 +72,8 @@ class Simulator:
             "sent_bytes": self._sent_bytes,
             "most_in_flight": self._most_in_flight,
             "changes_failed": list(self._site.failed),
-            "signups": len(self._site.signups),
-            "rules_applied": list(self._dispatch.mischief.applied),
+            "subscriptions": len(self._site.subscriptions),
+            "rules_applied": list(self._dispatch.fault_injector.applied),
         }
 
     def now(self) -> int:
@@ -87,7 +86,7 @@ class Simulator:
         return history.recorded(history.index(tag), start_ticks, end_ticks - 1, self.now())
 
     def web_id(self, tag: str | int, kind: str = "I") -> str:
-        """WebID of a tag, IDOnly unless told."""
+        """WebID of a tag, IDOnly by default."""
         return self._site.web_id(kind, self._site.point(self._site.history.index(tag)))
 
     def truth(self, tag: str | int, start_ticks: int, end_ticks: int) -> list[Event]:
@@ -103,7 +102,7 @@ class Simulator:
     # --- changes ---------------------------------------------------------------
 
     def change(self, *edits: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Change history or points, worded as in a fault plan; says what was done with each.
+        """Change history or points. Edits are written as in a fault plan. Returns what was done for each.
 
         Raises:
             ValueError: an edit that is none, or that the state of its point does not allow.
@@ -117,8 +116,8 @@ class Simulator:
         self._site.set_clock(ticks)
 
     def forget_updates(self) -> None:
-        """Start the instances anew: every marker of stream updates is lost."""
-        self._site.signups.forget()
+        """Restart the instances: every marker of stream updates is lost."""
+        self._site.subscriptions.forget()
 
     # --- edits of history ----------------------------------------------------
 
@@ -131,18 +130,16 @@ class Simulator:
         event = Event(ticks, value, good=good, substituted=True)
         self._site.history.change(tag, Change("replace", ticks, ticks + 1, visible_at, event))
 
-    def delete(
-        self, tag: str | int, start_ticks: int, end_ticks: int | None = None, *, visible_at: int = NEVER
-    ) -> None:
+    def delete(self, tag: str | int, start_ticks: int, end_ticks: int | None = None) -> None:
         """Remove the events in `[start_ticks, end_ticks)`, or those at one instant."""
         end = start_ticks + 1 if end_ticks is None else end_ticks
-        self._site.history.change(tag, Change("delete", start_ticks, end, visible_at))
+        self._site.history.change(tag, Change("delete", start_ticks, end))
 
     def hide(self, tag: str | int, start_ticks: int, end_ticks: int, *, until: int) -> None:
         """Let the events of a range arrive late: they show from the instant `until` on."""
         self._site.history.change(tag, Change("hide", start_ticks, end_ticks, until))
 
-    # --- the wire ------------------------------------------------------------
+    # --- HTTP ----------------------------------------------------------------
 
     @asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
@@ -161,6 +158,9 @@ class Simulator:
             yield f"http://{host}:{bound[1]}{ROOT}"
         finally:
             self._closing.set()
+            # Connections that wait to be accepted are: asyncio forgets to close one whose server closes meanwhile.
+            for _ in range(_TURNS_TO_ACCEPT):
+                await asyncio.sleep(0)
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -178,13 +178,16 @@ class Simulator:
     async def _answer(self, request: web.BaseRequest, now: int) -> Reply:
         target, switches = request.raw_path, self._site.switches
         if target.startswith(control.PREFIX):
+            unknown = refuse_unauthorized(request.headers, self.options)
+            if unknown is not None:
+                return unknown
             body = await _read(request, _MOST_CONTROL_BYTES) or b""
             return control.answer(self._site, request.method, target.removeprefix(control.PREFIX), body)
         early = (
             refuse_url(target, switches)
-            or refuse_stranger(request.headers, self.options)
+            or refuse_unauthorized(request.headers, self.options)
             or (None if self._limit.take(1, time.monotonic()) else too_many(switches))
-            or refuse_forgery(request.method, request.headers, switches)
+            or refuse_missing_csrf_header(request.method, request.headers, switches)
         )
         if early is not None:
             return early
@@ -206,12 +209,16 @@ class Simulator:
         return self._limit.take(parts, time.monotonic()) if self._site.switches.batch_items_counted else parts
 
     async def _send(self, request: web.BaseRequest, reply: Reply, now: int) -> web.StreamResponse:
-        accident = reply.accident or Accident()
-        if accident.delay_secs or accident.hang:
-            await self._wait(None if accident.hang else accident.delay_secs)
-        if accident.drop or accident.hang:
+        wire_fault = reply.wire_fault or WireFault()
+        if wire_fault.delay_secs or wire_fault.hang:
+            await self._wait(None if wire_fault.hang else wire_fault.delay_secs)
+        if wire_fault.drop or wire_fault.hang:
             return _reset(request)
-        headers = {"Date": _http_date(now), "Server": "Microsoft-HTTPAPI/2.0", **reply.headers}
+        headers = {
+            "Date": format_datetime(datetime.fromtimestamp(now // SECOND, UTC), usegmt=True),
+            "Server": "Microsoft-HTTPAPI/2.0",
+            **reply.headers,
+        }
         if reply.status != 204:
             headers["Content-Type"] = reply.content_type or "application/json; charset=utf-8"
         chunks: list[bytes] = reply.chunks
@@ -219,14 +226,14 @@ class Simulator:
         self._body_bytes += size
         asked = "gzip" in request.headers.get("Accept-Encoding", "")
         # An answer to be cut stays plain, so that the place is where the plan says.
-        if asked and size >= _GZIP_LEAST_BYTES and self._site.switches.gzip and accident.cut_at is None:
+        if asked and size >= _GZIP_LEAST_BYTES and self._site.switches.gzip and wire_fault.cut_at is None:
             chunks = list(_gzipped(chunks))
             size = sum(map(len, chunks))
             headers["Content-Encoding"] = "gzip"
         self._sent_bytes += size
-        # The application writes as it goes, so nobody is told the length before; layers below know theirs.
+        # The real application streams its answers, so they have no Content-Length; those of the layers below have one.
         chunked = reply.content_type == JSON and size > 0 and request.version >= HttpVersion11
-        if accident.cut_at is None and size <= _WRITE_BYTES:
+        if wire_fault.cut_at is None and size <= _WRITE_BYTES:
             whole = web.Response(status=reply.status, body=b"".join(chunks), headers=headers)
             if chunked:
                 whole.enable_chunked_encoding()
@@ -237,18 +244,18 @@ class Simulator:
         else:
             response.content_length = size
         await response.prepare(request)
-        left = size if accident.cut_at is None else min(size - 1, accident.cut_at)
+        left = size if wire_fault.cut_at is None else min(size - 1, wire_fault.cut_at)
         for block in _blocks(chunks):
             await response.write(block[:left])
             left -= len(block)
             if left <= 0:
                 break
-        if accident.cut_at is not None:
+        if wire_fault.cut_at is not None:
             return _reset(request, response)
         return response
 
     async def _wait(self, secs: float | None) -> None:
-        """Wait so long, or for ever; no longer than the server is open."""
+        """Wait for a time, or without end where it is None; at most until the server closes."""
         try:
             async with asyncio.timeout(secs):
                 await self._closing.wait()
@@ -269,7 +276,7 @@ async def _read(request: web.BaseRequest, most: int) -> bytes | None:
 
 
 def _reset(request: web.BaseRequest, response: web.StreamResponse | None = None) -> web.StreamResponse:
-    """Break the connection off. What was written may or may not arrive."""
+    """Abort the connection. What was written may or may not arrive."""
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
         if connection is not None and response is None:
@@ -279,7 +286,7 @@ def _reset(request: web.BaseRequest, response: web.StreamResponse | None = None)
 
 
 def _blocks(chunks: Iterable[bytes]) -> Iterable[bytes]:
-    """The same bytes in pieces worth a system call each."""
+    """The same bytes in larger pieces, to save system calls."""
     pending: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -298,7 +305,3 @@ def _gzipped(chunks: Iterable[bytes]) -> Iterable[bytes]:
     for block in _blocks(chunks):
         yield packer.compress(block)
     yield packer.flush()
-
-
-def _http_date(ticks: int) -> str:
-    return format_datetime(datetime.fromtimestamp(ticks // SECOND, UTC), usegmt=True)

@@ -1,6 +1,6 @@
-"""The simulated PI System as routes see it: options, clock, history, and who a WebID names.
+"""The simulated PI System as routes see it: options, clock, points, history, and the point that a WebID names.
 
-No I/O. The clock is read once per question, so one answer never mixes two instants.
+No I/O. The clock is read once for each request, so an answer never mixes two instants.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from collections import Counter, deque
 from heapq import heappop, heappush
 from itertools import count
 
-from .call import Call
-from .edits import Edit
-from .faults import FaultPlanError
-from .history import NEVER, Change, History, change_of
+from .archive.digital_sets import DigitalSets
+from .archive.edits import Edit
+from .archive.history import NEVER, Change, History, change_of
+from .archive.point_registry import ChangeRefusedError, PointRegistry
+from .archive.points import FIRST_ID, Point
+from .archive.subscriptions import Subscriptions
+from .assets.edits import AssetEdit
+from .assets.frames import Frames
+from .assets.plant import Plant
+from .faults.plan import FaultPlanError
 from .options import SimulatorOptions
-from .points import FIRST_ID, Point
 from .replies import Refusal, refused
-from .roster import ChangeRefusedError, Roster
-from .sets import StateSets
-from .signups import Signups
+from .request import IncomingRequest
 from .times import SECOND, ticks_of
-from .webid import decode, encode, point_index_fast
-
-__all__ = ["RequestLog", "Site"]
+from .webid import decode, encode, fast_point_id
 
 
 class RequestLog:
-    """What was asked, counted; bounded however long the server runs."""
+    """Counts of requests. Bounded, however long the server runs."""
 
     def __init__(self) -> None:
         self.routes: Counter[str] = Counter()
@@ -50,10 +51,12 @@ class Site:
     def __init__(self, options: SimulatorOptions) -> None:
         self.options = options
         self.switches = options.faults.switches
-        self.roster = Roster(options)
-        self.sets = StateSets()
-        self.history = History(options, self.roster, self.sets)
-        self.signups = Signups(self.switches)
+        self.registry = PointRegistry(options)
+        self.digital_sets = DigitalSets()
+        self.history = History(options, self.registry, self.digital_sets)
+        self.subscriptions = Subscriptions(self.switches)
+        self.plant = Plant(options, self.registry)
+        self.frames = Frames(options, self.plant)
         self.requests = RequestLog()
         self.watch_tags = bool(options.faults.tags or options.faults.rules)
         # Changes of points and sets whose time has not come, and those that could not be made when it came.
@@ -67,13 +70,18 @@ class Site:
                 self.change(edit)
             except (ChangeRefusedError, KeyError) as error:
                 raise FaultPlanError(f"fault plan: {error.args[0]} - at `$.edits[{number}]`") from error
+        for number, asset_edit in enumerate(options.faults.asset_edits):
+            try:
+                self.change_assets(asset_edit)
+            except (ChangeRefusedError, KeyError) as error:
+                raise FaultPlanError(f"fault plan: {error.args[0]} - at `$.asset_edits[{number}]`") from error
 
     # --- the clock -----------------------------------------------------------
 
     def now(self) -> int:
         now = self._read()
         if self._waiting and self._waiting[0][0] <= now:
-            self._catch_up(now)
+            self._apply_due(now)
         return now
 
     def _read(self) -> int:
@@ -96,7 +104,7 @@ class Site:
     # --- changes -------------------------------------------------------------
 
     def change(self, edit: Edit) -> int | None:
-        """Make a change, or keep it until its time comes; gives the number of the point, where it is of one and known.
+        """Make a change, or keep it until its time comes. Returns the number of the point, if it is of one and known.
 
         Raises:
             ChangeRefusedError: the point is not in a state for that.
@@ -116,22 +124,31 @@ class Site:
             return None
         return self._make(edit, at)
 
+    def change_assets(self, edit: AssetEdit) -> int:
+        """Change the asset tree or an event frame, at once. Returns the number of the element or frame.
+
+        Raises:
+            ChangeRefusedError: the change makes no sense as things stand.
+            KeyError: there is no such element, attribute or frame.
+        """
+        return self.frames.change(edit, self._read()) if edit.is_of_frame else self.plant.change(edit)
+
     def _make(self, edit: Edit, at: int) -> int | None:
         if edit.is_of_set:
-            self.sets.change(edit)
-            self.history.restated()
+            self.digital_sets.change(edit)
+            self.history.state_names_changed()
             return None
         return self._change_point(edit, at)
 
     def _change_point(self, edit: Edit, at: int) -> int:
         index = None if edit.action == "create_point" else self.history.index(edit.tag)
-        changed = self.roster.change(edit, index, at)
+        changed = self.registry.change(edit, index, at)
         if edit.action == "restore_point" and not edit.history:
             self.history.change(changed, Change("delete", NEVER, at))
-        self.history.renamed()
+        self.history.point_names_changed()
         return changed
 
-    def _catch_up(self, now: int) -> None:
+    def _apply_due(self, now: int) -> None:
         while self._waiting and self._waiting[0][0] <= now:
             at, _, edit = heappop(self._waiting)
             try:
@@ -141,9 +158,9 @@ class Site:
 
     # --- who a WebID names ---------------------------------------------------
 
-    def tag(self, call: Call, web_id: str) -> int:
+    def tag(self, request: IncomingRequest, web_id: str) -> int:
         """Index of the tag a WebID of any kind names. Raises a 400 or 404, or what a tag in trouble says."""
-        number = point_index_fast(web_id)
+        number = fast_point_id(web_id)
         if number is None:
             found = decode(web_id)
             if found.marker != "DP":
@@ -151,23 +168,23 @@ class Site:
             index = self._by_path(found.path) if found.path is not None else found.numbers[0] - FIRST_ID
         else:
             index = number - FIRST_ID
-        return self.checked(call, index, "")
+        return self.require_readable(request, index, "")
 
-    def tag_by_path(self, call: Call, path: str) -> int:
+    def tag_by_path(self, request: IncomingRequest, path: str) -> int:
         r"""Index of the tag at `\\SERVER\TAG`. Raises a 404."""
-        return self.checked(call, self._by_path(path), path.rpartition("\\")[2])
+        return self.require_readable(request, self._by_path(path), path.rpartition("\\")[2])
 
-    def checked(self, call: Call, index: int | None, name: str) -> int:
-        if index is None or not 0 <= index < self.roster.size:
+    def require_readable(self, request: IncomingRequest, index: int | None, name: str) -> int:
+        if index is None or not 0 <= index < self.registry.size:
             raise _missing(name)
         forbidden = None
-        if index in self.roster.closed:
-            standing = self.roster.standing(index)
-            forbidden = standing.forbidden
-            if standing.gone:
+        if index in self.registry.unreadable:
+            state = self.registry.state(index)
+            forbidden = state.forbidden
+            if state.gone:
                 raise _missing(name)
         if self.watch_tags:
-            call.touched.append(index)
+            request.touched.append(index)
             fault = self.history.fault(index)
             if fault and fault.gone:
                 raise _missing(name)
@@ -180,10 +197,10 @@ class Site:
 
     def _by_path(self, path: str | None) -> int | None:
         server, _, name = (path or "").removeprefix("\\\\").partition("\\")
-        return self.roster.find(name) if server.casefold() == self.options.server.casefold() else None
+        return self.registry.find(name) if server.casefold() == self.options.server.casefold() else None
 
     def point(self, index: int) -> Point:
-        return self.roster.point(index)
+        return self.registry.point(index)
 
     def path(self, tag: Point) -> str:
         return f"\\\\{self.options.server}\\{tag.name}"

@@ -1,8 +1,8 @@
-"""Time as the server knows it: whole 100 ns ticks since 1970-01-01T00:00:00Z, and the text forms of it.
+"""Instants as whole ticks of 100 ns since 1970-01-01T00:00:00Z, and their text forms.
 
-Pure. Reads the time strings of AF (`*`, `t`, `y`, `Saturday`, `*-1d`, ISO 8601) and writes ISO 8601
-with up to seven digits, trailing zeros trimmed. No instant passes through a float or a `datetime`,
-so the seventh digit is never lost.
+Pure. Reads the time strings of AF (`*`, `t`, `y`, `Saturday`, `*-1d`, ISO 8601), and writes ISO 8601 with up to seven
+digits, without trailing zeros. Invariant: no instant passes through a float or a `datetime`, which would lose the
+seventh digit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .replies import Refusal, refused
-
-__all__ = ["DAY", "HOUR", "MICROSECOND", "MINUTE", "SECOND", "TimeText", "iso", "parse_span", "parse_time", "ticks_of"]
 
 MICROSECOND = 10
 SECOND = 10_000_000
@@ -46,7 +44,7 @@ _WORD = re.compile(r"(\*|[a-z]+)?(.*)", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class TimeText:
-    """A time string, understood. `fixed` for an absolute one; else a word resolved when `now` is known."""
+    """A parsed time string: `fixed` for an absolute one, else a word that is resolved when `now` is known."""
 
     fixed: int | None
     word: str

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-__all__ = ["wildcard"]
-
 
 @lru_cache(maxsize=256)
 def wildcard(pattern: str) -> Callable[[str], bool]:

@@ -1,41 +1,18 @@
-"""What happened, as values: one event per step of a batch, never per recorded value. Pure.
+"""The events of a run. There is one for each request, commit and so on, never one for each recorded value.
 
-Progress, log, report and metrics are subscribers to the same stream, so they cannot disagree.
+Progress, log, report and metrics subscribe to the same events, so they cannot disagree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from writers import CorrectionCounts, HoleChange
 
 from ..model import Micros
 from .freshness import Freshness
-
-__all__ = [
-    "Answered",
-    "Cleared",
-    "Committed",
-    "Cycled",
-    "DiscoveryFailed",
-    "Emit",
-    "Event",
-    "Finished",
-    "HoleNoted",
-    "Paused",
-    "Planned",
-    "Quarantined",
-    "RequestFailed",
-    "Started",
-    "StatesSynced",
-    "Stopping",
-    "Summed",
-    "TagFailed",
-    "TagsFound",
-    "TagsSynced",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +24,8 @@ class Started:
     shard: str
     source: str
     target: str
+    datasets: tuple[str, ...] = ()
+    decoder: str = "python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +38,39 @@ class TagsFound:
 
 
 @dataclass(frozen=True, slots=True)
-class TagsSynced:
-    """pi_tags says what the source says."""
+class DatasetSynced:
+    """A mirror or keyed records were brought up to date: so many rows are new, have changed, are missing at the source.
 
-    added: int
-    changed: int
-    missing: int
-
-
-@dataclass(frozen=True, slots=True)
-class StatesSynced:
-    """pi_digital_states says what the source says, but of the sets that are `unread` (set, why).
-
-    Of `doubled` sets a code stands for several states. `problem`: why the table could not be written at all;
-    values are read all the same.
+    `unread` names parts that could not be read, with the reason. `problem`: why nothing could be read or written;
+    values are read all the same. `failed`: the run is incomplete for it. `table`: the name of its table, or that of the
+    dataset if it has several. `goes_on`: this adds to an earlier event of the same run.
     """
 
+    dataset: str
+    table: str
     added: int = 0
     changed: int = 0
     missing: int = 0
     unread: tuple[tuple[str, str], ...] = ()
-    doubled: tuple[str, ...] = ()
     problem: str = ""
+    failed: bool = False
+    goes_on: bool = False
 
-    def then(self, later: StatesSynced) -> StatesSynced:
-        """Both together: what they changed adds up, and what is wrong is what was wrong the last time."""
-        return replace(
-            later,
-            added=self.added + later.added,
-            changed=self.changed + later.changed,
-            missing=self.missing + later.missing,
-        )
+
+@dataclass(frozen=True, slots=True)
+class DatasetProgress:
+    """What has been read of a mirror or of keyed records so far, and the share of all that is done, if it is known."""
+
+    dataset: str
+    text: str
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is to be read: `until` is the server's clock less the lag."""
+    """The plan is made. `until` is the server's clock less the lag."""
 
+    dataset: str
     tags: int
     tags_done: int
     expected_values: int
@@ -106,11 +81,12 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer was read and decoded: so many events, those included that are only compared with the table.
+    """One answer was read and decoded. `read` counts events, also those that are only compared with the table.
 
     `fraction_done`, of the time the plan takes; `left_secs`, how long the rest takes, as far as can be said yet.
     """
 
+    dataset: str
     tags: int
     read: int
     body_bytes: int
@@ -124,6 +100,7 @@ class Answered:
 class RequestFailed:
     """A request failed after the client's retries; its tags are retried, split or given up."""
 
+    dataset: str
     tags: int
     reason: str
 
@@ -132,6 +109,7 @@ class RequestFailed:
 class TagFailed:
     """A tag is given up for this run, or, when following, for some cycles."""
 
+    dataset: str
     tag: str
     reason: str
     web_id: str = ""
@@ -139,16 +117,18 @@ class TagFailed:
 
 @dataclass(frozen=True, slots=True)
 class HoleNoted:
-    """A window of a tag cannot be read, or was read after all: the next commit writes it down."""
+    """A window of a tag cannot be read, or was read after all. The next commit records it."""
 
+    dataset: str
     tag: str
     change: HoleChange
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A piece of an answer could not be read: what of it is kept for people to look at."""
+    """A piece of an answer could not be decoded, and goes to the quarantine table."""
 
+    dataset: str
     tag: str
     web_id: str
     start: Micros
@@ -159,28 +139,28 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """A tag that had failed was read again, or is asked for no more."""
+    """A tag that had failed was read again, or is no longer selected."""
 
     tag: str
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Rows, corrections of earlier ones, and the watermarks that belong to them are in the tables."""
+    """Rows, corrections and their watermarks were committed."""
 
+    dataset: str
     rows: int
     tags: int
     files: int
     size_bytes: int
     stage_secs: float
     commit_secs: float
-    partitions: frozenset[str] = frozenset()
     corrections: CorrectionCounts = field(default_factory=CorrectionCounts)
 
 
 @dataclass(frozen=True, slots=True)
 class Cycled:
-    """Following: a cycle is over. It began `late_secs` after its due; before it, `skipped` ticks had passed."""
+    """Following: a cycle is over. It began `late_secs` after it was due; `skipped` ticks were passed over before it."""
 
     number: int
     classes: tuple[str, ...]
@@ -196,7 +176,7 @@ class Cycled:
 
 @dataclass(frozen=True, slots=True)
 class Summed:
-    """Following: some cycles together, since the last of these."""
+    """Following: the sum of the cycles since the last such event."""
 
     seconds: float
     cycles: int
@@ -208,7 +188,7 @@ class Summed:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Following: the source gave out; it is asked again after a while."""
+    """Following: the source does not answer. It is asked again after a pause."""
 
     reason: str
     seconds: float
@@ -216,14 +196,14 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryFailed:
-    """Following: looking for new tags failed; those that are known are read on."""
+    """Following: looking for new tags failed. Known tags are read on."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The run was asked to stop, or must: what is complete is committed, nothing new is asked."""
+    """The run stops: nothing new is asked for, and what is complete is committed."""
 
     reason: str
 
@@ -235,11 +215,11 @@ class Finished:
     status: str
 
 
-Event: TypeAlias = (
+RunEvent: TypeAlias = (
     Started
     | TagsFound
-    | TagsSynced
-    | StatesSynced
+    | DatasetProgress
+    | DatasetSynced
     | Planned
     | Answered
     | RequestFailed
@@ -255,4 +235,4 @@ Event: TypeAlias = (
     | Stopping
     | Finished
 )
-Emit: TypeAlias = Callable[[Event], None]
+Emit: TypeAlias = Callable[[RunEvent], None]

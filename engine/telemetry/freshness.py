@@ -1,4 +1,4 @@
-"""How far watermarks lie behind a given now. Pure.
+"""How far watermarks are behind a given time. Pure.
 
 Of a tag that stores future data it is its present that counts, so that how far ahead it was read hides nothing:
 it is then how long ago its forecast was looked at. Invariant: every tag is counted in exactly one bucket of the
@@ -7,13 +7,12 @@ histogram, and none is fresher than now.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..model import Micros
+import numpy as np
 
-__all__ = ["BUCKETS", "Freshness", "freshness"]
+from ..model import Int64s, Micros
 
 # Upper bounds in seconds, not included, and how they are called.
 BUCKETS = (
@@ -35,22 +34,21 @@ class Freshness:
 
 def freshness(highs: Iterable[Micros], now: Micros) -> Freshness | None:
     """How fresh tags are whose watermarks stand there; None without any. Clocks of two machines may differ a bit."""
-    ages = sorted(max(0, now - high) / 1e6 for high in highs)
-    if not ages:
+    # Microseconds as integers: a list of half a million of them is no list of floats.
+    behind = np.sort(np.maximum(0, now - np.fromiter(highs, np.int64)))
+    if not len(behind):
         return None
-    bounds = [bound for bound, _ in BUCKETS]
+    ends = np.searchsorted(behind, [bound * 1_000_000 for bound, _ in BUCKETS])
+    counts = np.diff(ends, prepend=0, append=len(behind))
     names = [*(name for _, name in BUCKETS), _OLDEST]
-    counts = [0] * len(names)
-    for age in ages:
-        counts[bisect_right(bounds, age)] += 1
     return Freshness(
-        p50=_percentile(ages, 50),
-        p95=_percentile(ages, 95),
-        worst=ages[-1],
-        histogram=tuple(zip(names, counts, strict=True)),
+        p50=_percentile(behind, 50),
+        p95=_percentile(behind, 95),
+        worst=float(behind[-1]) / 1e6,
+        histogram=tuple(zip(names, counts.tolist(), strict=True)),
     )
 
 
-def _percentile(ordered: Sequence[float], share: int) -> float:
-    """The nearest rank: a value that at least `share` of 100 do not exceed."""
-    return ordered[max(0, -(-len(ordered) * share // 100) - 1)]
+def _percentile(ordered: Int64s, share: int) -> float:
+    """Seconds, by the nearest rank: a value that at least `share` of 100 do not exceed."""
+    return float(ordered[max(0, -(-len(ordered) * share // 100) - 1)]) / 1e6

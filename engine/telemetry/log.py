@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import defaultdict
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from ..clock import monotonic
-from .events import Cleared, DiscoveryFailed, Event, HoleNoted, Paused, RequestFailed, StatesSynced, TagFailed
-from .report_text import named, window
-
-__all__ = ["EventLog", "set_up_logging"]
+from .events import (
+    Cleared,
+    DatasetSynced,
+    DiscoveryFailed,
+    HoleNoted,
+    Paused,
+    RequestFailed,
+    RunEvent,
+    TagFailed,
+)
+from .formats import json_text, one_line, printable, reason
+from .log_fields import RUN_FIELDS
+from .report import named, window
 
 LOG = logging.getLogger("osipi.run")
 REPEAT_SECS = 10.0
 
 
 class _JsonLines(logging.Formatter):
+    """One JSON object a line. Control characters are escaped, so that values stay exact."""
+
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
@@ -28,21 +39,35 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **(RUN_FIELDS.get() or {}),
         }
+        dataset = getattr(record, "dataset", None)
+        if dataset:
+            line["dataset"] = dataset
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
 
 
 class _TextLines(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    """Text. A record is one line, with any text of a server in it; of a traceback, each line is one."""
+
+    def __init__(self, form: str = "%(asctime)sZ %(levelname)-7s %(message)s") -> None:
+        super().__init__(form, "%Y-%m-%dT%H:%M:%S")
         self.converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's
+        return printable(super().formatException(ei))
 
 
 def set_up_logging(console: Console, *, level: str, as_json: bool) -> None:
     """Send the product's log to the console (standard error). Foreign loggers keep their own level."""
     handler: logging.Handler
+    if logging.lastResort is not None:  # it prints the warnings of libraries, which may quote a server
+        logging.lastResort.setFormatter(_TextLines("%(message)s"))
     if console.is_terminal and not as_json:
         handler = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S", rich_tracebacks=False)
     else:
@@ -52,31 +77,31 @@ def set_up_logging(console: Console, *, level: str, as_json: bool) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
-    # It warns of every host that does not describe itself, and goes on all the same.
+    # It warns about hosts without metadata, and works anyway.
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
 
 
 class EventLog:
-    """Lines from events, those about tags and requests at most once in ten seconds of a kind."""
+    """Logs events. Of events about tags and requests, one of each kind in ten seconds."""
 
     def __init__(self, *, follow: bool = False) -> None:
         self._how_long = "for some cycles" if follow else "of this run"
         self._last: dict[type, float] = {}
         self._held: dict[type, int] = defaultdict(int)
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         match event:
             case RequestFailed():
                 self._say(logging.WARNING, event, "request for %d tags failed: %s", event.tags, event.reason)
             case TagFailed():
-                reason = event.reason.removeprefix(f"tag {event.tag}: ")
-                self._say(logging.WARNING, event, f"tag %s is left out {self._how_long}: %s", event.tag, reason)
+                why = reason(event.tag, event.reason)
+                self._say(logging.WARNING, event, f"tag %s is left out {self._how_long}: %s", event.tag, why)
             case HoleNoted(tag=tag, change=change):
                 where = window(change.start, change.end)
                 if change.error is None:
                     self._say(logging.INFO, event, "tag %s: what could not be read %s was read now", tag, where)
                 else:
-                    why = change.error.removeprefix(f"tag {tag}: ")
+                    why = reason(tag, change.error)
                     self._say(
                         logging.WARNING, event, "tag %s cannot be read %s, and is read around it: %s", tag, where, why
                     )
@@ -86,27 +111,32 @@ class EventLog:
                 LOG.warning("the source gave out: %s; it is asked again in %.0f s", event.reason, event.seconds)
             case DiscoveryFailed():
                 LOG.warning("looking for new tags failed: %s; those that are known are read on", event.reason)
-            case StatesSynced():
-                _warn_of_states(event)
+            case DatasetSynced():
+                _warn_of(event)
             case _:
                 pass
 
-    def _say(self, level: int, event: Event, text: str, *values: object) -> None:
+    def _say(self, level: int, event: RunEvent, text: str, *values: object) -> None:
         kind = type(event)
         now = monotonic()
         if now - self._last.get(kind, -REPEAT_SECS) < REPEAT_SECS:
             self._held[kind] += 1
             return
         held = self._held.pop(kind, 0)
-        LOG.log(level, text + "%s", *values, f" ({held} more like this)" if held else "")  # noqa: G003 - text is ours
+        more = f" ({held} more like this)" if held else ""
+        LOG.log(level, text + "%s", *values, more, extra=_of(event))  # noqa: G003 - text is ours
         self._last[kind] = now
 
 
-def _warn_of_states(event: StatesSynced) -> None:
+def _of(event: RunEvent) -> dict[str, str]:
+    """The dataset that an event is about, for lines in JSON."""
+    return {"dataset": getattr(event, "dataset", "")}
+
+
+def _warn_of(event: DatasetSynced) -> None:
     if event.unread:
-        LOG.warning("digital sets could not be read, and stay as they were: %s", named(event.unread))
-    if event.doubled:
-        sets = ", ".join(event.doubled)
-        LOG.warning("digital sets have several states of one code, of which the first by name is taken: %s", sets)
+        what = event.dataset.replace("_", " ")
+        LOG.warning("%s could not be read, and stay as they were: %s", what, named(event.unread), extra=_of(event))
     if event.problem:
-        LOG.warning("pi_digital_states was not written: %s; values are read all the same", event.problem.rstrip("."))
+        text = "%s was not written: %s; values are read all the same"
+        LOG.warning(text, event.table, event.problem.rstrip("."), extra=_of(event))

@@ -1,12 +1,12 @@
 """The rows that a run leaves in the metrics table, however it ended: one, or one for each hour of following. Pure.
 
-Invariant: what the rows of a run count adds up to what its report counts; of an error that is not ours only its class is told.
+Invariant: what the rows of a run count adds up to what its report counts; of an error that is not ours only its class is written.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from config.errors import ExtractError
@@ -16,36 +16,41 @@ from ..model import Micros
 from .freshness import Freshness
 from .report import RunReport, Tally
 
-__all__ = ["corrected", "row_of_failure", "row_of_report", "shortened", "since"]
-
 _LONGEST_ERROR = 1000
 _COUNTED = (
     "duration_seconds", "records_written", "requests", "retries", "throttled", "bytes_fetched", "commits",
     "corrections_inserted", "corrections_changed", "corrections_deleted",
 )  # fmt: skip
+_OF_REPORT = (
+    "duration_seconds", "status", "tags_requested", "tags_extracted", "records_written", "requests", "retries",
+    "throttled", "bytes_fetched", "commits",
+)  # fmt: skip
+
+
+def empty_row(
+    run: tuple[str, str, str], *, started_at: Micros, command: str, datasets: Iterable[str], decoder: str | None = None
+) -> dict[str, Any]:
+    """A row that counts nothing so far. `run` is its id, pipeline and shard."""
+    return {
+        **dict(zip(("run_id", "pipeline", "shard"), run, strict=True)),
+        "started_at": started_at,
+        "command": command,
+        "datasets": ",".join(datasets),
+        "decoder": decoder,
+        **dict.fromkeys(("tags_requested", "tags_extracted", "tags_failed", *_COUNTED), 0),
+        **_freshness(None),
+    }
 
 
 def row_of_report(report: RunReport, *, started_at: Micros, fresh: Freshness | None) -> dict[str, Any]:
     """The row of a run that has a report."""
+    run = (report.run_id, report.pipeline, report.shard)
     return {
-        "run_id": report.run_id,
-        "pipeline": report.pipeline,
-        "shard": report.shard,
-        "started_at": started_at,
-        "duration_seconds": report.duration_seconds,
-        "status": report.status,
-        "tags_requested": report.tags_requested,
-        "tags_extracted": report.tags_extracted,
+        **empty_row(run, started_at=started_at, command="run", datasets=report.datasets, decoder=report.decoder),
+        **{name: getattr(report, name) for name in _OF_REPORT},
         "tags_failed": len(report.tags_failed),
-        "records_written": report.records_written,
-        "requests": report.requests,
-        "retries": report.retries,
-        "throttled": report.throttled,
-        "bytes_fetched": report.bytes_fetched,
-        "commits": report.commits,
-        **_freshness(fresh),
         "error": shortened(report.failure()),
-        "command": "run",
+        **_freshness(fresh),
         **corrected(report.corrections),
     }
 
@@ -61,16 +66,13 @@ def row_of_failure(
     tags_extracted: int,
     fresh: Freshness | None,
 ) -> dict[str, Any]:
-    """The row of a run that ended by an error. `run` is its id, pipeline and shard; `asked` counts
-    requests, retries, refusals and bytes; `tags_extracted`: tags that it had brought to their end before.
+    """The row of a run that ended by an error. `asked` counts requests, retries, refusals and bytes; `tags_extracted`:
+    tags that it had brought to their end before.
     """
-    interrupted = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
-    why = error.message if isinstance(error, ExtractError) else type(error).__name__
     return {
-        **dict(zip(("run_id", "pipeline", "shard"), run, strict=True)),
-        "started_at": started_at,
+        **empty_row(run, started_at=started_at, command="run", datasets=tally.datasets, decoder=tally.decoder),
+        **ended_by(error, before=" before anything was read"),
         "duration_seconds": duration_seconds,
-        "status": "interrupted" if interrupted else "failed",
         "tags_requested": tally.tags_requested,
         "tags_extracted": tags_extracted,
         "tags_failed": len(tally.failed),
@@ -78,18 +80,24 @@ def row_of_failure(
         **dict(zip(("requests", "retries", "throttled", "bytes_fetched"), asked, strict=True)),
         "commits": tally.commits,
         **_freshness(fresh),
-        "error": shortened("interrupted before anything was read" if interrupted else why),
-        "command": "run",
         **corrected(tally.corrections),
     }
 
 
-def since(told: Mapping[str, Any] | None, row: dict[str, Any]) -> dict[str, Any]:
-    """The row of what came after `told`, where both count from the beginning of the run."""
-    if told is None:
+def ended_by(error: BaseException, *, before: str = "") -> dict[str, str | None]:
+    """Status and error of what an exception has ended; `before` follows "interrupted"."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return {"status": "interrupted", "error": f"interrupted{before}"}
+    why = error.message if isinstance(error, ExtractError) else type(error).__name__
+    return {"status": "failed", "error": shortened(why)}
+
+
+def since(reported: Mapping[str, Any] | None, row: dict[str, Any]) -> dict[str, Any]:
+    """The row of what came after the row `reported`. Both count from the start of the run."""
+    if reported is None:
         return row
-    counted = {name: row[name] - told[name] for name in _COUNTED}
-    return {**row, **counted, "started_at": row["started_at"] + int(told["duration_seconds"] * 1e6)}
+    counted = {name: row[name] - reported[name] for name in _COUNTED}
+    return {**row, **counted, "started_at": row["started_at"] + int(reported["duration_seconds"] * 1e6)}
 
 
 def _freshness(fresh: Freshness | None) -> dict[str, float | None]:

@@ -6,58 +6,62 @@ Both read the same tally. Nothing here decides anything, and nothing is printed 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Protocol
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskProgressColumn, TextColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+)
+from rich.table import Column
 from rich.text import Text
 
 from ..clock import monotonic
 from .events import (
     Answered,
     Committed,
-    Event,
+    DatasetProgress,
+    DatasetSynced,
     Finished,
     Planned,
     RequestFailed,
+    RunEvent,
     Started,
-    StatesSynced,
     Stopping,
     TagsFound,
 )
 
-__all__ = [
-    "Display",
-    "LiveProgress",
-    "LogProgress",
-    "can_move",
-    "display_for",
-    "in_time",
-    "spinner",
-    "tell_of_states",
-]
-
 LOG = logging.getLogger("osipi.run")
 LOG_EVERY_SECS = 5.0
-# Without an answer for so long, how long the rest would take says nothing: it is told how long nothing came.
+# Without an answer for so long, the remaining time is unknown: the display says how long there was no answer.
 SILENT_SECS = 30.0
+# Columns of the bar, on a screen that is at least so wide and on others.
+_WIDE_BAR, _NARROW_BAR, _WIDE_SCREEN = 30, 20, 100
 
 
 class Display(Protocol):
-    """A subscriber to events that must be closed."""
+    """A subscriber to events that has to be closed."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: RunEvent) -> None: ...
 
     def close(self) -> None: ...
 
 
 def display_for(console: Console) -> Display:
-    """Live where somebody can watch, lines elsewhere, and on a terminal that cannot move its cursor."""
+    """A live display on a terminal that can move its cursor, else log lines."""
     return LiveProgress(console) if can_move(console) else LogProgress()
 
 
 def can_move(console: Console) -> bool:
-    """Whether it is a terminal that can write over what it has shown."""
+    """Whether the console is a terminal that can overwrite what it shows."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
@@ -67,7 +71,7 @@ def spinner(console: Console) -> str:
 
 
 def in_time(secs: float) -> str:
-    """About how long, as coarse as it is known."""
+    """The remaining time, rounded to what is known."""
     if secs < 90:
         return f"about {max(1, round(secs))} s left"
     if secs < 90 * 60:
@@ -75,14 +79,14 @@ def in_time(secs: float) -> str:
     return f"about {secs / 3600:.1f} h left" if secs < 48 * 3600 else f"about {secs / 86_400:.1f} d left"
 
 
-class _Left:
-    """How long the rest takes, as the last answer had it; where none comes any more, since when none has come."""
+class Left:
+    """The remaining time by the last answer; or, without answers for some time, how long there was none."""
 
     def __init__(self) -> None:
         self._left: float | None = None
         self._at: float | None = None
 
-    def take(self, event: Event) -> None:
+    def take(self, event: RunEvent) -> None:
         if isinstance(event, Planned):
             self._left, self._at = None, monotonic()
         elif isinstance(event, Answered):
@@ -98,26 +102,26 @@ class _Left:
 
 
 class _LeftColumn(ProgressColumn):
-    """Asked again whenever the display is drawn, so that what it says has not passed."""
+    """Computed at each refresh of the display."""
 
     max_refresh = 0.5
 
-    def __init__(self, left: _Left) -> None:
-        super().__init__()
+    def __init__(self, left: Left, table_column: Column) -> None:
+        super().__init__(table_column)
         self._left = left
 
-    def render(self, _task: Task) -> Text:
-        return Text(str(self._left), style="cyan")
+    def render(self, task: Task) -> Text:
+        return Text(str(self._left) if task.id == 0 else "", style="cyan")  # of the run; datasets have lines below
 
 
-class _Rates:
+class Rates:
     """Events so far and per second."""
 
     def __init__(self) -> None:
         self.read = self.written = self.failed = 0
         self._since = monotonic()
 
-    def take(self, event: Event) -> None:
+    def take(self, event: RunEvent) -> None:
         if isinstance(event, Planned):
             self._since = monotonic()
         elif isinstance(event, Answered):
@@ -134,25 +138,29 @@ class _Rates:
 
 
 class LiveProgress:
-    """A bar over the time that the plan takes, with rates, on the console it is given."""
+    """A line with a bar and the remaining time, and the rates in a line of their own. Lines wrap between words only, and
+    the bar stays as wide as it is: 80 columns are enough.
+    """
 
     def __init__(self, console: Console) -> None:
-        self._rates = _Rates()
-        self._left = _Left()
+        self._rates = Rates()
+        self._left = Left()
+        whole = partial(Column, no_wrap=True)
         self._progress = Progress(
-            SpinnerColumn(spinner(console)),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}"),
-            _LeftColumn(self._left),
+            SpinnerColumn(spinner(console), table_column=whole()),
+            TextColumn("{task.description}", markup=False, table_column=Column()),
+            BarColumn(bar_width=_WIDE_BAR if console.width >= _WIDE_SCREEN else _NARROW_BAR, table_column=whole()),
+            TaskProgressColumn(table_column=whole()),
+            _LeftColumn(self._left, table_column=whole()),
             console=console,
-            transient=True,
         )
-        self._task = self._progress.add_task("connecting", total=None, detail="")
-        self._progress.start()
+        self._detail = Text()
+        self._live = Live(get_renderable=self.drawn, console=console, transient=True, refresh_per_second=10)
+        self._task = self._progress.add_task("connecting", total=None)
+        self._datasets: dict[str, TaskID] = {}
+        self._live.start()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         self._rates.take(event)
         self._left.take(event)
         match event:
@@ -163,23 +171,41 @@ class LiveProgress:
             case Planned():
                 self._update(description=f"{event.tags:,} tags", total=1.0)
             case Answered():
-                self._update(completed=event.fraction_done, detail=str(self._rates))
+                self._update(completed=event.fraction_done)
+                self._detail = Text(str(self._rates))
             case Committed():
-                self._update(detail=str(self._rates))
+                self._detail = Text(str(self._rates))
+            case DatasetProgress():
+                self._of_dataset(event)
+            case DatasetSynced():
+                self._end_of_dataset(event.dataset)
             case Stopping():
                 self._update(description=f"stopping ({event.reason})")
             case _:
                 pass
 
+    def _of_dataset(self, event: DatasetProgress) -> None:
+        """A line of its own, while the dataset is read."""
+        if event.dataset not in self._datasets:
+            self._datasets[event.dataset] = self._progress.add_task("", total=1.0)
+        task = self._datasets[event.dataset]
+        self._progress.update(task, description=event.text, total=None if event.share is None else 1.0)
+        if event.share is not None:
+            self._progress.update(task, completed=event.share)
+
+    def _end_of_dataset(self, name: str) -> None:
+        if (task := self._datasets.pop(name, None)) is not None:
+            self._progress.remove_task(task)
+
     def _update(self, **fields: object) -> None:
         self._progress.update(self._task, **fields)  # type: ignore[arg-type]  # rich types each field apart
 
     def drawn(self) -> RenderableType:
-        """What is on the screen, as of now."""
-        return self._progress.get_renderable()
+        """What the screen shows now."""
+        return Group(self._progress.get_renderable(), self._detail) if self._detail else self._progress.get_renderable()
 
     def close(self) -> None:
-        self._progress.stop()
+        self._live.stop()
 
 
 class LogProgress:
@@ -190,11 +216,11 @@ class LogProgress:
         self.begin()
 
     def begin(self) -> None:
-        """Count from here on."""
-        self._rates = _Rates()
-        self._last = monotonic()
+        """Start counting."""
+        self._rates = Rates()
+        self._last = self._progressed = monotonic()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         self._rates.take(event)
         match event:
             case Started():
@@ -210,13 +236,19 @@ class LogProgress:
                     event.tags,
                     event.tags_done,
                     event.expected_values,
+                    extra={"dataset": event.dataset},
                 )
-            case StatesSynced():
-                tell_of_states(event)
+            case DatasetSynced():
+                log_changes(event)
+            case DatasetProgress() if monotonic() - self._progressed >= self._every_secs:
+                self._progressed = monotonic()
+                share = "" if event.share is None else f"{100 * event.share:.1f} % done: "
+                LOG.info("%s%s", share, event.text, extra={"dataset": event.dataset})
             case Answered() if monotonic() - self._last >= self._every_secs:
                 self._last = monotonic()
                 left = "" if event.left_secs is None else f", {in_time(event.left_secs)}"
-                LOG.info("%.1f %% done%s: %s", 100 * event.fraction_done, left, self._rates)
+                done = 100 * event.fraction_done
+                LOG.info("%.1f %% done%s: %s", done, left, self._rates, extra={"dataset": event.dataset})
             case Stopping():
                 LOG.warning("stopping: %s; what is complete is committed", event.reason)
             case Finished():
@@ -225,10 +257,12 @@ class LogProgress:
                 pass
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
-def tell_of_states(event: StatesSynced) -> None:
-    """A line where digital states are not what they were."""
+def log_changes(event: DatasetSynced) -> None:
+    """Log what has changed in a table that follows the source."""
     if event.added or event.changed or event.missing:
-        LOG.info("digital states: %d new, %d changed, %d gone", event.added, event.changed, event.missing)
+        what = event.dataset.replace("_", " ")
+        extra = {"dataset": event.dataset}
+        LOG.info("%s: %d new, %d changed, %d gone", what, event.added, event.changed, event.missing, extra=extra)

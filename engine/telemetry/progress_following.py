@@ -17,38 +17,35 @@ from ..clock import wall_micros
 from .events import (
     Answered,
     Cycled,
-    Event,
+    DatasetSynced,
     Finished,
     Paused,
     Planned,
+    RunEvent,
     Started,
-    StatesSynced,
     Stopping,
     Summed,
     TagsFound,
-    TagsSynced,
 )
 from .freshness import Freshness
-from .progress import Display, LogProgress, can_move, spinner, tell_of_states
-
-__all__ = ["FollowedLive", "FollowedLog", "display_of_following", "in_words"]
+from .progress import Display, LogProgress, can_move, log_changes, spinner
 
 LOG = logging.getLogger("osipi.run")
 
 
 def display_of_following(console: Console) -> Display:
-    """Live where somebody can watch, lines elsewhere."""
+    """A live display on a terminal, else log lines."""
     return FollowedLive(console) if can_move(console) else FollowedLog()
 
 
 class FollowedLog(LogProgress):
-    """The lines of a run, and one for each cycle. What is planned is told of the first cycle alone, which may be long."""
+    """The lines of a run, and one for each cycle. The plan is logged for the first cycle only, which may be long."""
 
     def __init__(self) -> None:
         super().__init__()
         self._first = True
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         match event:
             case Cycled() | Summed():
                 self._first = False
@@ -57,8 +54,6 @@ class FollowedLog(LogProgress):
                 self.begin()
             case TagsFound() if not self._first:
                 pass
-            case TagsSynced() if not self._first:
-                _tell_of_tags(event)
             case Finished():
                 LOG.info("%s", event.status)
             case _:
@@ -66,7 +61,7 @@ class FollowedLog(LogProgress):
 
 
 class _Next:
-    """What comes next, and when. Asked whenever the line is drawn: a time that has passed is not told any more."""
+    """What comes next, and when. Computed at each refresh."""
 
     def __init__(self, text: str, waits: str, secs: float, then: str) -> None:
         self._text, self._waits, self._then = text, waits, then
@@ -80,14 +75,14 @@ class _Next:
 
 
 class FollowedLive:
-    """One line on a terminal that tells of the last cycle and of the next; sums are logged and stay."""
+    """One line on a terminal, about the last cycle and the next one. Sums are logged."""
 
     def __init__(self, console: Console) -> None:
         self._status = Status("connecting", console=console, spinner=spinner(console), refresh_per_second=4)
         self._last = ""
         self._status.start()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         match event:
             case Started():
                 self._show(f"reaching {event.source}")
@@ -107,10 +102,8 @@ class FollowedLive:
                 )
             case Summed():
                 LOG.info("%s", in_words(event))
-            case TagsSynced() if self._last:
-                _tell_of_tags(event)
-            case StatesSynced() if self._last:
-                tell_of_states(event)
+            case DatasetSynced() if self._last:
+                log_changes(event)
             case Stopping():
                 self._show(f"stopping ({event.reason})")
             case Finished():
@@ -122,7 +115,7 @@ class FollowedLive:
         self._status.update(Text(text))  # no markup: an address may have brackets
 
     def drawn(self) -> RenderableType:
-        """What is on the screen, as of now."""
+        """What the screen shows now."""
         return self._status.renderable
 
     def close(self) -> None:
@@ -142,11 +135,6 @@ def in_words(event: Cycled | Summed) -> str:
         f"{event.cycles:,} cycles in {event.seconds / 60:.0f} min: {event.rows:,} events"
         f"{_fresh(event.fresh)}{failing}{skipped}"
     )
-
-
-def _tell_of_tags(event: TagsSynced) -> None:
-    if event.added or event.changed or event.missing:
-        LOG.info("tags: %d new, %d changed, %d gone", event.added, event.changed, event.missing)
 
 
 def _fresh(fresh: Freshness | None) -> str:

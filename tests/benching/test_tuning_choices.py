@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.lab.knobs import KNOBS, Setting, Trial, candidates, overrides, percentile, recommend, snippet
+from benchmarks.lab.knobs import (
+    KNOBS,
+    Knob,
+    Setting,
+    Trial,
+    candidates,
+    compared,
+    in_turn,
+    no_difference,
+    overrides,
+    percentile,
+    snippet,
+    spread_of,
+)
+from benchmarks.lab.knobs import recommend as recommended
 from benchmarks.lab.meter import WORST_SENDS, AllowanceSpentError, Meter
 from benchmarks.lab.sweep import LEAST_REQUESTS, shares
 from config import load
@@ -18,6 +34,13 @@ from engine.piweb.http import Request, Response
 
 def trial(setting: Setting, speed: float) -> Trial:
     return Trial(setting, speed, 50, 80, 300, 1000, 10)
+
+
+def recommend(tried: Sequence[Setting], knob: Knob, trials: Sequence[Trial]) -> Setting:
+    """By the trials alone, as where no baseline was measured."""
+    nowhere = Setting(batch_size=9_999)
+    assert nowhere not in tried
+    return recommended(knob, compared(nowhere, trials))
 
 
 def settings(name: str, *values: int) -> list[Setting]:
@@ -50,9 +73,49 @@ def test_what_is_recommended_is_never_much_slower_than_the_fastest(speeds: list[
     assert speeds[tried.index(chosen)] >= 0.95 * max(speeds)
 
 
+def test_the_baseline_is_measured_again_between_all_others() -> None:
+    tried = settings("batch_size", 25, 50, 250)
+    base, others = Setting(), [each for each in tried if each != Setting()]
+    order = in_turn(base, others)
+    assert order[::2] == [base] * 4
+    assert order[1::2] == others
+
+
+def test_a_machine_that_slows_down_makes_no_setting_slower_than_another() -> None:
+    """Each speed falls by a tenth from trial to trial: beside its neighbours, no setting is slower than the baseline."""
+    base, others = Setting(), settings("batch_size", 25, 50, 250)[:2]
+    trials = [trial(each, 1000 * 0.9**n) for n, each in enumerate(in_turn(base, others))]
+    speed = compared(base, trials)
+    assert all(value == pytest.approx(1, abs=0.01) for value in speed.values())
+    assert spread_of(base, trials) == pytest.approx(0.42, abs=0.01)
+    assert no_difference(speed, spread_of(base, trials))
+
+
+def test_a_difference_that_is_larger_than_the_spread_is_one() -> None:
+    base = Setting()
+    [twice] = [each for each in settings("batch_size", 250) if each != base]
+    trials = [trial(base, 100), trial(twice, 200), trial(base, 104)]
+    speed, spread = compared(base, trials), spread_of(base, trials)
+    assert speed[twice] == pytest.approx(200 / 102)
+    assert not no_difference(speed, spread)
+    assert recommended(KNOBS["batch_size"], speed, spread) == twice
+
+
+@given(st.lists(st.floats(1, 1e6), min_size=3, max_size=9), st.floats(0, 3))
+def test_no_difference_is_said_only_where_the_spread_hides_one(speeds: list[float], spread: float) -> None:
+    speed = {Setting(batch_size=n + 1): value for n, value in enumerate(speeds)}
+    assert no_difference(speed, spread) is (min(speeds) >= (1 - max(0.05, spread)) * max(speeds))
+
+
+def test_the_snippet_says_what_made_no_difference() -> None:
+    text = snippet(Setting(), ["batch_size", "max_in_flight"], undecided=["batch_size"])
+    assert text.startswith("# batch_size: no difference\n")
+    assert yaml.safe_load(text) == {"extraction": {"batch_size": 100}, "pi_web_api": {"max_in_flight": 4}}
+
+
 def test_nothing_measured_is_nothing_recommended() -> None:
     with pytest.raises(ValueError, match="batch_size"):
-        recommend([Setting()], KNOBS["batch_size"], [])
+        recommended(KNOBS["batch_size"], {})
 
 
 def test_the_snippet_can_be_pasted_into_a_configuration(tmp_path) -> None:
@@ -101,7 +164,7 @@ class Wire:
     def statistics(self) -> ClientStats:
         return ClientStats(requests=self.sent)
 
-    async def send(self, _request: Request, *, max_body_bytes: int | None = None) -> Response:
+    async def send(self, _request: Request, *, max_body_bytes: int | None = None, check: object = None) -> Response:
         self.sent += self.times
         return Response(status=200, body=b"{}", headers={}, elapsed_secs=0.25, first_byte_secs=0.1)
 

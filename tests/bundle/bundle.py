@@ -24,10 +24,30 @@ def jobs() -> dict[str, tuple[Path, dict[str, Any]]]:
     """Every job, the variants included, with the file it stands in."""
     found = {}
     for file in files():
-        for name, job in yaml.safe_load(file.read_text())["resources"]["jobs"].items():
+        for name, job in yaml.safe_load(file.read_text())["resources"].get("jobs", {}).items():
             assert name not in found, name
             found[name] = (file, job)
     return found
+
+
+def pipeline(target: str) -> dict[str, Any]:
+    """The declarative pipeline, with the variables of a target put in."""
+    content = yaml.safe_load((ROOT / "resources/variants/declarative.pipeline.yml").read_text())
+    [found] = content["resources"]["pipelines"].values()
+    return filled_in(found, target)
+
+
+def dashboard(target: str) -> dict[str, Any]:
+    """The dashboard, with the variables of a target put in."""
+    content = yaml.safe_load((ROOT / "resources/osipi_connector.dashboard.yml").read_text())
+    [found] = content["resources"]["dashboards"].values()
+    return filled_in(found, target)
+
+
+def dashboard_queries(target: str) -> dict[str, str]:
+    """The queries of the dashboard by the names of their datasets."""
+    datasets = dashboard(target)["serialized_dashboard"]["datasets"]
+    return {each["name"]: "".join(each["queryLines"]) for each in datasets}
 
 
 def variables(target: str) -> dict[str, Any]:
@@ -41,6 +61,7 @@ def filled_in(value: Any, target: str) -> Any:
     known = {
         **{f"var.{name}": each for name, each in variables(target).items()},
         "workspace.file_path": str(ROOT),
+        "workspace.host": definition()["targets"][target]["workspace"]["host"],
         "bundle.name": "osipi-connector",
         "bundle.target": target,
     }

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import tomllib
 
 import click
 import pytest
 from databricks.sdk.service.jobs import JobSettings
+from databricks.sdk.service.pipelines import PipelineSpec
 
 import config
 from engine.cli import commands
+from engine.commands.pipeline_commands import verify
 from engine.plan.shards import Shard
-
-from .bundle import ROOT, definition, filled_in, jobs, tasks, variables
+from engine.spark.source_options import parse_options
+from tests.bundle.bundle import ROOT, definition, files, filled_in, jobs, pipeline, tasks, variables
 
 TARGETS = ("dev", "prod")
 JOBS = jobs()
@@ -39,8 +43,32 @@ def test_the_round_trip_notices_a_misspelt_key():
     assert JobSettings.from_dict(job).as_dict() != job
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_key_of_the_declarative_pipeline_is_one_of_the_api(target):
+    assert PipelineSpec.from_dict(pipeline(target)).as_dict() == pipeline(target)
+
+
+def test_the_declarative_pipeline_reads_what_is_configured():
+    """A key that the code does not read would have no effect; what it reads must be options that exist."""
+    text = (ROOT / "pipelines/pi_timeseries.py").read_text()
+    [options] = re.findall(r"^OPTIONS = (\(.*?^\))", text, flags=re.MULTILINE | re.DOTALL)
+    [login] = re.findall(r"^LOGIN = (\{.*\})$", text, flags=re.MULTILINE)
+    read, found = ast.literal_eval(options), pipeline("dev")
+    assert set(found["configuration"]) <= {f"spark.osipi.{name}" for name in read}
+    wanted = set(re.findall(r"\$\{env:(\w+)\}", login))
+    assert set(found["clusters"][0]["spark_env_vars"]) == wanted
+    given = {name: found["configuration"].get(f"spark.osipi.{name}") for name in read}
+    texts = {name: text for name, text in given.items() if text is not None}
+    parsed = parse_options(
+        {"extraction.start_date": "now-1d", **ast.literal_eval(login), **texts, "changeRows": "true"}
+    )
+    parsed.check_streamable()
+    [library] = found["libraries"]
+    assert (ROOT / "resources/variants" / library["file"]["path"]).resolve() == ROOT / "pipelines/pi_timeseries.py"
+
+
 def test_each_target_fills_in_every_reference_and_uses_every_variable():
-    text = (ROOT / "databricks.yml").read_text() + "".join(file.read_text() for file, _ in JOBS.values())
+    text = (ROOT / "databricks.yml").read_text() + "".join(file.read_text() for file in files())
     for target in TARGETS:
         filled_in(definition()["targets"][target], target)
         assert set(definition()["targets"][target]["variables"]) <= set(definition()["variables"])
@@ -55,9 +83,9 @@ def test_overrides_of_a_target_are_of_jobs_that_exist_and_fit():
 
 def test_what_is_included_exists_and_the_variants_are_named():
     text = (ROOT / "databricks.yml").read_text()
-    for file, _ in JOBS.values():
+    for file in files():
         path = file.relative_to(ROOT)
-        assert path.parent.name == "resources" or f"# - {path.as_posix()}" in text
+        assert path.match("resources/*.job.yml") or f"# - {path.as_posix()}" in text
     assert definition()["include"] == ["resources/*.job.yml"]
 
 
@@ -73,7 +101,7 @@ def test_each_task_calls_an_entry_point_of_ours(name, number):
 @pytest.mark.parametrize(("name", "number"), TASKS)
 def test_its_parameters_are_options_we_have_and_make_a_configuration(name, number, target):
     called = task(target, name, number)["python_wheel_task"]
-    command = commands.commands[called["entry_point"]]
+    command = commands.get_command(click.Context(commands), called["entry_point"])
     parent = click.Context(commands, **commands.context_settings)
     given = command.make_context(called["entry_point"], list(called["parameters"]), parent=parent).params
     loaded = config.load(given["path"], given["overrides"], env={}).config
@@ -105,13 +133,13 @@ def test_the_shards_are_all_of_one_division():
 def test_the_job_that_compares_also_mends_and_looks_back_as_far_as_told():
     called = task("dev", "osipi_connector_verify_job", 0)["python_wheel_task"]
     parent = click.Context(commands, **commands.context_settings)
-    given = commands.commands["verify"].make_context("verify", list(called["parameters"]), parent=parent).params
+    given = verify.make_context("verify", list(called["parameters"]), parent=parent).params
     assert given["repair"]
     assert not given["deep"]
     assert given["start"] == variables("dev")["verify_start"] == "now-30d"
 
 
-def test_the_job_that_is_always_on_follows_and_nobody_calls_it_slow():
+def test_the_job_that_is_always_on_follows_and_has_no_time_limit():
     job = JOBS["osipi_connector_continuous_job"][1]
     assert "--follow" in job["tasks"][0]["python_wheel_task"]["parameters"]
     assert job["continuous"]["pause_status"] == "UNPAUSED"
@@ -143,6 +171,7 @@ def test_the_build_line_builds_one_wheel_of_this_version(tmp_path):
             "writers",
             "engine",
             "osipi_connector.py",
+            "osipi_start.py",
             "pyproject.toml",
             "README.md",
             "LICENSE",

@@ -16,8 +16,8 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from .bundle import ROOT, definition, files
-from .workspace import TOKEN, Workspace
+from tests.bundle.bundle import ROOT, definition, files
+from tests.bundle.workspace import TOKEN, Workspace
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "osipi-connector" / "bundle-cli" / "cli"
 
@@ -48,11 +48,26 @@ def test_every_file_fits_the_schema(schema):
 
 
 def test_the_schema_notices_a_misspelt_key(schema):
-    assert not schema.is_valid({**definition(), "variabels": {}})
+    """At the top level it takes any key, for anchors of YAML."""
+    bundle = definition()
+    assert not schema.is_valid({**bundle, "bundle": {**bundle["bundle"], "nmae": ""}})
+    for file in files():
+        content = yaml.safe_load(file.read_text())
+        for each in (one for kind in content["resources"].values() for one in kind.values()):
+            each["tsaks"] = []
+        assert not schema.is_valid(content)
 
 
 @pytest.mark.parametrize("target", ["dev", "prod"])
-@pytest.mark.parametrize("included", ["resources/*.job.yml", "resources/variants/*.job.yml"])
+@pytest.mark.parametrize(
+    "included",
+    [
+        "resources/*.job.yml",
+        "resources/variants/*.job.yml",
+        "resources/variants/*.pipeline.yml",
+        "resources/osipi_connector.dashboard.yml",
+    ],
+)
 def test_the_cli_finds_it_valid(cli, target, included, tmp_path):
     for name in ("resources", "pipelines"):
         shutil.copytree(ROOT / name, tmp_path / name)

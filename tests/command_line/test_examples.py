@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from config import load
-from engine.commands.run import run as run_command
+from engine.commands.pipeline_commands import run as run_command
 from tests.crash.process import Process, at_once, command, served, until
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import HOUR, Plant, micros

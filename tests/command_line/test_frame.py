@@ -17,16 +17,19 @@ import engine.commands.options as options
 from config import load
 from config.errors import ConfigurationError
 from engine.cli import commands, main
-from engine.commands.verdict import verdict_on
-from engine.job import run_job
-from engine.ownership import claimed, shadowed
-
-from .conftest import REPOSITORY, Called, engine, environment, process, written
+from engine.commands.exit_status import exit_status_of
+from engine.import_check import claimed_package, shadowed_package
+from engine.run.job import run_job
+from tests.command_line.conftest import REPOSITORY, Called, engine, environment, process, written
+from tests.patience import HANGS_AFTER_SECS
+from tests.variants import slowly
 
 
 def every_command(group: click.Group = commands, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = [path]
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         found += every_command(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
     return found
 
@@ -40,9 +43,27 @@ def test_every_command_has_help_with_an_example_of_itself(called: Called, path: 
     assert called(*path, "-h").out == done.out
 
 
+def test_examples_show_the_program_as_it_was_typed(called: Called, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["/opt/bin/osipi-connector"])
+    for path in (("run",), ("config", "show"), ("af",), ()):
+        _, _, example = called(*path, "--help").out.partition("Example:\n")
+        assert example.startswith("  osipi-connector ")
+        assert "python -m engine" not in example
+
+
+def test_validating_looks_up_no_secret(called: Called, here: Path):
+    (here / "plant.yaml").write_text(
+        "pi_web_api: {url: https://pi/piwebapi, auth_type: basic, username: '${env:NOT_SET}', password: '${file:/no}'}\n"
+        "extraction: {tag_name_filter: '*'}\nstorage: {root: ./lake}\n"
+    )
+    assert called("config", "validate", "-c", "plant.yaml").code == 0
+    assert "which is not set" in called("plan", "-c", "plant.yaml").err
+
+
 def test_commands_are_all_there():
     assert {path[0] for path in every_command() if path} == {
-        "run", "check", "plan", "tags", "status", "verify", "maintain", "simulate", "config", "rebuild-watermarks",
+        "init", "run", "check", "plan", "tags", "af", "frames", "status", "report", "verify", "maintain", "views", "simulate", "config",
+        "rebuild-watermarks",
     }  # fmt: skip
 
 
@@ -52,29 +73,31 @@ def test_without_a_command_help_is_shown_and_nothing_succeeds(called: Called):
     assert "Commands:" in done.err
 
 
-def test_help_imports_nothing_heavy():
-    code = "import engine.cli, sys; print(*({'config', 'pyarrow', 'aiohttp', 'rich', 'asyncio', 'yaml'} & set(sys.modules)))"
+def test_help_of_every_command_imports_nothing_heavy():
+    """All in one process, which starts without them."""
+    code = f"""
+import sys
+from engine.cli import main
+for path in {every_command()}:
+    assert main([*path, "--help"]) == 0
+heavy = {{"config", "writers", "pyarrow", "aiohttp", "deltalake", "rich", "asyncio", "yaml", "pydantic", "numpy"}}
+print(*heavy & set(sys.modules), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stderr == "\n"
+
+
+def test_a_command_is_imported_on_first_use():
+    code = "import sys, engine.cli; print(*(name for name in sys.modules if name.startswith('engine.commands.') and name.endswith('.main')))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
-
-
-def test_the_options_of_simulate_are_those_of_the_simulator(capsys: pytest.CaptureFixture[str]):
-    from engine.simulator.__main__ import main as simulator
-
-    with pytest.raises(SystemExit):
-        simulator(["--help"])
-    said = capsys.readouterr().out
-    ours = {option for parameter in commands.commands["simulate"].params for option in parameter.opts}
-    assert ours | {"--measure", "--help"} == {
-        word.strip("[],") for word in said.split() if word.strip("[,").startswith("--")
-    }
 
 
 def test_simulate_simulates(here: Path):
     with process("simulate", "--tags", "3", cwd=here) as run:
         assert run.stdout.readline().startswith("listening on http://127.0.0.1:")
         run.terminate()
-        assert run.wait(20) == 0
+        assert run.wait(HANGS_AFTER_SECS) == 0
 
 
 def test_what_simulate_cannot_use_is_one_clear_line(here: Path):
@@ -95,7 +118,7 @@ def fail(*_: object, **__: object) -> None:
 
 
 def test_a_bug_is_admitted_in_one_line_without_its_text(called: Called, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(options, "loaded", fail)
+    monkeypatch.setattr("config.load", fail)
     done = called("status", "--json")
     assert done.code == done.json["exit_code"] == 70
     error, hint = done.err.splitlines()
@@ -105,7 +128,7 @@ def test_a_bug_is_admitted_in_one_line_without_its_text(called: Called, monkeypa
 
 
 def test_with_debug_a_traceback_comes_first(called: Called, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(options, "loaded", fail)
+    monkeypatch.setattr("config.load", fail)
     done = called("status", "--debug")
     assert done.code == 70
     assert done.err.startswith("Traceback (most recent call last):")
@@ -126,8 +149,8 @@ def test_with_debug_a_traceback_comes_first(called: Called, monkeypatch: pytest.
         (MemoryError(), 70),
     ],
 )
-def test_whatever_ends_a_command_has_an_exit_code(error: BaseException, code: int):
-    assert verdict_on(error).exit_code == code
+def test_every_end_of_a_command_has_an_exit_code(error: BaseException, code: int):
+    assert exit_status_of(error).exit_code == code
 
 
 def test_an_error_is_one_json_object_where_json_was_asked_for(called: Called):
@@ -143,22 +166,22 @@ def test_an_error_is_one_json_object_where_json_was_asked_for(called: Called):
 
 
 def test_text_of_a_server_cannot_steer_the_terminal(called: Called, monkeypatch: pytest.MonkeyPatch):
-    def hostile(*_: object) -> None:
+    def hostile(*_: object, **__: object) -> None:
         raise ConfigurationError("tag \x1b[2J\x07gone\r", hint="[bold]no markup[/bold]")
 
-    monkeypatch.setattr(options, "loaded", hostile)
+    monkeypatch.setattr("config.load", hostile)
     assert called("status").err == "error: tag \ufffd[2J\ufffdgone\ufffd\nhint: [bold]no markup[/bold]\n"
 
 
-def test_output_that_nobody_reads_is_no_bug(here: Path):
+def test_output_that_is_not_read_is_no_bug(here: Path):
     with process("config", "schema", cwd=here) as run:
         run.stdout.close()
-        assert run.wait(20) == 1
+        assert run.wait(HANGS_AFTER_SECS) == 1
         assert run.stderr.read() == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-@pytest.mark.parametrize("arguments", [("config", "show"), ("status",), ("status", "--json")])
+@pytest.mark.parametrize("arguments", [("config", "show"), ("status", "--json"), *slowly((("status",),))])
 def test_output_that_finds_no_room_is_no_bug(here: Path, arguments: tuple[str, ...]):
     command = [sys.executable, "-m", "engine", *arguments]
     with Path("/dev/full").open("w") as full:
@@ -166,7 +189,7 @@ def test_output_that_finds_no_room_is_no_bug(here: Path, arguments: tuple[str, .
     assert done.returncode == 1
     assert done.stderr.decode() == (
         "error: the output cannot be written: No space left on device\n"
-        "hint: Only what there was to say is lost; what was done is done.\n"
+        "hint: Only the output is lost; the work of the command is done.\n"
     )
 
 
@@ -187,9 +210,10 @@ def test_signs_are_ascii_where_the_encoding_knows_no_more(here: Path):
     assert done.out == "!! pipeline plant: it has never run; `run` begins\n"
 
 
-def test_warnings_of_the_configuration_are_told_once(called: Called, here: Path):
+@pytest.mark.parametrize("command", [("status",), ("config", "validate")], ids=" ".join)
+def test_warnings_of_the_configuration_are_told_once(called: Called, here: Path, command: tuple[str, ...]):
     written(here, "http://127.0.0.1:9", performance={"spark_partitions": 200})
-    done = called("status", "-c", "plant.yaml")
+    done = called(*command, "-c", "plant.yaml")
     [line] = done.err.splitlines()
     assert "WARNING" in line
     assert "spark_partitions" in line
@@ -215,7 +239,7 @@ def test_only_overrides_that_cannot_hold_a_secret_are_repeated():
         "storage.options.key=hunter2",
         "unity_catalog.catalog=dev",
     )
-    assert options.same_place("plant.yaml", given) == (
+    assert options.table_options("plant.yaml", given) == (
         "-c", "plant.yaml", "--set", "storage.root=/x", "--set", "unity_catalog.catalog=dev",
     )  # fmt: skip
 
@@ -236,7 +260,7 @@ def test_a_foreign_config_module_in_the_working_directory_is_named(here: Path):
     assert done.code == 2
     error, hint = done.err.splitlines()
     assert error == (
-        f"error: the package `config` that Python finds, {here / 'config.py'}, is not that of osipi-connector"
+        f"error: Python finds the package `config` at {here / 'config.py'}, and that is not the one of osipi-connector"
     )
     assert "python -P -m engine" in hint
 
@@ -244,14 +268,14 @@ def test_a_foreign_config_module_in_the_working_directory_is_named(here: Path):
 def test_packages_are_ours_here_and_another_distribution_that_claims_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert shadowed() is None
-    assert claimed() is None
+    assert shadowed_package() is None
+    assert claimed_package() is None
     info = tmp_path / "config-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: config\nVersion: 1.0\n")
     (info / "top_level.txt").write_text("config\n")
     monkeypatch.syspath_prepend(tmp_path)
-    misfit = claimed()
+    misfit = claimed_package()
     assert misfit is not None
     assert misfit.sentence == "the distribution config also installs a package `config`"
 
@@ -267,8 +291,8 @@ def test_a_python_without_our_dependencies_is_told_so(here: Path):
 
 
 def test_a_module_that_is_missing_is_a_bug_only_if_it_is_ours():
-    assert verdict_on(ModuleNotFoundError(name="pyarrow.lib")).exit_code == 2
-    assert verdict_on(ModuleNotFoundError(name="engine.nonsense")).exit_code == 70
+    assert exit_status_of(ModuleNotFoundError(name="pyarrow.lib")).exit_code == 2
+    assert exit_status_of(ModuleNotFoundError(name="engine.nonsense")).exit_code == 70
 
 
 async def test_a_job_runs_where_a_loop_is_running_already(here: Path, site: str):

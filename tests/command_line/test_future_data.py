@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import engine.clock
-
-from .conftest import NOW, Called, simulated, written
+from tests.command_line.conftest import NOW, Called, simulated, written
+from tests.variants import slowly
 
 MICROS = 1_709_640_000_000_000  # NOW
 MINUTE = 60_000_000
@@ -136,14 +136,14 @@ def test_what_is_over_is_verified_and_what_is_ahead_is_left_to_the_runs(called: 
     done = called("verify", "-c", "plant.yaml")
     assert done.code == 0
     assert "PI and the table agree" in done.out
-    assert "left out where they lay ahead when read, of 2 tags: every run compares them" in done.out
+    assert "of 2 tags left out where they were ahead of now: every run compares them" in done.out
     assert called("verify", "-c", "plant.yaml", "--end", "now+7d", "--json").json["tags_ahead_left_out"] == 2
     mended = called("verify", "-c", "plant.yaml", "--end", "now+7d", "--repair", "--deep", "--json")
     assert mended.code == 0
     assert mended.json["repair"]["run"]["corrections"]["deleted"] > 10
 
 
-@pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize("deep", [True, *slowly(False)])
 def test_a_repair_leaves_what_is_ahead_to_be_compared(called: Called, here: Path, plant: str, deep: bool):
     """It knows the last event there is, ahead of now; what is before that is compared by the next run all the same."""
     ahead(here, plant)

@@ -7,21 +7,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import engine.accounts
 import engine.clock
+import engine.run.metrics_rows
 from config import from_mapping
-from engine.commands import bars
-from engine.commands.gaps import find_gaps
-from engine.commands.gaps_view import print_gaps
-from engine.commands.patterns import matcher
+from engine.commands import timeline_chart
 from engine.commands.selection import KnownTag
-from engine.commands.standing import LastRun, Shards
-from engine.plan.gap_ledger import Why
+from engine.commands.status.gaps import find_gaps
+from engine.commands.status.pipeline_progress import LastRun, Shards
+from engine.commands.status.render import print_gaps
+from engine.piweb.webid import name_matcher
+from engine.plan.gap_ledger import GapReason
 from engine.plan.shards import Shard
+from tests.command_line.conftest import NOW, Called, simulated, written
 from tests.servers import free_port
 from writers import Watermark
-
-from .conftest import NOW, Called, simulated, written
 
 MICROS = 1_709_640_000_000_000  # NOW
 HOUR = 3_600_000_000
@@ -31,7 +30,7 @@ HOUR = 3_600_000_000
 def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine's clock stands where the simulator's does when a run begins, and 5 minutes later after that."""
     monkeypatch.setattr(engine.clock, "wall_micros", lambda: MICROS + 5 * 60_000_000)
-    monkeypatch.setattr(engine.accounts, "wall_micros", lambda: MICROS)
+    monkeypatch.setattr(engine.run.metrics_rows, "wall_micros", lambda: MICROS)
 
 
 @pytest.mark.usefixtures("at_noon")
@@ -57,7 +56,7 @@ def test_what_a_run_was_to_read_and_could_not_is_a_gap(
     written(here, site)
     called("run", "-c", "plant.yaml")
     written(here, f"http://127.0.0.1:{free_port()}/piwebapi")
-    for minutes, where in ((5, engine.clock), (4, engine.accounts)):
+    for minutes, where in ((5, engine.clock), (4, engine.run.metrics_rows)):
         monkeypatch.setattr(where, "wall_micros", lambda minutes=minutes: MICROS + minutes * 60_000_000)
     assert called("run", "-c", "plant.yaml").code != 0
     done = called("status", "-c", "plant.yaml", "--gaps")
@@ -128,7 +127,7 @@ def test_tags_that_were_seen_and_never_read_are_missing_from_the_start():
     known = [point("U1.A"), point("U1.B"), point("U2.A"), point("U1.C", gone=True)]
     found = find([mark(known[0], 0)], known, tag_name_filter=["u1.?"])
     [gap] = found.ledger.gaps
-    assert (gap.web_id, gap.why) == (known[1].web_id, Why.NEVER_READ)
+    assert (gap.web_id, gap.reason) == (known[1].web_id, GapReason.NEVER_READ)
     assert (gap.start, gap.end) == (MICROS - 24 * HOUR, MICROS)
     assert (found.ledger.tags, found.ledger.complete) == (2, 1)
 
@@ -138,7 +137,7 @@ def test_tags_that_are_gone_or_not_selected_any_more_are_left_out_and_counted():
     marks = [mark(known[0], 3), mark(known[1], 2), mark(known[2], 2)]
     found = find(marks, known, tag_name_filter=["A", "B"])
     assert [gap.web_id for gap in found.ledger.gaps] == [known[0].web_id]
-    assert (found.gone, found.unselected) == (1, 1)
+    assert (found.deleted, found.unselected) == (1, 1)
 
 
 def test_of_shards_that_run_one_after_the_other_each_has_a_present_of_its_own():
@@ -207,7 +206,7 @@ def test_history_before_a_relative_start_is_wanted_in_full_mode_alone():
     known = [point("A")]
     assert find([mark(known[0], 0)], known, tag_name_filter="*").ledger.complete == 1
     [gap] = find([mark(known[0], 0)], known, tag_name_filter="*", mode="full").ledger.gaps
-    assert (gap.why, gap.end) == (Why.HISTORY, MICROS - 9 * HOUR)
+    assert (gap.reason, gap.end) == (GapReason.HISTORY, MICROS - 9 * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +214,8 @@ def test_history_before_a_relative_start_is_wanted_in_full_mode_alone():
     [("A*", "abc", True), ("A?", "abc", False), ("A[1]*", "a[1]x", True), ("A[1]", "A1", False), ("", "", True)],
 )
 def test_patterns_are_those_of_pi(pattern: str, name: str, fits: bool):
-    assert matcher([pattern])(name) == fits
-    assert not matcher([])(name)
+    assert name_matcher([pattern])(name) == fits
+    assert not name_matcher([])(name)
 
 
 @pytest.mark.parametrize(("encoding", "signs"), [("utf-8", "·▁▄▇█ "), ("ascii", ".159# ")])
@@ -225,12 +224,12 @@ def test_a_column_is_whole_or_empty_only_if_it_is(encoding: str, signs: str):
 
     console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     shares = (0.0, 1e-9, 0.5, 1 - 1e-9, 1.0, None)
-    assert bars.strip(console, shares, good=True).plain == signs
-    assert {span.style for span in bars.strip(console, shares[:1], good=True).spans} == {"red"}
-    assert {span.style for span in bars.strip(console, shares[:1], good=False).spans} == {"green"}
+    assert timeline_chart.strip(console, shares, good=True).plain == signs
+    assert {span.style for span in timeline_chart.strip(console, shares[:1], good=True).spans} == {"red"}
+    assert {span.style for span in timeline_chart.strip(console, shares[:1], good=False).spans} == {"green"}
 
 
 def test_two_times_share_what_they_can():
-    assert bars.span(0, 60_000_000) == "1970-01-01 00:00 to 00:01"
-    assert bars.span(0, 61_000_000) == "1970-01-01 00:00:00 to 00:01:01"
-    assert bars.span(0, 25 * HOUR) == "1970-01-01 00:00 to 1970-01-02 01:00"
+    assert timeline_chart.span(0, 60_000_000) == "1970-01-01 00:00 to 00:01"
+    assert timeline_chart.span(0, 61_000_000) == "1970-01-01 00:00:00 to 00:01:01"
+    assert timeline_chart.span(0, 25 * HOUR) == "1970-01-01 00:00 to 1970-01-02 01:00"

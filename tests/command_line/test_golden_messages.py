@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from .conftest import Called, plain, written
+from tests.command_line.conftest import Called, plain, written
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -103,13 +103,13 @@ def test_nothing_to_read_from(told, here: Path):
     told("no_source", "run", "-c", "plant.yaml")
 
 
-def test_no_root_and_nobody_to_be_at_the_catalog(told, here: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_root_and_no_login_for_the_catalog(told, here: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(here / "none"))
     written(here, "http://127.0.0.1:9/piwebapi", storage={"root": None})
     told("no_catalog", "run", "-c", "plant.yaml")
 
 
-def test_an_address_where_nobody_listens(told, here: Path):
+def test_an_address_where_no_server_listens(told, here: Path):
     written(here, "http://127.0.0.1:9/piwebapi")
     told("wrong_url", "run", "-c", "plant.yaml")
 
@@ -126,7 +126,7 @@ def test_a_password_that_is_wrong_when_checked(told, here: Path, guarded_site: s
     told("wrong_password_check", "check", "-c", "plant.yaml")
 
 
-def test_a_certificate_that_nobody_trusts(told, here: Path, self_signed_url: str):
+def test_a_certificate_that_is_not_trusted(told, here: Path, self_signed_url: str):
     written(here, self_signed_url)
     told("wrong_certificate", "run", "-c", "plant.yaml")
 
@@ -158,8 +158,8 @@ def test_following_has_no_end(told):
     told("follow", "run", "--follow", "--mode", "full", "--end", "now")
 
 
-def test_what_this_version_cannot_do(told):
-    told("datasets", "run", "--datasets", "recorded,event_frames")
+def test_a_dataset_that_is_not_known(told):
+    told("datasets", "run", "--datasets", "recorded,sinusoids")
 
 
 def test_a_shard_that_is_none(told):
@@ -174,10 +174,10 @@ def test_what_does_not_parse_is_one_line_and_where_to_look(called: Called, argum
     assert (done.code, done.out) == (2, "")
     assert error.startswith("error: ")
     assert hint.startswith("hint: `python -m engine")
-    assert hint.endswith("--help` shows what there is.")
+    assert hint.endswith("--help` lists the options.")
 
 
-def test_a_rebuild_that_nobody_confirms(told, called, here: Path, site: str):
+def test_a_rebuild_that_is_not_confirmed(told, called, here: Path, site: str):
     written(here, site)
     assert called("run", "-c", "plant.yaml").code == 0
     told("rebuild_unconfirmed", "rebuild-watermarks", "-c", "plant.yaml")
@@ -199,7 +199,7 @@ def test_everything_in_place(told, here: Path, site: str):
 
 
 def test_a_plan_for_tags_that_were_never_read(told, here: Path, site: str):
-    written(here, site)
+    written(here, site, pi_web_api={"max_requests_per_second": 20})
     told("plan", "plan", "-c", "plant.yaml")
     assert not (here / "lakehouse").exists(), "plan writes nothing"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from .conftest import NOW, Called, simulated, written
+from tests.command_line.conftest import NOW, Called, simulated, written
 
 FLOW, LEVEL = "Unit0000.Flow.000000", "Unit0000.Level.000001"
 WHY = "[-11002] Record Header Data Mismatch"
@@ -115,4 +115,4 @@ def test_after_a_rebuild_status_says_that_older_holes_are_not_known(called: Call
     with plant(here):
         done = called("verify", "-c", "plant.yaml")
         assert done.code == 1
-        assert "PI counts 24, the table holds 21" in done.out
+        assert "PI 24 good, table 21 good" in done.out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deltalake import DeltaTable
 
-from .conftest import Called, written
+from tests.command_line.conftest import Called, written
 
 
 def properties(root: Path, table: str) -> dict[str, str]:

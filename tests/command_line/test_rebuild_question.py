@@ -14,7 +14,7 @@ from typing import TextIO
 import pytest
 from deltalake import DeltaTable
 
-from .conftest import Called, environment, written
+from tests.command_line.conftest import Called, environment, written
 
 
 @contextlib.contextmanager

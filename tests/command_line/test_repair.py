@@ -7,12 +7,16 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from .conftest import NOW, Called, simulated, written
+from config import from_mapping
+from engine.commands.verify.repair import Repair, beside_runs
+from engine.model import Tag, Window
+from tests.command_line.conftest import NOW, Called, simulated, written
 
 FLOW, LEVEL = "Unit0000.Flow.000000", "Unit0000.Level.000001"
 START, END = "2024-03-03T15:00:00Z", "2024-03-05T11:59:30Z"
@@ -119,13 +123,20 @@ def test_a_suspect_that_cannot_be_read_is_not_called_mended(called: Called, here
         done = called("verify", "-c", "plant.yaml", "--repair")
         assert done.code == 1
         assert f"  {FLOW}: reading tag {FLOW}: the server answered 403" in done.out
-        assert "; nothing was mended\n" in done.out
+        assert "; nothing was repaired\n" in done.out
         assert done.out.count("1 of 2 tag-days disagree") == 2
+
+
+def test_a_tag_that_failed_and_was_no_suspect_keeps_no_repair_from_being_complete():
+    report = SimpleNamespace(tags_failed=(("a", "denied"), ("b", "no such tag")), tags_undone=0, error=None)
+    window = Window(0, 1)
+    assert Repair(((Tag("Fa", "a"), window), (Tag("Fc", "c"), window)), report, None).failed == {"a": "denied"}
+    assert Repair(((Tag("Fc", "c"), window),), report, None).complete
 
 
 def test_nothing_done_is_nothing_to_repair(called: Called, here: Path, plant: str):
     done = called("verify", "-c", "plant.yaml", "--repair", "--deep")
-    assert (done.code, done.out) == (0, "Nothing that is done falls into this; there is nothing to read again.\n")
+    assert (done.code, done.out) == (0, "Nothing in this range was read yet, so there is nothing to read again.\n")
     assert called("verify", "-c", "plant.yaml", "--repair", "--deep", "--json").json == {"repair": None, "exit_code": 0}
     assert not (here / "lakehouse").exists()
 
@@ -135,3 +146,10 @@ def test_deep_without_repair_is_a_usage_error(called: Called, here: Path):
     done = called("verify", "-c", "plant.yaml", "--deep")
     assert done.code == 2
     assert "it goes with --repair" in done.err
+
+
+@pytest.mark.parametrize(("share", "rate", "in_flight"), [(0.5, 10.0, 2), (1.0, 20.0, 5), (0.05, 1.0, 1)])
+def test_verify_takes_its_share_of_the_rate_and_of_what_is_in_flight(share: float, rate: float, in_flight: int):
+    pi = {"max_requests_per_second": 20, "max_in_flight": 5, "share_of_verify": share}
+    taken = beside_runs(from_mapping({"pi_web_api": pi}).config).pi_web_api
+    assert (taken.max_requests_per_second, taken.max_in_flight) == (rate, in_flight)

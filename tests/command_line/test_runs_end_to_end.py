@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from config.secrets import RETRY_TIMEOUT_SECS
+from config.workspace import RETRY_TIMEOUT_SECS
+from tests.command_line.conftest import NOW, Called, engine, environment, process, simulated, written
 from tests.patience import HANGS_AFTER_SECS
-
-from .conftest import NOW, Called, engine, environment, process, simulated, written
+from tests.variants import slowly
 
 
 def rows_of(root: Path) -> tuple[int, int]:
@@ -44,7 +44,7 @@ def test_the_first_thing_anybody_does(tmp_path: Path):
     assert events > 50_000
     assert rows_of(tmp_path / "lakehouse") == (events, events)
 
-    shown = first.out.partition("Look at them\n")[2].splitlines()[:2]
+    shown = first.out.partition("Look at the data\n")[2].splitlines()[:2]
     for line, says in zip(shown, ("all of 1,000 tags read up to", "tag_name"), strict=True):
         command, quiet = shlex.split(line), {"stderr": subprocess.STDOUT, "text": True}
         assert says in subprocess.check_output(command, cwd=tmp_path, env=environment(), **quiet)
@@ -143,7 +143,7 @@ def test_status_names_the_tags_in_trouble(called: Called, here: Path):
         ran = called("run", "-c", "plant.yaml")
     assert ran.code == 1
     shown = called("status", "-c", "plant.yaml").out
-    assert shown.splitlines()[0].endswith("pipeline plant: 1 of 5 tags in trouble")
+    assert shown.splitlines()[0].endswith("pipeline plant: 1 of 5 tags failing")
     said = "the server answered 403: Access to the requested resource is denied."
     assert f"  Unit0000.Level.000001: {said}\n" in ran.out
     assert f"  Unit0000.Level.000001 (never read): failed, {said}\n" in shown
@@ -242,7 +242,7 @@ def wait_for(run: subprocess.Popen[str], text: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("plain", [False, *slowly(True)])
 def test_a_terminal_gets_a_display_and_colour_unless_it_is_told_not_to(here: Path, site: str, plain: bool):
     written(here, site)
     colour = {"NO_COLOR": "1"} if plain else {}
@@ -260,6 +260,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(here: Path, site: str
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 def test_a_terminal_without_unicode_gets_a_display_it_can_show(here: Path, site: str):
     written(here, site)
     ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}

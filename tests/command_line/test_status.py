@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import engine.accounts
 import engine.clock
+import engine.run.metrics_rows
 from tests.bundle.workspace import Workspace
+from tests.command_line.conftest import NOW, Called, simulated, written
+from tests.command_line.test_repair import change, control
 from tests.servers import s3
-
-from .conftest import NOW, Called, simulated, written
-from .test_repair import change, control
 
 __all__ = ["s3"]
 
@@ -29,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     clock = [MICROS + 5 * MINUTE]
     begun = count(MICROS, 10_000_000)
     monkeypatch.setattr(engine.clock, "wall_micros", lambda: clock[0])
-    monkeypatch.setattr(engine.accounts, "wall_micros", lambda: next(begun))
+    monkeypatch.setattr(engine.run.metrics_rows, "wall_micros", lambda: next(begun))
     return clock
 
 
@@ -119,7 +118,7 @@ def test_a_tag_that_failed_and_is_not_selected_any_more_is_in_no_trouble(called:
     with simulated("--tags", "5", "--now", NOW, "--faults", str(faults)) as url:
         written(here, url)
         assert called("run", "-c", "plant.yaml").code == 1
-        assert "1 of 5 tags in trouble" in called("status", "-c", "plant.yaml").out
+        assert "1 of 5 tags failing" in called("status", "-c", "plant.yaml").out
         written(here, url, extraction={"tag_name_filter": ["*00000", "*00002"]})
         assert called("run", "-c", "plant.yaml").code == 0
     done = called("status", "-c", "plant.yaml")
@@ -170,4 +169,7 @@ def test_runs_show_where_the_options_of_the_store_are_secrets(
         report = called("run", "-c", "plant.yaml", "--json").json
         assert report["records_written"] > 0
         [run] = called("status", "-c", "plant.yaml", "--json").json["runs"]
+        page = called("report", "-c", "plant.yaml", "--html", "-")
+    assert f"<td>{report['run_id']}</td>" in page.out
+    assert s3["AWS_SECRET_ACCESS_KEY"] not in page.out
     assert (run["run_id"], run["events"]) == (report["run_id"], report["records_written"])

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import NOW, Called, simulated, written
+from tests.command_line.conftest import NOW, Called, simulated, written
+from tests.variants import crossed
 
 FLOW, LEVEL = "Unit0000.Flow.000000", "Unit0000.Level.000001"
 
@@ -59,7 +60,7 @@ def test_what_came_late_and_what_went_is_found_where_it_is(called: Called, here:
     done = called("verify", "-c", "plant.yaml")
     assert done.code == 1
     assert "3 of 40 tag-days disagree, of 2 tags" in done.out
-    assert f"{FLOW}: 2024-03-03 00:00 to 2024-03-04 00:00, PI counts " in done.out
+    assert f"{FLOW}: 2024-03-03 00:00 to 2024-03-04 00:00, PI " in done.out
     assert f"{LEVEL}: 2024-03-05 00:00 to 11:5" in done.out  # what is newest is not settled
     found = called("verify", "-c", "plant.yaml", "--json").json
     assert found["exit_code"] == 1
@@ -88,9 +89,8 @@ def test_a_window_and_some_tags_can_be_chosen(called: Called, here: Path, plant:
     assert wrong("--start", "now-24h") == []
 
 
-@pytest.mark.parametrize("bad", [True, False])
-@pytest.mark.parametrize("end", ["single", "always", "never"])
-def test_whatever_a_server_counts_is_understood(called: Called, here: Path, bad: bool, end: str):
+@pytest.mark.parametrize(("bad", "end"), crossed([True, False], ["single", "always", "never"]))
+def test_every_way_of_a_server_to_count_is_understood(called: Called, here: Path, bad: bool, end: str):
     faults = here / "faults.yaml"
     faults.write_text(json.dumps({"switches": {"count_includes_bad": bad, "count_includes_end": end}}))
     with simulated("--tags", "10", "--now", NOW, "--faults", str(faults)) as url:
@@ -107,8 +107,8 @@ def test_whatever_a_server_counts_is_understood(called: Called, here: Path, bad:
 def test_with_nothing_read_there_is_nothing_to_compare(called: Called, here: Path, plant: str):
     done = called("verify", "-c", "plant.yaml")
     assert done.code == 0
-    assert "nothing that is settled falls into this" in done.out
-    assert "of 10 more there is nothing to compare" in done.out
+    assert "nothing to compare: nothing in this range is old enough" in done.out
+    assert "10 more have nothing to compare" in done.out
     assert not (here / "lakehouse").exists(), "looking changes nothing"
 
 
@@ -116,7 +116,7 @@ def test_tags_that_nothing_is_called_are_not_found_to_agree(called: Called, here
     called("run", "-c", "plant.yaml")
     done = called("verify", "-c", "plant.yaml", "--tags", "U1.*")
     assert (done.code, done.out) == (2, "")
-    assert "error: --tags: none of the tags that the configuration selects is so called\n" in done.err
+    assert "error: --tags: no tag that the configuration selects has such a name\n" in done.err
 
 
 def test_tags_that_are_not_counted_are_listed(called: Called, here: Path):
@@ -132,7 +132,7 @@ def test_tags_that_are_not_counted_are_listed(called: Called, here: Path):
         assert f"Could not be compared (1)\n  {FLOW}: the server answered 409" in done.out
         alone = called("verify", "-c", "plant.yaml", "--tags", FLOW)
         assert alone.code == 1
-        assert "nothing could be compared, for the server counts none of 1 tag" in alone.out
+        assert "nothing could be compared: the server counts none of 1 tag" in alone.out
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-03-03T05:00:00"])

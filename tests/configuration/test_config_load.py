@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import config
+from config import Config, InvalidConfigurationError, from_mapping, load
 from config.errors import ConfigurationError
+from config.fields import Section
 from config.model import known_keys
 from config.problems import dotted
+from config.references import SECRETS
 
 SECRET = "hunter2-very-secret"
 
@@ -45,19 +48,19 @@ def test_every_problem_is_reported_at_once_with_place_found_and_expected(tmp_pat
         config.load(path, env={})
     assert str(caught.value).splitlines() == [
         f"{path} has 13 problems:",
-        "  $.pi_web_api.auth_type: found 'Basik'; expected one of basic, kerberos, ntlm, oauth, bearer, anonymous; did you mean `basic`?",
-        "  $.pi_web_api.password: found a number; expected text (put it in quotes)",
-        "  $.pi_web_api.oauth: found text; expected a section with keys of its own",
-        "  $.pi_web_api.timeout: found '5x'; expected a duration such as 90s, 30m, 1h or 7d, or a number of seconds, up to 200 years",
-        "  $.pi_web_api.max_in_flight: found true; expected a number",
-        "  $.pi_web_api.urll: found an unknown key; expected a known key; did you mean `url`?",
-        "  $.unity_catalog.schema: found 'a.b'; expected a name without spaces, dots, slashes and backticks",
-        "  $.extraction.tags[0]: found a number; expected text (put it in quotes)",
-        "  $.extraction.start_date: found '2023-01-01'; expected a time with a zone: add Z for UTC, or an offset such as +02:00; did you mean `2023-01-01T00:00:00Z`?",
-        "  $.extraction.batch_size: found 5000; expected 1000 or less",
-        "  $.timeout: found an unknown key; expected a known key; did you mean `pi_web_api.timeout`?",
-        "  $.unity_catalog.table_type: found managed beside storage.root; expected one of the two; under a root there is no catalog",
-        "  $.retry.initial_wait: found 2h; expected at most retry.max_wait, 1m",
+        "  line 3, column 36: $.pi_web_api.auth_type: found 'Basik'; expected one of basic, kerberos, ntlm, oauth, bearer, anonymous, auto; did you mean `basic`?",
+        "  line 3, column 75: $.pi_web_api.password: found a number; expected text (put it in quotes)",
+        "  line 3, column 90: $.pi_web_api.oauth: found text; expected a section with keys of its own",
+        "  line 3, column 23: $.pi_web_api.timeout: found '5x'; expected a duration such as 90s, 30m, 1h or 7d, or a number of seconds, up to 200 years",
+        "  line 3, column 54: $.pi_web_api.max_in_flight: found true; expected a number",
+        "  line 3, column 14: $.pi_web_api.urll: found an unknown key; expected a known key; did you mean `url`?",
+        "  line 6, column 38: $.unity_catalog.schema: found 'a.b'; expected a name without spaces, dots, slashes and backticks",
+        "  line 4, column 63: $.extraction.tags[0]: found a number; expected text (put it in quotes)",
+        "  line 4, column 32: $.extraction.start_date: found '2023-01-01'; expected a time with a zone: add Z for UTC, or an offset such as +02:00; did you mean `2023-01-01T00:00:00Z`?",
+        "  line 4, column 14: $.extraction.batch_size: found 5000; expected 1000 or less",
+        "  line 2, column 1: $.timeout: found an unknown key; expected a known key; did you mean `pi_web_api.timeout`?",
+        "  line 6, column 17: $.unity_catalog.table_type: found managed beside storage.root; expected one of the two; under a root there is no catalog",
+        "  line 5, column 9: $.retry.initial_wait: found 2h; expected at most retry.max_wait, 1m",
     ]
 
 
@@ -129,6 +132,77 @@ def test_one_problem_in_words(document, problem):
     assert problems_of(document) == [problem]
 
 
+def said_of(tmp_path, text, *overrides, env=None):
+    path = tmp_path / "plant.yaml"
+    path.write_text(dedent(text), encoding="utf-8")
+    with pytest.raises(config.InvalidConfigurationError) as caught:
+        config.load(path, overrides, env or {})
+    return str(caught.value).replace(str(path), "plant.yaml")
+
+
+def test_a_wrong_value_is_named_with_the_line_and_the_column_of_its_key(tmp_path):
+    text = """\
+        pipeline: unit1
+        extraction:
+          lag: soon
+        """
+    assert said_of(tmp_path, text).startswith("plant.yaml, line 3, column 3: $.extraction.lag: found 'soon'; expected")
+
+
+def test_a_value_that_is_missing_is_named_with_the_place_of_what_lacks_it(tmp_path):
+    text = """\
+        extraction:
+          classes:
+            - name: fast
+              tags: [A]
+            - tags: [B]
+        """
+    assert said_of(tmp_path, text).startswith(
+        "plant.yaml, line 5, column 7: $.extraction.classes[1].name: found nothing"
+    )
+
+
+def test_a_value_under_an_alias_or_a_merge_is_named_where_it_is_written(tmp_path):
+    text = """\
+        extraction:
+          classes:
+            - &fast {name: fast, tags: [A], interval: often}
+            - {<<: *fast, name: other}
+        """
+    assert said_of(tmp_path, text).splitlines() == [
+        "plant.yaml has 2 problems:",
+        *(
+            f"  line 3, column 37: $.extraction.classes[{n}].interval: found 'often'; expected a duration such as 90s, 30m, "
+            "1h or 7d, or a number of seconds, up to 200 years"
+            for n in (0, 1)
+        ),
+    ]
+
+
+def test_a_key_beside_a_merge_counts_before_the_merged_one(tmp_path):
+    text = """\
+        extraction:
+          classes:
+            - &fast {name: fast, tags: [A], interval: 5m}
+            - <<: *fast
+              name: other
+              interval: often
+        """
+    assert said_of(tmp_path, text).startswith("plant.yaml, line 6, column 7: $.extraction.classes[1].interval: ")
+
+
+def test_an_option_of_the_command_line_has_no_place_in_the_file(tmp_path):
+    text = "extraction: {lag: 5s}\nretry: {max_attempts: 3}\n"
+    assert said_of(tmp_path, text, "extraction.lag=soon").startswith("--set extraction.lag: found 'soon'")
+    assert said_of(tmp_path, text, "retry={max_attempts: 0}").startswith("--set retry.max_attempts: found 0")
+
+
+def test_a_reference_is_named_where_it_is_written_and_its_value_is_not(tmp_path):
+    said = said_of(tmp_path, "extraction:\n  lag: ${env:LAG}\n", env={"LAG": SECRET})
+    assert said.startswith("plant.yaml, line 2, column 3: $.extraction.lag: found the value of ${env:LAG}")
+    assert SECRET not in said
+
+
 def test_a_contradiction_is_not_claimed_of_a_value_that_is_wrong_itself():
     document = {"extraction": {"start_date": "tomorrow", "end_date": "now-7d"}}
     assert [line.split(":")[0] for line in problems_of(document)] == ["$.extraction.start_date"]
@@ -152,8 +226,97 @@ def test_an_address_that_is_none_or_carries_credentials_is_refused_unseen(url, p
     for key in reversed(place):
         document = {key: document}
     (problem,) = problems_of(document)
-    assert problem.startswith(f"{dotted(place)}: found text; expected an address")
+    assert problem.startswith(f"{dotted(place)}: found ")
+    assert "; expected an address" in problem
     assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("pi.example.com/piwebapi", "'pi.example.com/piwebapi'"),
+        ("http//pi.example.com/piwebapi", "'http//pi.example.com/piwebapi'"),
+        ("pi-server/piwebapi/", "'pi-server/piwebapi/'"),
+        ("https://pi/piwebapi?token=x", "'https://pi/piwebapi', and more behind it"),
+        ("https://" + "a" * 300 + ".com/x#y", "text"),
+    ],
+)
+def test_a_wrong_address_that_looks_like_one_is_shown(url, shown):
+    (problem,) = problems_of({"pi_web_api": {"url": url}})
+    assert problem.startswith(f"$.pi_web_api.url: found {shown}; expected an address")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["extraction.lag=abc"], "--set extraction.lag: found 'abc'; expected a duration"),
+        (["extraction.start_date=soon"], "--start: found 'soon'; expected a time"),
+        (["extraction={lag: abc}"], "--set extraction.lag: found 'abc'; expected a duration"),
+        (["extraction.start_date=now", "extraction.end_date=now-1d"], "--set extraction.end_date: found 'now-1d'"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named_and_not_the_file(tmp_path, options, said):
+    path = tmp_path / "plant.yaml"
+    path.write_text("pi_web_api: {auth_type: anonymous}\n")
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load(path, options, options={"extraction.start_date": "--start"})
+    assert caught.value.message.startswith(said)
+
+
+def test_a_file_that_contradicts_an_option_is_named_with_it(tmp_path):
+    path = tmp_path / "plant.yaml"
+    path.write_text("extraction: {end_date: 2024-01-01T00:00:00Z}\n")
+    start = "extraction.start_date=2024-02-01T00:00:00Z"
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load(path, [start], options={"extraction.start_date": "--start"})
+    assert caught.value.message.startswith(f"{path}, line 1, column 14: $.extraction.end_date: found")
+    assert caught.value.message.endswith("(by --start)")
+
+
+def test_problems_of_file_and_options_are_told_apart(tmp_path):
+    path = tmp_path / "plant.yaml"
+    path.write_text("extraction: {lag: abc}\n")
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load(path, ["pi_web_api.timeout=soon"])
+    assert sorted(line.strip().split(": found")[0] for line in caught.value.message.splitlines()[1:]) == [
+        "--set pi_web_api.timeout", "line 1, column 14: $.extraction.lag",
+    ]  # fmt: skip
+
+
+def test_keys_of_notebooks_and_of_the_compute_say_where_they_belong():
+    assert problems_of({"pi_web_api_url": "https://pi"}) == [
+        "$.pi_web_api_url: found a key of notebooks; expected a section; did you mean `pi_web_api.url`?"
+    ]
+    (problem,) = problems_of({"cluster_config": {"num_workers": 2}})
+    assert "set it in the bundle" in problem
+
+
+def test_secrets_may_be_left_where_they_are():
+    document = {
+        "pi_web_api": {"password": "${env:NOT_SET}", "token": "${file:/not/there}"},
+        "storage": {"root": "s3://b/x", "options": {"key": "${env:NOT_SET}"}},
+    }
+    left = from_mapping(document, env={}, secrets=False).config
+    assert left.pi_web_api.password.get_secret_value() == "${env:NOT_SET}"
+    with pytest.raises(InvalidConfigurationError, match="which is not set"):
+        from_mapping(document, env={})
+    with pytest.raises(InvalidConfigurationError, match="which is not set"):
+        from_mapping({"pi_web_api": {"url": "${env:NOT_SET}"}}, env={}, secrets=False)
+
+
+def test_every_key_that_holds_a_secret_is_known_as_one():
+    def secret_keys(section, path=()):
+        for name, field in section.model_fields.items():
+            kind = field.annotation
+            here = (*path, field.alias or name)
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from secret_keys(kind, here)
+            elif "SecretStr" in str(kind):
+                yield (*here, "*") if "dict" in str(kind) else here
+
+    found = set(secret_keys(Config))
+    assert ("pi_web_api", "password") in found
+    assert found <= set(SECRETS)
 
 
 @pytest.mark.parametrize(
@@ -435,7 +598,10 @@ def test_the_embedded_default_is_the_demonstration():
     assert result.source == "the embedded default"
     assert result.warnings == ()
     assert chosen.pipeline == "demo"
-    assert chosen.development.simulator == config.Simulator(tags=1000, seed=1, history=timedelta(hours=1))
+    assert chosen.development.simulator == config.SimulatorConfig(
+        tags=1000, seed=1, history=timedelta(hours=1), elements=120, frames_per_day=48
+    )
+    assert chosen.asset_framework.enabled
     assert chosen.storage.root == "./lakehouse"
     assert chosen.extraction.start_date.micros(0) == -3_600_000_000
     assert config.uses_simulator(chosen)

@@ -59,6 +59,7 @@ def test_each_way_to_log_in_is_enough_with_its_credentials(login):
     ("login", "missing"),
     [
         ({"auth_type": "basic", "username": "u"}, ["password"]),
+        ({"auth_type": "ntlm", "password": "p"}, ["username"]),
         ({"auth_type": "bearer"}, ["token"]),
         ({"auth_type": "oauth"}, ["oauth.client_id", "oauth.client_secret", "oauth.token_url"]),
         ({"auth_type": "oauth", "oauth": {"client_id": "c"}}, ["oauth.client_secret", "oauth.token_url"]),
@@ -69,23 +70,24 @@ def test_what_a_way_to_log_in_misses_is_named(login, missing):
     assert [line.split(":")[0] for line in found] == [f"$.pi_web_api.{key}" for key in missing]
 
 
+def test_auto_needs_nothing_that_the_server_may_not_ask_for():
+    checked({"pi_web_api": {"url": URL, "auth_type": "auto"}, "extraction": TAGS})
+
+
 def test_the_simulator_needs_no_address_and_no_login():
     checked({"development": {"simulator": {}}, "extraction": {"tag_name_filter": "*"}})
 
 
-def test_what_this_version_cannot_do_is_refused_before_it_is_tried():
-    document = {
-        "pi_web_api": {"url": URL, "auth_type": "ntlm", "secrets_scope": "s"},
-        "extraction": {"af_query": "Name:='Pump*'"},
-        "asset_framework": {"enabled": True},
-        "event_frames": {"enabled": True},
-    }
-    assert problems_of(document) == [
-        "$.pi_web_api.auth_type: found ntlm; expected basic, kerberos, oauth, bearer or anonymous; this version has no ntlm",
-        "$.extraction.af_query: found a query; expected extraction.tags or extraction.tag_name_filter; this version asks no AF queries",
-        "$.asset_framework.enabled: found true; expected false; this version does not read the asset framework",
-        "$.event_frames.enabled: found true; expected false; this version does not read event frames",
-    ]
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"extraction": {"af_query": "Name:='Pump*'"}},
+        {"asset_framework": {"values": {"enabled": True}}},
+    ],
+    ids=["a query", "by what they are"],
+)
+def test_attributes_alone_are_something_to_read(document):
+    checked({"pi_web_api": {"url": URL, "auth_type": "anonymous"}, **document})
 
 
 def test_files_that_are_named_must_be_there(tmp_path):
@@ -133,6 +135,16 @@ def test_asking_for_nothing_is_no_reason_to_warn():
 @pytest.mark.parametrize(("url", "warned"), [("http://pi/piwebapi", 1), (URL, 0), ("http://127.0.0.1:8080", 0)])
 def test_credentials_in_clear_are_warned_of(url, warned):
     assert len(warnings_of({"pi_web_api": {"url": url, "auth_type": "basic"}})) == warned
+
+
+@pytest.mark.parametrize(
+    ("token_url", "warned"), [("http://idp/token", 1), ("https://idp/token", 0), ("http://localhost:8080/token", 0)]
+)
+def test_a_client_secret_in_clear_is_warned_of(token_url, warned):
+    oauth = {"client_id": "c", "client_secret": "s", "token_url": token_url}
+    found = warnings_of({"pi_web_api": {"url": URL, "auth_type": "oauth", "oauth": oauth}})
+    assert len(found) == warned
+    assert all("pi_web_api.oauth.token_url is http" in one for one in found)
 
 
 @pytest.mark.parametrize("tag", ["U1.*", r"\\PIDA\U?.FLOW"])

@@ -111,6 +111,7 @@ def test_what_is_given_in_the_configuration_is_not_looked_up(workspace):
         ({"auth_type": "oauth"}, ["oauth_token"]),
         ({"auth_type": "bearer", "oauth_token_key": "mine"}, ["mine"]),
         ({"auth_type": "ntlm"}, ["pi_username", "pi_password"]),
+        ({"auth_type": "auto"}, ["pi_username", "pi_password"]),
         ({"auth_type": "oauth", "oauth": {"client_id": "c", "client_secret": "s"}}, []),
         ({"auth_type": "kerberos"}, []),
         ({"auth_type": "anonymous"}, []),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from config.errors import ConfigurationError
@@ -110,7 +112,7 @@ def test_only_plain_numbers_truth_and_null_are_more_than_text(text, value):
     assert parse_scalar(text, "--set") == value
 
 
-def test_keys_are_text_whatever_they_look_like():
+def test_keys_are_text_also_if_they_look_like_numbers():
     assert parse("1: a\ntrue: b\n", "f.yaml") == {"1": "a", "true": "b"}
 
 
@@ -136,3 +138,33 @@ def test_on_the_command_line_a_plain_word_needs_no_quotes(text):
 )
 def test_on_the_command_line_lists_sections_and_quotes_are_yaml(text, value):
     assert parse_scalar(text, "--set") == value
+
+
+def nested_aliases(levels: int, line: str) -> str:
+    """Each level holds the one before nine times."""
+    lines = ["a0: &a0 {k0: x}"]
+    for level in range(1, levels):
+        nine = ", ".join([f"*a{level - 1}"] * 9)
+        lines.append(line.format(level=level, nine=nine))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("line", ["a{level}: &a{level} [{nine}]", "a{level}: &a{level} {{<<: [{nine}], k{level}: x}}"])
+@pytest.mark.parametrize("levels", [7, 60])
+def test_aliases_of_aliases_are_refused_before_they_are_written_out(line, levels):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigurationError, match="aliases repeat more than 100,000 values") as raised:
+            parse(nested_aliases(levels, line), "a.yaml")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert raised.value.message.startswith("a.yaml, line 6, column")
+    assert raised.value.hint
+
+
+def test_a_list_may_be_used_more_than_once():
+    tags = ", ".join(f"U{n}.PV" for n in range(5000))
+    found = parse(f"a: &tags [{tags}]\nb: *tags\nc: {{<<: {{d: *tags}}, e: *tags}}", "a.yaml")
+    assert found["a"] == found["b"] == found["c"]["d"] == found["c"]["e"]
+    assert len(found["a"]) == 5000

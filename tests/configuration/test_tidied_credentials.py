@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import config
-from config import PiWebApi, tidied
+from config import PiWebApiConfig, tidied
 
 CLEAN = {"url": "https://pi.example/piwebapi", "username": "svc", "password": "pass word", "token": "abc"}
 
@@ -13,20 +13,20 @@ CLEAN = {"url": "https://pi.example/piwebapi", "username": "svc", "password": "p
 @pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\t", "\ufeff", "\u200b\n", "\xa0"])
 @pytest.mark.parametrize("key", list(CLEAN))
 def test_blanks_and_line_breaks_around_a_credential_are_left_out_with_a_warning(key: str, around: str) -> None:
-    found, warnings = tidied(PiWebApi.model_validate({**CLEAN, key: CLEAN[key] + around}))
-    assert found == PiWebApi.model_validate(CLEAN)
+    found, warnings = tidied(PiWebApiConfig.model_validate({**CLEAN, key: CLEAN[key] + around}))
+    assert found == PiWebApiConfig.model_validate(CLEAN)
     [warning] = warnings
     assert warning.startswith(f"pi_web_api.{key} begins or ends with blanks or a line break")
     assert CLEAN[key] not in warning
 
 
 def test_a_clean_configuration_stays_as_it_is() -> None:
-    pi = PiWebApi.model_validate(CLEAN)
+    pi = PiWebApiConfig.model_validate(CLEAN)
     assert tidied(pi) == (pi, ())
 
 
 def test_an_address_with_a_slash_and_a_line_break_loses_both() -> None:
-    found, _ = tidied(PiWebApi.model_validate({"url": "https://pi.example/piwebapi/\n"}))
+    found, _ = tidied(PiWebApiConfig.model_validate({"url": "https://pi.example/piwebapi/\n"}))
     assert found.url == "https://pi.example/piwebapi"
 
 
@@ -41,7 +41,7 @@ def test_a_secret_from_a_scope_is_tidied_too() -> None:
 
 def test_client_credentials_are_tidied_too() -> None:
     oauth = {"client_id": "id\n", "client_secret": "s\n", "token_url": "https://login.example/token\n"}
-    found, warnings = tidied(PiWebApi.model_validate({"oauth": oauth}))
+    found, warnings = tidied(PiWebApiConfig.model_validate({"oauth": oauth}))
     assert (found.oauth.client_id, found.oauth.token_url) == ("id", "https://login.example/token")
     assert [warning.partition(" ")[0] for warning in warnings] == [
         "pi_web_api.oauth.client_id",

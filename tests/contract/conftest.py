@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hmac
+import os
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,21 +18,33 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from tests.servers import s3, serve
-from tests.unity.places import server_lakehouse, stand_in_lakehouse
+from tests.memory_lakehouse import MemoryLakehouse
+from tests.servers import free_port, s3, serve
+from tests.unity.places import server_lakehouse, stand_in
+from tests.unity.server import server
+from tests.unity.stand_in import SINS
 from tests.variants import slowly
-from writers import PI_TIMESERIES, Lakehouse, MemoryLakehouse, open_lakehouse
+from writers import PI_TIMESERIES, Lakehouse, open_lakehouse
 from writers.tables import TIMESTAMP
 
-__all__ = ["azure", "destination", "on_managed_s3", "rows", "s3"]
+__all__ = ["azure", "destination", "of_whole_runs", "on_managed_s3", "rows", "s3", "server"]
+
+# Where delta-rs and obstore look for the emulator. No option of a table says it.
+AZURITE = "AZURITE_BLOB_STORAGE_URL"
 
 
 @dataclass(frozen=True)
 class Destination:
-    """`lakehouse()` opens it as a new run would: nothing is shared but what is stored."""
+    """`lakehouse()` opens it as a new run would: nothing is shared but what is stored. `beside()` opens it as another
+    shard does that starts at the same time: where names are not unique, that one waits for tables.
+    """
 
     name: str
     lakehouse: Callable[[], Lakehouse]
+    waits: Callable[[], Lakehouse] | None = None
+
+    def beside(self) -> Lakehouse:
+        return (self.waits or self.lakehouse)()
 
 
 def _azurite() -> str | None:
@@ -44,11 +58,14 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     if command is None:
         pytest.skip("azurite-blob is neither on PATH nor in node_modules (npm install azurite)")
     folder = tmp_path_factory.mktemp("azurite")
-    # The emulator account of delta-rs has a fixed address.
-    flags = ["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
-    serving = serve([command, *flags], "http://127.0.0.1:10000/")
+    port = free_port()
+    flags = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
+    flags += ["--skipApiVersionCheck", "--disableTelemetry"]
+    serving = serve([command, *flags], f"http://127.0.0.1:{port}/")
     next(serving)
-    yield {"azure_storage_use_emulator": "true"}
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(AZURITE, f"http://127.0.0.1:{port}")
+        yield {"azure_storage_use_emulator": "true"}
     for _ in serving:
         pass
 
@@ -64,11 +81,23 @@ def kinds(*, managed_on_s3: bool) -> list[Any]:
         *("memory", "folder", "s3", "abfss", "unity-managed-folder", "unity-external-folder"),
         *(["unity-managed-s3"] if managed_on_s3 else slowly("unity-managed-s3")),
         *slowly("unity-external-s3"),
+        *slowly(*(f"unity-{kind}-folder-{sin}" for kind in ("managed", "external") for sin in SINS)),
         *(pytest.param(f"server-{name}", marks=pytest.mark.unity) for name in unity),
     ]
 
 
 on_managed_s3 = pytest.mark.parametrize("destination", kinds(managed_on_s3=True), indirect=True)
+
+
+# Datasets whose rows the contract knows in every kind of table already.
+of_whole_runs = pytest.mark.parametrize(
+    "destination",
+    [
+        *("folder", "unity-managed-folder"),
+        *slowly("memory", "s3", "abfss", "unity-external-folder", "unity-managed-s3"),
+    ],
+    indirect=True,
+)
 
 
 @pytest.fixture(params=kinds(managed_on_s3=False))
@@ -87,15 +116,17 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dest
         root = _azure_container()
         yield Destination(kind, lambda: open_lakehouse(root, storage_options=options))
     else:
-        catalog, table_type, storage = kind.split("-")
+        catalog, table_type, storage, *sin = kind.split("-", 3)
         options = request.getfixturevalue("s3") if storage == "s3" else None
         if catalog == "server":
-            with server_lakehouse(table_type, tmp_path, options) as lakehouse:
-                yield Destination(kind, lakehouse)
+            real = request.getfixturevalue("server")
+            opened = server_lakehouse(real, table_type, tmp_path, options)
+            yield Destination(kind, opened, partial(opened, creates=False))
         else:
             root = f"s3://lake/{uuid4().hex}" if options else str(tmp_path)
-            with stand_in_lakehouse(table_type, root, options) as lakehouse:
-                yield Destination(kind, lakehouse)
+            sins = SINS[sin[0]] if sin else {}
+            with stand_in(table_type, root, options, **sins) as (_, lakehouse):
+                yield Destination(kind, lakehouse, partial(lakehouse, creates=False) if "twins" in sin else None)
 
 
 def _azure_container() -> str:
@@ -107,7 +138,7 @@ def _azure_container() -> str:
     text = "PUT" + "\n" * 12 + f"{shown}/{account}/{account}/{name}\nrestype:container"
     signature = base64.b64encode(hmac.digest(base64.b64decode(key), text.encode(), "sha256")).decode()
     headers["Authorization"] = f"SharedKey {account}:{signature}"
-    url = f"http://127.0.0.1:10000/{account}/{name}?restype=container"
+    url = f"{os.environ[AZURITE]}/{account}/{name}?restype=container"
     urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="PUT")).close()
     return f"abfss://{name}@{account}.dfs.core.windows.net/root"
 

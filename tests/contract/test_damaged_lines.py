@@ -7,8 +7,8 @@ import json
 import pytest
 
 from config.errors import StorageError
-from writers.log_lines import actions_in, read_action
-from writers.outcome import parse_entry
+from writers.log.entries import parse_entry
+from writers.log.lines import actions_in, read_action
 
 DAMAGED = {
     "no JSON": b'{"txn":',

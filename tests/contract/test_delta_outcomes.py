@@ -26,10 +26,11 @@ from config.errors import (
     UnavailableError,
     UnknownCommitError,
 )
-from writers import PI_TIMESERIES, CommitKey, open_lakehouse
-from writers.delta import DeltaCommitTable
-from writers.failures import explain
-from writers.storage import Place
+from writers import PI_TIMESERIES, Commit, CommitKey, open_lakehouse
+from writers.delta.table import DeltaCommitTable, OpenDeltaTable
+from writers.storage.errors import explain
+from writers.storage.location import TableLocation
+from writers.storage.parquet_stage import ParquetStage
 
 ROOT = Path(__file__).parents[2]
 Rows = Callable[..., pa.RecordBatch]
@@ -52,37 +53,35 @@ def count(table) -> int:
 
 
 def test_a_lost_answer_of_a_commit_that_landed_is_a_success(table, rows: Rows, monkeypatch) -> None:
-    send = DeltaCommitTable._send
+    send = OpenDeltaTable._send
 
     def loses_the_answer(self, *args):
         assert send(self, *args) is None
         return LOST_ANSWER
 
-    monkeypatch.setattr(DeltaCommitTable, "_send", loses_the_answer)
-    receipt = table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
+    monkeypatch.setattr(OpenDeltaTable, "_send", loses_the_answer)
+    receipt = table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1]))))
     assert receipt.version == 1
     assert count(table) == 1
 
 
 def test_a_conflict_with_our_own_first_attempt_is_a_success(table, rows: Rows, monkeypatch) -> None:
     """The storage client sends again by itself; its first attempt had landed, so it meets ourselves."""
-    send = DeltaCommitTable._send
+    send = OpenDeltaTable._send
 
     def sends_twice(self, *args):
         assert send(self, *args) is None
         return send(self, *args)
 
-    monkeypatch.setattr(DeltaCommitTable, "_send", sends_twice)
-    assert table.commit(CommitKey("me", 1), staged(table, rows("a", [1]))).version == 1
+    monkeypatch.setattr(OpenDeltaTable, "_send", sends_twice)
+    assert table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1])))).version == 1
     assert count(table) == 1
 
 
 def test_a_request_that_never_arrived_is_sent_again(table, rows: Rows, monkeypatch) -> None:
-    send, failures = DeltaCommitTable._send, [LOST_ANSWER, LOST_ANSWER]
-    monkeypatch.setattr(
-        DeltaCommitTable, "_send", lambda self, *args: failures.pop() if failures else send(self, *args)
-    )
-    assert table.commit(CommitKey("me", 1), staged(table, rows("a", [1]))).version == 1
+    send, failures = OpenDeltaTable._send, [LOST_ANSWER, LOST_ANSWER]
+    monkeypatch.setattr(OpenDeltaTable, "_send", lambda self, *args: failures.pop() if failures else send(self, *args))
+    assert table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1])))).version == 1
     assert failures == []
     assert count(table) == 1
 
@@ -92,9 +91,9 @@ def test_a_storage_that_keeps_failing_leaves_the_outcome_unknown_and_the_files_i
 ) -> None:
     files = staged(table, rows("a", [1]))
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaCommitTable, "_send", lambda *_: LOST_ANSWER)
+        patch.setattr(OpenDeltaTable, "_send", lambda *_: LOST_ANSWER)
         with pytest.raises(UnknownCommitError, match="It is unknown whether commit 1 of me reached"):
-            table.commit(CommitKey("me", 1), files)
+            table.commit(Commit(CommitKey("me", 1), files))
     assert table.has_file(files[0])
 
 
@@ -105,60 +104,60 @@ def test_a_log_that_cannot_be_read_after_a_commit_leaves_the_outcome_unknown(tab
         raise LOST_ANSWER
 
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaCommitTable, "_entry", fails)
+        patch.setattr(OpenDeltaTable, "_entry", fails)
         with pytest.raises(UnknownCommitError, match="its log cannot be read"):
-            table.commit(CommitKey("me", 1), files)
+            table.commit(Commit(CommitKey("me", 1), files))
     assert table.open().last_sequence("me") == 1
 
 
 def test_a_replace_is_not_sent_again_over_a_snapshot_it_was_not_made_for(table, rows: Rows, monkeypatch) -> None:
-    other = DeltaCommitTable(Place(table.uri), PI_TIMESERIES).open()
-    other.commit(CommitKey("other", 1), staged(other, rows("b", [1])))
+    other = DeltaCommitTable(TableLocation(table.uri), PI_TIMESERIES).open()
+    other.commit(Commit(CommitKey("other", 1), staged(other, rows("b", [1]))))
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaCommitTable, "_send", lambda *_: LOST_ANSWER)
+        patch.setattr(OpenDeltaTable, "_send", lambda *_: LOST_ANSWER)
         with pytest.raises(CommitConflictError):
-            table.commit(CommitKey("me", 1), staged(table, rows("a", [1])), replace_where={})
+            table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1])), replace_where={}))
     assert count(table) == 1
 
 
 def test_rows_go_in_beside_what_others_remove_but_not_into_a_table_that_has_become_another(table, rows: Rows) -> None:
-    table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
+    table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1]))))
     DeltaTable(table.uri).delete()
-    table.commit(CommitKey("me", 2), staged(table, rows("a", [1])))
+    table.commit(Commit(CommitKey("me", 2), staged(table, rows("a", [1]))))
     another = DeltaTable(table.uri)
     another.delete()
     another.alter.set_table_properties({"delta.logRetentionDuration": "interval 60 days"})
     with pytest.raises(CommitConflictError):
-        table.commit(CommitKey("me", 3), staged(table, rows("a", [1])))
+        table.commit(Commit(CommitKey("me", 3), staged(table, rows("a", [1]))))
     assert count(table) == 0
 
 
 def test_a_handle_is_renewed_in_time_and_stays_fenced(table, rows: Rows, monkeypatch) -> None:
-    monkeypatch.setattr("writers.delta._REOPEN_AFTER", 3)
-    late = DeltaCommitTable(Place(table.uri), PI_TIMESERIES).open()
-    table.commit(CommitKey("me", 1), ())
+    monkeypatch.setattr("writers.delta.table._REOPEN_AFTER", 3)
+    late = DeltaCommitTable(TableLocation(table.uri), PI_TIMESERIES).open()
+    table.commit(Commit(CommitKey("me", 1), ()))
     for n in range(8):
-        late.commit(CommitKey("other", n), staged(late, rows("a", [n])))
+        late.commit(Commit(CommitKey("other", n), staged(late, rows("a", [n]))))
     with pytest.raises(Exception, match="has committed to"):
-        late.commit(CommitKey("me", 1), ())
+        late.commit(Commit(CommitKey("me", 1), ()))
     assert count(table) == 8
 
 
 def test_a_handle_that_has_rested_until_its_log_was_cleaned_up_is_told(table, rows: Rows) -> None:
     """Where its entry would go there is room again, below a checkpoint, and nobody would see it."""
-    table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
-    other = DeltaCommitTable(Place(table.uri), PI_TIMESERIES).open()
+    table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1]))))
+    other = DeltaCommitTable(TableLocation(table.uri), PI_TIMESERIES).open()
     for n in range(4):
-        other.commit(CommitKey("other", n), staged(other, rows("b", [n])))
+        other.commit(Commit(CommitKey("other", n), staged(other, rows("b", [n]))))
     newest = DeltaTable(table.uri)
     newest.create_checkpoint()
     for version in range(newest.version()):
         Path(table.uri, "_delta_log", f"{version:020}.json").unlink()
     files = staged(table, rows("a", [2]))
     with pytest.raises(StorageError):
-        table.commit(CommitKey("me", 2), files)
+        table.commit(Commit(CommitKey("me", 2), files))
     assert count(table) == 5
-    assert table.commit(CommitKey("me", 2), files).version == newest.version() + 1  # `count` has opened it anew
+    assert table.open().commit(Commit(CommitKey("me", 2), files)).version == newest.version() + 1
     assert count(table) == 6
 
 
@@ -209,7 +208,7 @@ def test_a_table_of_another_shape_is_refused_by_name(tmp_path: Path, make, compl
 def test_further_columns_of_the_user_do_no_harm(tmp_path: Path, rows: Rows) -> None:
     _foreign(tmp_path, _with(pa.field("plant", pa.string())))
     table = open_lakehouse(tmp_path).table(PI_TIMESERIES).open()
-    table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
+    table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1]))))
     assert count(table) == 1
 
 
@@ -259,24 +258,24 @@ def _with_features(tmp_path: Path, *features: str) -> None:
 def test_an_append_only_table_takes_rows_and_refuses_replacement(tmp_path: Path, rows: Rows) -> None:
     _foreign(tmp_path, configuration={"delta.appendOnly": "true"})
     table = open_lakehouse(tmp_path).table(PI_TIMESERIES).open()
-    table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
+    table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1]))))
     with pytest.raises(SchemaDriftError, match="append-only"):
-        table.commit(CommitKey("me", 2), (), replace_where={})
+        table.commit(Commit(CommitKey("me", 2), (), replace_where={}))
     assert count(table) == 1
 
 
 def test_rows_deleted_by_the_user_are_not_read_back(table, rows: Rows) -> None:
-    table.commit(CommitKey("me", 1), staged(table, rows("a", [1, 2, 3])))
+    table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1, 2, 3]))))
     DeltaTable(table.uri).delete("sequence = 0 AND timestamp > '1970-01-01T00:00:00.000001Z'")
     assert count(table) == 1
-    assert table.scan_tags()["rows"].to_pylist() == [1]
+    assert table.open().scan_tags()["rows"].to_pylist() == [1]
 
 
 def test_files_written_by_others_are_read_too(table, rows: Rows) -> None:
     write_deltalake(table.uri, pa.Table.from_batches([rows("b", [5])]), mode="append")
-    table.open()
+    table = table.open()
     assert table.read(["tag_webid"]).read_all()["tag_webid"].to_pylist() == ["b"]
-    table.commit(CommitKey("me", 1), staged(table, rows("a", [1])))
+    table.commit(Commit(CommitKey("me", 1), staged(table, rows("a", [1]))))
     assert count(table) == 2
 
 
@@ -317,7 +316,7 @@ def test_a_table_that_became_read_only_fails_before_and_after_staging(tmp_path: 
         with pytest.raises(StorageError, match="We may not write to"):
             staged(table, rows("a", [2]))
         with pytest.raises(StorageError, match="We may not write to"):
-            table.commit(CommitKey("me", 1), files)
+            table.commit(Commit(CommitKey("me", 1), files))
     finally:
         if was_root:
             os.seteuid(0)
@@ -357,7 +356,7 @@ def test_a_full_disk_while_staging_is_one_sentence_and_leaves_nothing(tmp_path: 
 import sys, pyarrow as pa, resource
 from config.errors import StorageError
 from writers import PI_WATERMARKS, Watermark, open_lakehouse
-from writers.checkpoint import encode
+from writers.watermarks.checkpoint_rows import encode
 import hashlib
 table = open_lakehouse(sys.argv[1]).table(PI_WATERMARKS).open()
 stage = table.stage()
@@ -407,14 +406,14 @@ def test_signatures_and_answers_do_not_travel_along() -> None:
     text = "odd: GET https://x.blob.core.windows.net/c/t?sv=1&sig=SECRET in 3ms \x1b[31m↳\x1b[0m <?xml ?><a>SECRET</a>"
     error = explain(OSError(text), "https://user:SECRET@host/t?sig=SECRET")
     assert "SECRET" not in error.message + error.hint + repr(error)
-    assert "SECRET" not in repr(Place.parse("s3://lake", {"AWS_SECRET_ACCESS_KEY": "SECRET"}))
+    assert "SECRET" not in repr(TableLocation.parse("s3://lake", {"AWS_SECRET_ACCESS_KEY": "SECRET"}))
 
 
 def test_a_missing_bucket_is_one_sentence(s3: dict[str, str], rows: Rows) -> None:
     table = open_lakehouse("s3://nowhere/lake", storage_options=s3).table(PI_TIMESERIES)
     with pytest.raises(StorageError, match=r"bucket or container of s3://nowhere/lake/.* does not exist"):
         table.open()
-    stage = table.stage()
+    stage = ParquetStage(TableLocation(table.uri, s3), PI_TIMESERIES)
     stage.write(rows("a", [1]))
     with pytest.raises(StorageError, match="bucket or container"):
         stage.close()
@@ -452,11 +451,11 @@ def test_an_unknown_kind_of_storage_is_a_configuration_error(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="ftp:// is not a kind of storage"):
         open_lakehouse("ftp://host/lake")
     with pytest.raises(ConfigurationError, match="whose folder ~ is cannot be found out"):
-        Place.parse("~nobody-by-this-name/lake")
+        TableLocation.parse("~nobody-by-this-name/lake")
     with pytest.raises(ConfigurationError, match="dbfs:// is not"):
         open_lakehouse("dbfs://lake")
-    assert Place.parse(f"file://{tmp_path}/my%20lake").uri == f"{tmp_path}/my lake"
-    assert Place.parse("s3://lake/x/").uri == "s3://lake/x"
+    assert TableLocation.parse(f"file://{tmp_path}/my%20lake").uri == f"{tmp_path}/my lake"
+    assert TableLocation.parse("s3://lake/x/").uri == "s3://lake/x"
 
 
 def test_a_deltalake_that_loses_app_transactions_is_refused(tmp_path: Path, monkeypatch) -> None:
@@ -467,12 +466,12 @@ def test_a_deltalake_that_loses_app_transactions_is_refused(tmp_path: Path, monk
 
 def test_who_has_committed_is_known_though_only_a_checkpoint_tells(table, rows: Rows) -> None:
     for name, sequence in (("early", 1), ("both", 2)):
-        table.commit(CommitKey(name, sequence), staged(table, rows("a", [sequence])))
+        table.commit(Commit(CommitKey(name, sequence), staged(table, rows("a", [sequence]))))
     DeltaTable(table.uri).create_checkpoint()
     for entry in sorted(Path(table.uri, "_delta_log").glob("*.json"))[:-1]:  # as cleaning up leaves it
         entry.unlink()
-    table.open()
+    table = table.open()
     for name, sequence in (("both", 3), ("late", 4)):
-        table.commit(CommitKey(name, sequence), staged(table, rows("a", [sequence])))
+        table.commit(Commit(CommitKey(name, sequence), staged(table, rows("a", [sequence]))))
     assert table.open().last_sequences() == {"early": 1, "both": 3, "late": 4}
     assert {name: table.last_sequence(name) for name in ("early", "both", "late")} == table.last_sequences()

@@ -9,19 +9,10 @@ import pyarrow as pa
 import pytest
 
 from config.errors import CommitConflictError, FencedError
-from tests.corrections.events import DAY, Event, batch_of, events_of
-from writers import (
-    PI_TIMESERIES,
-    CommitKey,
-    CommitTable,
-    Digest,
-    LiveFile,
-    StagedFile,
-    digests,
-    row_hashes,
-    window_digests,
-)
-from writers.commit import ROW
+from tests.corrections.events import DAY, Event, batch_of, digests, events_of, row_hashes
+from writers import PI_TIMESERIES, Commit, CommitKey, CommitTable, Digest, LiveFile, StagedFile, window_digests
+from writers.commit_rules import find_commit
+from writers.ports import ROW
 
 ME, OTHER = "osipi/p/recorded/0-of-2", "osipi/p/recorded/1-of-2"
 ALWAYS = -(1 << 62), 1 << 62
@@ -40,7 +31,7 @@ def staged(table: CommitTable, *events: Event) -> tuple[StagedFile, ...]:
 
 
 def add(table: CommitTable, key: CommitKey, *events: Event) -> None:
-    table.commit(key, staged(table, *events))
+    table.commit(Commit(key, staged(table, *events)))
 
 
 def stored(table: CommitTable) -> list[tuple[str, int]]:
@@ -57,7 +48,7 @@ def test_live_files_are_those_that_may_hold_events_of_a_window(new_table) -> Non
     add(table, CommitKey(ME, 1), Event("a", 1_000_000), Event("c", 5_000_001), Event("b", DAY))
     add(table, CommitKey(ME, 2), Event("b", 9_000_000))
     first, second, third = live(table)
-    assert (first.rows, first.low_tag, first.high_tag) == (2, "a", "c")
+    assert (first.rows, first.low_owner, first.high_owner) == (2, "a", "c")
     assert first.low == 1_000_000
     assert 5_000_001 <= first.high < 5_002_000  # statistics may be cut to milliseconds
     assert first.partition_values == {"partition_date": "1970-01-01"}
@@ -97,17 +88,17 @@ def test_files_are_replaced_in_one_commit_and_the_others_stay(new_table) -> None
     add(table, CommitKey(ME, 2), Event("c", 3))
     first, second, third = live(table)
     receipt = table.commit(
-        CommitKey(ME, 3), staged(table, Event("a", 2)), remove=[first], metadata={"note": "as given"}
+        Commit(CommitKey(ME, 3), staged(table, Event("a", 2)), removes=[first], metadata={"note": "as given"})
     )
     assert (receipt.rows, receipt.files) == (1, 1)
     for reader in (table, new_table().open()):
         assert {second.path, third.path} < {f.path for f in live(reader)}
-        last = reader.last_commit(ME)
+        last = find_commit(reader, ME)
         assert last is not None
         assert (last.key, last.version, last.metadata["note"]) == (CommitKey(ME, 3), receipt.version, "as given")
     assert stored(new_table()) == [("a", 2), ("b", DAY), ("c", 3)]
     add(table, CommitKey(ME, 4), Event("a", 4))  # appends go on after it
-    table.commit(CommitKey(ME, 5), (), remove=[second])
+    table.commit(Commit(CommitKey(ME, 5), (), removes=[second]))
     assert stored(new_table()) == [("a", 2), ("a", 4), ("b", DAY)] or stored(new_table()) == [
         ("a", 2),
         ("a", 4),
@@ -122,11 +113,11 @@ def test_appends_of_others_do_not_disturb(new_table) -> None:
     other = new_table().open()
     for n in (1, 2, 3):
         add(other, CommitKey(OTHER, n), Event("b", n))
-    table.commit(CommitKey(ME, 2), staged(table, Event("a", 1)), remove=[file])
+    table.commit(Commit(CommitKey(ME, 2), staged(table, Event("a", 1)), removes=[file]))
     add(other, CommitKey(OTHER, 4), Event("b", 4))
     assert stored(new_table()) == [("a", 1), ("b", 1), ("b", 2), ("b", 3), ("b", 4)]
     with pytest.raises(FencedError):
-        other.commit(CommitKey(ME, 3), ())
+        other.commit(Commit(CommitKey(ME, 3), ()))
 
 
 def test_of_two_that_replace_one_file_the_second_must_look_again(new_table) -> None:
@@ -134,12 +125,12 @@ def test_of_two_that_replace_one_file_the_second_must_look_again(new_table) -> N
     add(table, CommitKey(ME, 1), Event("a", 1), Event("b", 2))
     other = new_table().open()
     [file] = live(other)
-    table.commit(CommitKey(ME, 2), staged(table, Event("b", 2)), remove=[file])
+    table.commit(Commit(CommitKey(ME, 2), staged(table, Event("b", 2)), removes=[file]))
     with pytest.raises(CommitConflictError):
-        other.commit(CommitKey(OTHER, 1), staged(other, Event("a", 1)), remove=[file])
+        other.commit(Commit(CommitKey(OTHER, 1), staged(other, Event("a", 1)), removes=[file]))
     assert stored(new_table()) == [("b", 2)]
     [file] = live(other.open())
-    other.commit(CommitKey(OTHER, 1), (), remove=[file])
+    other.commit(Commit(CommitKey(OTHER, 1), (), removes=[file]))
     assert stored(new_table()) == []
 
 
@@ -147,16 +138,21 @@ def test_who_corrects_must_look_again_where_another_may_have_corrected_the_same(
     """Also where neither removes a file: both may have found the same event missing."""
     table, other = new_table().open(), new_table().open()
     add(table, CommitKey(ME, 1), Event("a", 1))
-    table.commit(CommitKey(ME, 2), staged(table, Event("a", 2)), beside="osipi/p/recorded/repair.")
+    table.commit(
+        Commit(CommitKey(ME, 2), staged(table, Event("a", 2)), conflicts_with_prefix="osipi/p/recorded/repair.")
+    )
     wrong = staged(other, Event("a", 2))
     with pytest.raises(CommitConflictError):
-        other.commit(CommitKey(OTHER, 1), wrong, beside="osipi/p/recorded/")
+        other.commit(Commit(CommitKey(OTHER, 1), wrong, conflicts_with_prefix="osipi/p/recorded/"))
     other.discard(wrong)
-    other.open().commit(CommitKey(OTHER, 1), staged(other, Event("a", 3)), beside="osipi/p/recorded/")
+    other = other.open()
+    other.commit(Commit(CommitKey(OTHER, 1), staged(other, Event("a", 3)), conflicts_with_prefix="osipi/p/recorded/"))
     # The first does not mind: of what that one corrects none is of its rows.
-    table.commit(CommitKey(ME, 3), staged(table, Event("a", 4)), beside="osipi/p/recorded/repair.")
+    table.commit(
+        Commit(CommitKey(ME, 3), staged(table, Event("a", 4)), conflicts_with_prefix="osipi/p/recorded/repair.")
+    )
     add(other, CommitKey(OTHER, 2), Event("b", 5))  # what only adds minds nobody, and is minded by nobody
-    table.commit(CommitKey(ME, 4), staged(table, Event("a", 6)), beside="osipi/p/recorded/")
+    table.commit(Commit(CommitKey(ME, 4), staged(table, Event("a", 6)), conflicts_with_prefix="osipi/p/recorded/"))
     assert stored(new_table()) == [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("a", 6), ("b", 5)]
 
 
@@ -165,10 +161,10 @@ def test_who_opened_before_another_committed_under_the_same_name_is_fenced(new_t
     add(table, CommitKey(ME, 1), Event("a", 1))
     late = new_table().open()
     [file] = live(late)
-    table.commit(CommitKey(ME, 2), staged(table, Event("a", 2)), metadata={"run_id": "quick-run"})
+    table.commit(Commit(CommitKey(ME, 2), staged(table, Event("a", 2)), metadata={"run_id": "quick-run"}))
     for _ in range(2):
         with pytest.raises(FencedError, match="quick-run"):
-            late.commit(CommitKey(ME, 2), (), remove=[file])
+            late.commit(Commit(CommitKey(ME, 2), (), removes=[file]))
     assert stored(new_table()) == [("a", 1), ("a", 2)]
 
 

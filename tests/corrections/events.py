@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
+from writers import Digest, row_hash
 from writers.tables import PI_TIMESERIES, TIMESTAMP
 
 Flags = tuple[bool | None, bool | None, bool | None, bool | None]
 DAY = 86_400_000_000
+TRUTH = PI_TIMESERIES.grain.truth
 
 
 class Event(NamedTuple):
@@ -70,3 +73,14 @@ def as_events(rows: pa.Table) -> list[Event]:
         strict=True,
     )
     return [Event(*row) for row in columns]
+
+
+def row_hashes(batch: pa.RecordBatch) -> row_hash.Hashes:
+    """Hash the truth of each event."""
+    return row_hash.row_hashes(batch, TRUTH)
+
+
+def digests(batch: pa.RecordBatch, codes: np.ndarray, owners: int) -> tuple[Digest, ...]:
+    """Give the digest of each of so many tags; `codes` says whose a row is."""
+    rows, totals = row_hash.sums(row_hashes(batch), codes, owners)
+    return tuple(map(Digest, rows.tolist(), totals.tolist()))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.errors import CommitConflictError, ExtractError
@@ -25,17 +25,18 @@ from tests.unity.published import as_path_table
 from tests.unity.stand_in import TOKEN, StandIn
 from writers import (
     PI_TIMESERIES,
+    Commit,
     CommitKey,
     CorrectionCounts,
     LandingReceipt,
+    MaintenanceOptions,
     Move,
     Replacement,
-    Upkeep,
     open_lakehouse,
 )
-from writers.delta import DeltaCommitTable
-from writers.delta_shape import schema_of
-from writers.storage import Place
+from writers.delta.schema import schema_of
+from writers.delta.table import DeltaCommitTable, OpenDeltaTable
+from writers.storage.location import TableLocation
 from writers.unity import open_unity
 
 FEED = {"delta.enableChangeDataFeed": "true"}
@@ -113,7 +114,12 @@ def test_the_table_itself_is_what_it_would_be_without_a_feed(lake: Lake) -> None
     assert all(Path(table_of(lake).uri, change["path"]).stat().st_size == change["size"] for change in told)
 
 
+A = DAY - 5000
+_TWICE = Event("a", A, flags=(True, False, False, None))
+
+
 @examples(25)
+@example([[_TWICE._replace(read_at=79)], [_TWICE]], [("a", A, A + 2000)], [_TWICE], False)
 @given(st.lists(KEYED, min_size=1, max_size=3), WINDOWS, KEYED, st.booleans())
 def test_following_the_feed_gives_the_table(commits, windows, truths, appends) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +135,13 @@ def assert_followed(lake: Lake, folder: str, commits, windows, truths, *, append
     receipt = mend(lake, windows, source, [Event("b", 2 * DAY), Event("c", 2 * DAY)] if appends else ())
     after, feed = stored(lake), feed_of(path_of(lake, f"{folder}/after"), version + 1)
     assert followed(before, feed) == Counter(after)
-    assert followed_by_key(before, feed) == {e[:3]: e for e in after}
+    # Of rows that were there twice and say the same, who follows by key may hold another one than the table: read earlier.
+    twice = {key for key, count in Counter(e[:3] for e in before).items() if count > 1}
+    held = followed_by_key(before, feed)
+    assert {key: row for key, row in held.items() if key not in twice} == {
+        e[:3]: e for e in after if e[:3] not in twice
+    }
+    assert {key: row[:-1] for key, row in held.items()} == {e[:3]: e[:-1] for e in after}
     counts = receipt.corrections
     assert sum(change.kind == "update_postimage" for change in feed) == counts.changed
     assert sum(change.kind == "insert" for change in feed) == counts.inserted + 2 * appends
@@ -140,7 +152,7 @@ def path_of(lake: Lake, copy: str) -> str:
     table = table_of(lake)
     if isinstance(table, DeltaCommitTable):
         return table.uri
-    return str(as_path_table(table.place().uri, Path(copy)))
+    return str(as_path_table(table._place.uri, Path(copy)))
 
 
 @examples(8)
@@ -153,7 +165,7 @@ def test_the_same_on_a_managed_table(commits, windows, truths, appends) -> None:
 
 def test_columns_that_others_have_added_are_told_too(tmp_path: Path) -> None:
     place = tmp_path / "main" / "bronze" / "pi_timeseries"
-    wider = PI_TIMESERIES.widened([pa.field("plant", pa.string()), pa.field("tons", pa.decimal128(9, 2))])
+    wider = PI_TIMESERIES.with_columns([pa.field("plant", pa.string()), pa.field("tons", pa.decimal128(9, 2))])
     theirs = DeltaTable.create(place, schema_of(wider), partition_by=["partition_date"], configuration=FEED)
     lake = Lake(open_lakehouse(tmp_path))
     fill(lake, [[Event("a", 1), Event("a", 2)]])
@@ -175,7 +187,7 @@ def test_columns_that_others_have_added_are_told_too(tmp_path: Path) -> None:
 def test_a_correction_that_is_computed_again_tells_of_what_it_did_in_the_end(lake: Lake) -> None:
     """Somebody compacts, and somebody turns the feed off and on again, between our look and our commit."""
     meanwhile = [
-        lambda: table_of(lake).look_after(Upkeep()),
+        lambda: table_of(lake).optimize_table(MaintenanceOptions()),
         lambda: DeltaTable(table_of(lake).uri).alter.set_table_properties({"delta.enableChangeDataFeed": "false"}),
         lambda: DeltaTable(table_of(lake).uri).alter.set_table_properties(FEED),
     ]
@@ -200,7 +212,7 @@ def test_a_correction_that_gives_up_leaves_no_files_of_changes(lake: Lake, monke
     def loses(*_: object, **__: object) -> None:
         raise CommitConflictError("Another writer was quicker.")
 
-    monkeypatch.setattr(DeltaCommitTable, "_land_correction", loses)
+    monkeypatch.setattr(OpenDeltaTable, "_land", loses)
     files = sorted(Path(table_of(lake).uri).rglob("*.parquet"))
     with pytest.raises(CommitConflictError):
         mend(lake, [("a", 0, 2)], [Event("a", 1)], [Event("c", 2 * DAY)])
@@ -208,14 +220,14 @@ def test_a_correction_that_gives_up_leaves_no_files_of_changes(lake: Lake, monke
 
 
 def test_storage_that_fails_while_changes_are_written_leaves_nothing(lake: Lake, monkeypatch) -> None:
-    opened = Place.open_output
+    opened = TableLocation.open_output
 
-    def fails(self: Place, path: str):
+    def fails(self: TableLocation, path: str):
         if path.startswith("_change_data"):
             raise OSError(28, "No space left on device")
         return opened(self, path)
 
-    monkeypatch.setattr(Place, "open_output", fails)
+    monkeypatch.setattr(TableLocation, "open_output", fails)
     files = sorted(Path(table_of(lake).uri).rglob("*.parquet"))
     with pytest.raises(ExtractError, match="no room left"):
         mend(lake, [("a", 0, 2)], [Event("a", 1)], [Event("c", 2 * DAY)])
@@ -225,9 +237,9 @@ def test_storage_that_fails_while_changes_are_written_leaves_nothing(lake: Lake,
 def test_maintenance_spares_changes_that_are_young_and_removes_those_that_are_old(lake: Lake) -> None:
     mend(lake, [("a", 0, 2)], [Event("a", 1)])
     folder = Path(table_of(lake).uri, "_change_data")
-    table_of(lake).look_after(Upkeep(vacuum_after=timedelta(days=1), orphans=True))
+    table_of(lake).optimize_table(MaintenanceOptions(vacuum_after=timedelta(days=1), orphans=True))
     assert list(folder.rglob("*.parquet"))
-    table_of(lake).look_after(Upkeep(vacuum_after=timedelta(0), orphans=True))
+    table_of(lake).optimize_table(MaintenanceOptions(vacuum_after=timedelta(0), orphans=True))
     assert list(folder.rglob("*.parquet")) == []
     assert stored(lake)[0] == Event("a", 1)
 
@@ -239,7 +251,7 @@ def test_the_feed_is_that_of_whole_files_where_whole_partitions_are_replaced(tmp
     for sequence, at in enumerate((1, 2), 1):
         stage = checkpoint.stage()
         stage.write(batch_of([Event("a", at)]))
-        checkpoint.commit(CommitKey("me", sequence), stage.close(), replace_where={} if sequence > 1 else None)
+        checkpoint.commit(Commit(CommitKey("me", sequence), stage.close(), replace_where={} if sequence > 1 else None))
     version = DeltaTable(checkpoint.uri).version()
     assert feed_of(checkpoint.uri, version) == [
         Change(version, "delete", Event("a", 1)),

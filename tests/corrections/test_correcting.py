@@ -15,9 +15,10 @@ from delta_kernel_rust_sharing_wrapper import PythonInterface, ScanBuilder, Tabl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.corrections.events import DAY, Event, batch_of, events_of
+from tests.corrections.events import DAY, Event, batch_of, events_of, row_hashes
 from tests.examples import examples
 from tests.landing.lake import Lake
+from tests.memory_lakehouse import MemoryLakehouse
 from tests.unity.places import stand_in_lakehouse
 from tests.unity.stand_in import TOKEN, StandIn
 from tests.unity.test_deletion_vectors import in_file, serialized
@@ -25,13 +26,12 @@ from writers import (
     PI_TIMESERIES,
     CorrectionCounts,
     Digest,
-    MemoryLakehouse,
     Move,
     Replacement,
     open_lakehouse,
-    row_hashes,
     window_digests,
 )
+from writers.commit_rules import find_commit
 from writers.unity import open_unity
 
 # Ten instants around midnight, so that files are of two days.
@@ -83,7 +83,7 @@ def paths(lake: Lake) -> dict[str, int]:
 
 
 def version(lake: Lake) -> int:
-    last = lake.lakehouse.table(PI_TIMESERIES).open().last_commit("osipi/p/recorded/0-of-1")
+    last = find_commit(lake.lakehouse.table(PI_TIMESERIES).open(), "osipi/p/recorded/0-of-1")
     return 0 if last is None else last.version
 
 
@@ -96,6 +96,7 @@ def correct(lake: Lake, windows: Sequence[tuple[str, int, int]], source: Sequenc
 def check(lake: Lake, commits: list[list[Event]], windows: list[tuple[str, int, int]], truths: list[Event]) -> None:
     fill(lake, commits)
     before, files_before, version_before = stored(lake), paths(lake), version(lake)
+    totals = {tag: mark.rows_total for tag, mark in lake.opened().open().items()}
     source = [e for e in truths if inside(e, windows)]
     receipt = correct(lake, windows, source)
 
@@ -114,6 +115,8 @@ def check(lake: Lake, commits: list[list[Event]], windows: list[tuple[str, int, 
     gone = sum(map(len, old.values())) - sum(key in old for key in new)
     counts = receipt.corrections
     assert (counts.inserted, counts.changed, counts.deleted) == (inserted, changed, gone)
+    more = {tag: mark.rows_total - totals[tag] for tag, mark in lake.opened().open().items()}
+    assert more == {tag: sum(key[0] == tag and key not in old for key in new) for tag in totals}
 
     lost = set(files_before) - set(paths(lake))
     assert len(lost) == counts.files_rewritten
@@ -131,6 +134,12 @@ def check(lake: Lake, commits: list[list[Event]], windows: list[tuple[str, int, 
     assert window_digests(lake.lakehouse.table(PI_TIMESERIES).open(), wanted) == expected
 
 
+ONE = Event("a", DAY)
+AROUND = [("a", DAY - 1000, DAY + 1000)]
+
+
+@example([[ONE], [ONE]], AROUND, [ONE])  # it was there twice: one of them stays
+@example([[ONE]], AROUND, [ONE._replace(value=2.0), ONE._replace(sequence=1)])  # one changed, one new
 @examples(300)
 @given(st.lists(KEYED, max_size=3), WINDOWS, KEYED)
 def test_windows_become_equal_to_the_source_and_the_rest_stays(commits, windows, truths) -> None:

@@ -20,11 +20,21 @@ from config.errors import (
 from tests.corrections.events import DAY, Event, batch_of, events_of
 from tests.landing.lake import Lake
 from tests.unity.test_deletion_vectors import inline, serialized
-from writers import PI_TIMESERIES, CommitKey, CorrectionCounts, LiveFile, Move, Replacement, Upkeep, open_lakehouse
-from writers.create import _store
-from writers.delta import DeltaCommitTable
-from writers.delta_shape import schema_of
-from writers.storage import Place
+from writers import (
+    PI_TIMESERIES,
+    Commit,
+    CommitKey,
+    CorrectionCounts,
+    LiveFile,
+    MaintenanceOptions,
+    Move,
+    Replacement,
+    open_lakehouse,
+)
+from writers.delta.schema import schema_of
+from writers.delta.table import DeltaCommitTable
+from writers.storage.location import TableLocation
+from writers.storage.put_if_absent import _store
 
 ALWAYS = -(1 << 62), 1 << 62
 LOST_ANSWER = OSError("error sending request: operation timed out")
@@ -37,12 +47,12 @@ def table(tmp_path: Path) -> DeltaCommitTable:
     found = open_lakehouse(tmp_path).table(PI_TIMESERIES).open()
     stage = found.stage()
     stage.write(batch_of(EVENTS))
-    found.commit(CommitKey("me", 1), stage.close())
+    found.commit(Commit(CommitKey("me", 1), stage.close()))
     return found
 
 
 def removed(table: DeltaCommitTable, sequence: int = 2) -> int:
-    return table.commit(CommitKey("me", sequence), (), remove=table.live_files(*ALWAYS)).version
+    return table.commit(Commit(CommitKey("me", sequence), (), removes=table.live_files(*ALWAYS))).version
 
 
 def stored(table: DeltaCommitTable) -> list[Event]:
@@ -50,37 +60,37 @@ def stored(table: DeltaCommitTable) -> list[Event]:
 
 
 def test_a_lost_answer_of_an_entry_that_is_there_is_a_success(table, monkeypatch) -> None:
-    put = Place.create_small
+    put = TableLocation.create_small
 
     def loses_the_answer(self, *args):
         put(self, *args)
         raise LOST_ANSWER
 
-    monkeypatch.setattr(Place, "create_small", loses_the_answer)
+    monkeypatch.setattr(TableLocation, "create_small", loses_the_answer)
     assert removed(table) == 2
     assert stored(table) == []
 
 
 def test_meeting_our_own_first_attempt_is_a_success(table, monkeypatch) -> None:
-    put = Place.create_small
+    put = TableLocation.create_small
 
     def sends_twice(self, *args):
         put(self, *args)
         put(self, *args)
 
-    monkeypatch.setattr(Place, "create_small", sends_twice)
+    monkeypatch.setattr(TableLocation, "create_small", sends_twice)
     assert removed(table) == 2
 
 
 def test_an_entry_that_never_arrived_is_put_again(table, monkeypatch) -> None:
-    put, failures = Place.create_small, [LOST_ANSWER, LOST_ANSWER]
+    put, failures = TableLocation.create_small, [LOST_ANSWER, LOST_ANSWER]
 
     def fails_at_first(self, *args):
         if failures:
             raise failures.pop()
         put(self, *args)
 
-    monkeypatch.setattr(Place, "create_small", fails_at_first)
+    monkeypatch.setattr(TableLocation, "create_small", fails_at_first)
     assert removed(table) == 2
     assert failures == []
 
@@ -95,10 +105,10 @@ def test_a_storage_that_keeps_failing_leaves_the_outcome_unknown_and_one_that_re
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Place, "create_small", fails)
+        patch.setattr(TableLocation, "create_small", fails)
         with pytest.raises(UnknownCommitError, match="It is unknown whether commit 2 of me reached"):
             removed(table)
-        patch.setattr(Place, "create_small", refuses)
+        patch.setattr(TableLocation, "create_small", refuses)
         with pytest.raises(Exception, match="We may not write to"):
             removed(table)
     assert stored(table) == EVENTS
@@ -128,7 +138,7 @@ def test_a_locking_provider_is_refused_by_name(tmp_path: Path, where: str, monke
     options = {"aws_s3_locking_provider": "dynamodb"} if where == "options" else {}
     if where == "environment":
         monkeypatch.setenv("AWS_S3_LOCKING_PROVIDER", "dynamodb")
-    table = DeltaCommitTable(Place(str(tmp_path / "t"), options), PI_TIMESERIES).open()
+    table = DeltaCommitTable(TableLocation(str(tmp_path / "t"), options), PI_TIMESERIES).open()
     with pytest.raises(ConfigurationError, match="locking provider dynamodb"):
         table.allow_removing()
 
@@ -141,7 +151,7 @@ def test_rows_deleted_by_vectors_never_rise_from_the_dead(table) -> None:
         list(table.read_file(marked, ["timestamp"]))
     assert "REORG TABLE" in refused.value.hint
     with pytest.raises(SchemaDriftError, match="deletion vectors"):
-        table.commit(CommitKey("me", 2), (), remove=[marked])
+        table.commit(Commit(CommitKey("me", 2), (), removes=[marked]))
 
 
 def test_a_vector_in_the_log_is_seen(table) -> None:
@@ -159,16 +169,16 @@ def test_a_vector_in_the_log_is_seen(table) -> None:
     assert file.deletion_vector is not None
     assert [e.at for e in stored(table)] == [0, 2, 3]
     with pytest.raises(SchemaDriftError, match="deletion vectors"):
-        removed(table)
+        removed(table.open())
 
 
 def test_a_table_that_is_only_corrected_gets_checkpoints(table) -> None:
     DeltaTable(table.uri).alter.set_table_properties({"delta.checkpointInterval": "5"})
-    table.open()
+    table = table.open()
     for n in range(12):
         stage = table.stage()
         stage.write(batch_of([Event("a", n)]))
-        table.commit(CommitKey("me", n + 2), stage.close(), remove=table.live_files(*ALWAYS))
+        table.commit(Commit(CommitKey("me", n + 2), stage.close(), removes=table.live_files(*ALWAYS)))
     assert len(list(Path(table.uri, "_delta_log").glob("*.checkpoint*.parquet"))) == 3
     for version in range(14):
         Path(table.uri, "_delta_log", f"{version:020}.json").unlink()
@@ -180,7 +190,7 @@ def test_delta_rs_goes_on_after_an_entry_of_ours(table) -> None:
     removed(table)
     stage = table.stage()
     stage.write(batch_of(EVENTS[:2]))
-    table.commit(CommitKey("me", 3), stage.close())
+    table.commit(Commit(CommitKey("me", 3), stage.close()))
     found = DeltaTable(table.uri)
     newest, ours = found.history(2)
     assert (newest["version"], ours["operation"], ours["osipi.app_id"]) == (3, "MERGE", "me")
@@ -192,7 +202,7 @@ def test_delta_rs_goes_on_after_an_entry_of_ours(table) -> None:
 
 def test_columns_that_a_user_has_added_are_carried_over(tmp_path: Path) -> None:
     place = tmp_path / "main" / "bronze" / "pi_timeseries"
-    wider = PI_TIMESERIES.widened([pa.field("plant", pa.string()), pa.field("tons", pa.decimal128(9, 2))])
+    wider = PI_TIMESERIES.with_columns([pa.field("plant", pa.string()), pa.field("tons", pa.decimal128(9, 2))])
     theirs = DeltaTable.create(place, schema_of(wider), partition_by=["partition_date"])
     lake = Lake(open_lakehouse(tmp_path))
     batch = lake.opened().begin()
@@ -219,7 +229,7 @@ def test_a_correction_that_a_compaction_overtakes_is_computed_again(tmp_path: Pa
 
     def compact(step: str) -> None:
         if step == "after_staging" and not overtaken:
-            overtaken.append(lake.lakehouse.table(PI_TIMESERIES).look_after(Upkeep()).files_after)
+            overtaken.append(lake.lakehouse.table(PI_TIMESERIES).optimize_table(MaintenanceOptions()).files_after)
 
     landing = lake.opened(on_step=compact)
     batch = landing.begin()
@@ -231,7 +241,9 @@ def test_a_correction_that_a_compaction_overtakes_is_computed_again(tmp_path: Pa
     assert [e.at for e in stored(lake.lakehouse.table(PI_TIMESERIES))] == [0, 1, 2, 10, 12, 20, 21, 22, 30]
     assert lake.opened().open()["a"].rows_total == 10
     live = {f.path for f in lake.lakehouse.table(PI_TIMESERIES).open().live_files(*ALWAYS)}
-    lake.lakehouse.table(PI_TIMESERIES).look_after(Upkeep())  # (what is not live belongs to older versions)
+    lake.lakehouse.table(PI_TIMESERIES).optimize_table(
+        MaintenanceOptions()
+    )  # (what is not live belongs to older versions)
     assert len(live) == 2
 
 
@@ -327,10 +339,10 @@ def test_a_correction_computed_again_is_fenced_where_another_run_has_committed_m
 
     def compact(step: str) -> None:
         if step == "after_staging":
-            lake.lakehouse.table(PI_TIMESERIES).look_after(Upkeep())
+            lake.lakehouse.table(PI_TIMESERIES).optimize_table(MaintenanceOptions())
 
     landing = lake.opened(on_step=compact)
-    look = landing._data.open
+    look = landing._data_table.open
 
     def look_too_late() -> object:
         rival = lake.opened(run_id="rival").begin()
@@ -338,7 +350,7 @@ def test_a_correction_computed_again_is_fenced_where_another_run_has_committed_m
         rival.commit([Move("a", 20, 30, 20, 1)])
         return look()
 
-    monkeypatch.setattr(landing._data, "open", look_too_late)
+    monkeypatch.setattr(landing._data_table, "open", look_too_late)
     batch = landing.begin()
     batch.write(batch_of([Event("a", 20)]))
     batch.replace([Replacement("a", 0, 10)], batch_of([Event("a", 5)]))

@@ -10,9 +10,11 @@ import pytest
 
 from engine.piweb.decode import decode
 from engine.piweb.wire import Shape
+from tests.corrections.events import digests, row_hashes
+from tests.memory_lakehouse import MemoryLakehouse
 from tests.piweb_protocol.piweb_answers import INGESTED_AT, ask, batch, event, stream
 from tests.unity.places import stand_in_lakehouse
-from writers import PI_TIMESERIES, CommitKey, MemoryLakehouse, digests, open_lakehouse, row_hashes, window_digests
+from writers import PI_TIMESERIES, Commit, CommitKey, open_lakehouse, window_digests
 
 VALUES = [
     *(1.5, -0.0, 3, True, "text", "", None, "NaN", "Infinity", 1e-310, 2**60),
@@ -39,7 +41,7 @@ def test_digests_of_decoded_rows_are_those_of_stored_rows(kind: str, tmp_path: P
         table = lakehouse.table(PI_TIMESERIES).open()
         stage = table.stage()
         stage.write(rows)
-        table.commit(CommitKey("me", 1), stage.close())
+        table.commit(Commit(CommitKey("me", 1), stage.close()))
         assert window_digests(table, dict.fromkeys(tags, ALWAYS)) == expected
         read = pa.Table.from_batches(table.read()).combine_chunks().to_batches()
         assert sorted(h for b in read for h in row_hashes(b).tolist()) == sorted(row_hashes(rows).tolist())

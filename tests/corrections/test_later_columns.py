@@ -12,7 +12,7 @@ from deltalake.table import TableAlterer
 from tests.landing.lake import Lake, event_rows, land
 from tests.unity.places import stand_in_lakehouse
 from writers import PI_WATERMARKS, Move, open_lakehouse
-from writers.delta_shape import schema_of
+from writers.delta.schema import schema_of
 
 OLD = PI_WATERMARKS.without(PI_WATERMARKS.later_columns)
 
@@ -47,7 +47,7 @@ def test_rows_written_before_the_column_say_nothing_of_it(tmp_path: Path, monkey
     old_table(tmp_path)
     lake = Lake(open_lakehouse(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr("writers.delta.add_later_columns", lambda *_: False)
+        patch.setattr("writers.delta.table.add_later_columns", lambda *_: False)
         land_with_digest(lake)
     land(lake.opened(), "b", 0, 3)
     marks = lake.opened().open()
@@ -69,7 +69,7 @@ def test_who_cannot_add_it_does_without(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_managed_table_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stand_in_lakehouse("managed", str(tmp_path), None) as opened:
         with monkeypatch.context() as patch:
-            patch.setattr("writers.landing.PI_WATERMARKS", OLD)
+            patch.setattr("writers.landing.landing.PI_WATERMARKS", OLD)
             patch.setattr("writers.unity.lakehouse.PI_WATERMARKS", OLD)
             opened().table(OLD).open()
         lake = Lake(opened())

@@ -14,28 +14,30 @@ from config.errors import CommitConflictError, FencedError
 from tests.corrections.events import DAY, Event, batch_of, events_of
 from tests.examples import examples
 from tests.landing.lake import Killed, Lake, event_rows, kill_at, land
+from tests.memory_lakehouse import MemoryLakehouse
 from tests.unity.places import stand_in_lakehouse
+from tests.variants import slowly
 from writers import (
     PI_TIMESERIES,
     PI_WATERMARKS,
     CorrectionCounts,
     Landing,
     LandingReceipt,
-    MemoryLakehouse,
+    LandingRun,
+    MaintenanceOptions,
     Move,
-    Repairing,
+    RepairLanding,
     Replacement,
-    Upkeep,
-    look_after,
     open_lakehouse,
-    repairing,
+    optimize_table,
 )
+from writers.landing import repair
 
 OLD = [Event(tag, at) for tag in "ab" for at in range(5)]
 WHOLE = ("a", 0, 5)
 
 
-@pytest.fixture(params=["memory", "folder", "managed", "external"])
+@pytest.fixture(params=["memory", "folder", *slowly("managed", "external")])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     if request.param == "memory":
         yield Lake(MemoryLakehouse())
@@ -59,17 +61,19 @@ def filled(lake: Lake) -> Landing:
     return landing
 
 
-def repair_of(lake: Lake, *windows: tuple[str, int, int], **options) -> Repairing:
+def repair_of(lake: Lake, *windows: tuple[str, int, int], **options) -> RepairLanding:
     """One that is about to read these windows."""
-    found = Repairing(
-        lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", shard="repair.0-of-1", run_id="r", **options
+    found = RepairLanding(
+        lake.lakehouse,
+        PI_TIMESERIES,
+        LandingRun(pipeline="p", dataset="recorded", shard="repair.0-of-1", run_id="r", **options),
     )
     found.open()
     found.watch(windows)
     return found
 
 
-def mend(lands: Landing | Repairing, events: Sequence[Event], *windows: tuple[str, int, int]) -> LandingReceipt:
+def mend(lands: Landing | RepairLanding, events: Sequence[Event], *windows: tuple[str, int, int]) -> LandingReceipt:
     """Make windows hold these events."""
     batch = lands.begin()
     batch.replace([Replacement(*window) for window in windows], batch_of(events))
@@ -118,7 +122,7 @@ def test_what_both_find_missing_is_put_in_once(lake: Lake, first: str) -> None:
     landing = filled(lake)
     late = ("a", 5, 9)
     repairing = repair_of(lake, late)
-    pair: list[Landing | Repairing] = [repairing, landing] if first == "repair" else [landing, repairing]
+    pair: list[Landing | RepairLanding] = [repairing, landing] if first == "repair" else [landing, repairing]
     batches = []
     for lands in pair:
         batch = lands.begin()
@@ -169,8 +173,8 @@ def test_corrections_of_other_rows_are_passed_without_looking_anew(
     landing = filled(folder)
     land(landing, "c", DAY, DAY + 5)
     computed = []
-    correct = repairing.correct
-    monkeypatch.setattr(repairing, "correct", lambda *given: computed.append(1) or correct(*given))
+    correct = repair.correct
+    monkeypatch.setattr(repair, "correct", lambda *given: computed.append(1) or correct(*given))
     values = iter([2.0, 3.0, 4.0])
 
     def meanwhile(step: str) -> None:
@@ -191,7 +195,7 @@ def test_files_that_others_rewrite_are_no_news(folder: Lake) -> None:
     land(landing, "a", 10, 12)
     it = repair_of(folder, WHOLE)
     mend(landing, as_events("b", 1, 5, 1, 1, 1), ("b", 0, 5))
-    look_after(folder.lakehouse.table(PI_TIMESERIES), Upkeep())
+    optimize_table(folder.lakehouse.table(PI_TIMESERIES), MaintenanceOptions())
     receipt = mend(it, as_events("a", 1, 2, 1, 1, 1), WHOLE)
     assert (receipt.stale, receipt.corrections.changed) == (frozenset(), 1)
     assert of(folder, "b") == plain(1, 5, 1, 1, 1)
@@ -199,7 +203,7 @@ def test_files_that_others_rewrite_are_no_news(folder: Lake) -> None:
 
 def test_a_rival_that_never_rests_ends_it(folder: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     landing = filled(folder)
-    monkeypatch.setattr(repairing, "_ATTEMPTS", 3)
+    monkeypatch.setattr(repair, "_ATTEMPTS", 3)
     values = iter(range(10, 100))
 
     def meanwhile(step: str) -> None:
@@ -255,7 +259,9 @@ def test_it_has_to_be_opened_and_named_as_one(lake: Lake) -> None:
     with pytest.raises(RuntimeError):
         it.begin()
     with pytest.raises(ValueError, match="repair"):
-        Repairing(lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", shard="0-of-1", run_id="r")
+        RepairLanding(
+            lake.lakehouse, PI_TIMESERIES, LandingRun(pipeline="p", dataset="recorded", shard="0-of-1", run_id="r")
+        )
 
 
 # --- any order of reading and landing --------------------------------------------

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.corrections.events import Event, batch_of
-from writers import Digest, digests, row_hashes
-from writers.digest import TRUTH, signed
+from tests.corrections.events import TRUTH, Event, batch_of, digests, row_hashes
+from writers import Digest
+from writers.row_hash import row_hashes as hashes_of
+from writers.row_hash import signed
 from writers.tables import PI_TIMESERIES
 
 FLOATS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
@@ -65,6 +66,17 @@ def test_rows_are_alike_in_hash_exactly_when_they_are_alike_in_truth(events: lis
     assert [*row_hashes(encoded(batch).slice(0, cut)), *row_hashes(encoded(batch).slice(cut))] == hashes
 
 
+@given(st.lists(st.sampled_from([None, 0, 1, 2]), min_size=1, max_size=5))
+def test_a_null_is_one_wherever_a_dictionary_keeps_it(codes: list[int | None]) -> None:
+    texts = pa.array(["a", None, "b"], pa.string())
+    column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), texts)
+    names = ["units", "good"]
+    flags = pa.array([True] * len(codes))
+    dictionary = pa.RecordBatch.from_arrays([column, flags], names=names)
+    texts_alone = pa.RecordBatch.from_arrays([column.dictionary_decode(), flags], names=names)
+    assert hashes_of(dictionary, names).tolist() == hashes_of(texts_alone, names).tolist()
+
+
 def test_what_we_say_of_an_event_is_no_part_of_it() -> None:
     batch = batch_of([Event("a", 1, value=2.0)])
     others = batch
@@ -94,7 +106,7 @@ def test_the_numbers_never_change() -> None:
     expected = [2848731357104636915, 8347680062664193609, 11106659117621613050]
     assert row_hashes(batch_of(events)).tolist() == expected
     script = (
-        "from tests.corrections.events import Event, batch_of; from writers import row_hashes;"
+        "from tests.corrections.events import Event, batch_of, row_hashes;"
         "print(row_hashes(batch_of([Event('a', 1_700_000_000_000_000, value=1.5, units='°C')]))[0])"
     )
     root = Path(__file__).parents[2]

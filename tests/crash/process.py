@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,29 @@ import pytest
 from tests.exactness.plant import Plant, settings
 from tests.patience import HANGS_AFTER_SECS
 
-__all__ = ["Ended", "Process", "at_once", "command", "redirect", "run_of", "served", "until"]
+__all__ = ["Ended", "Process", "at_once", "command", "forked", "redirect", "run_of", "served", "until"]
 
 _FORKS = multiprocessing.get_context("forkserver")
 _REPOSITORY = Path(__file__).parent.parent.parent
+rivals = True  # whether processes may start at the same moment
 
 
 def at_once() -> None:
     """Start the process that all runs are forked from, with everything imported."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(_REPOSITORY))
-        _FORKS.set_forkserver_preload(["engine.app", "engine.job", "engine.cli", "tests.crash.process"])
+        _FORKS.set_forkserver_preload(
+            [*("engine.run.once", "engine.run.job", "engine.cli", "tests.crash.process"), "hypothesis", "writers.unity"]
+        )
         multiprocessing.forkserver.ensure_running()
+
+
+def forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that has begun with this call, forked from the one that has imported the product."""
+    at_once()
+    process = _FORKS.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,7 @@ class Process:
     def __init__(self, target: Callable[..., None], folder: Path, *arguments: Any) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._process = _FORKS.Process(target=target, args=(str(folder), *arguments))
+        self._process = _FORKS.Process(target=_begin, args=(rivals, target, str(folder), *arguments))
         self._process.start()
 
     def __repr__(self) -> str:
@@ -108,7 +120,7 @@ class Process:
 
 
 def run_of(folder: Path, document: Mapping[str, Any], **options: Any) -> Process:
-    """A run of `engine.app` of this configuration.
+    """A run of `engine.run` of this configuration.
 
     `shard` is (index, count); `at` names a step and which time it is reached; `send` is the signal the
     process then sends to itself, or with `full` no file can be written from then on. With `repair` it is
@@ -122,6 +134,14 @@ def command(folder: Path, *arguments: str) -> Process:
     return Process(_command, folder, list(arguments))
 
 
+def _begin(rivals: bool, target: Callable[..., None], *arguments: Any) -> None:
+    from writers.storage import lease
+
+    if not rivals:
+        lease._SETTLE_SECS = 0.0
+    target(*arguments)
+
+
 def redirect(folder: str) -> None:
     """Let what this process says go to a file."""
     output = os.open(f"{folder}/output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -132,9 +152,9 @@ def redirect(folder: str) -> None:
 def _run(folder: str, document: dict[str, Any], options: dict[str, Any]) -> None:
     from config import from_mapping
     from config.errors import ExtractError
-    from engine.app import run
-    from engine.commands.verification import Scope, everything
+    from engine.commands.verify.compute import Scope, all_suspects
     from engine.plan.shards import Shard
+    from engine.run import run
 
     redirect(folder)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -154,7 +174,7 @@ def _run(folder: str, document: dict[str, Any], options: dict[str, Any]) -> None
 
     shard = Shard(*options.get("shard", (0, 1)))
     config = from_mapping(document).config
-    suspects = asyncio.run(everything(config, Scope())) if options.get("repair") else None
+    suspects = asyncio.run(all_suspects(config, Scope())) if options.get("repair") else None
     try:
         report = asyncio.run(
             run(

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from engine.flow.stop import Stop
-from engine.telemetry.events import Answered, Event
+from engine.telemetry.events import Answered, RunEvent
 from tests.crash.process import Ended, Process, command, served, until
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant
 from tests.exactness.reading import is_table
 from tests.patience import patiently
+from tests.variants import slowly
+
+pytestmark = pytest.mark.usefixtures("no_rivals")
 
 END = BEGIN + HOUR
 # A page of every tag takes a while, and there are many: the run would go on for half a minute.
@@ -53,7 +56,7 @@ def _hangups_are_heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *slowly(signal.SIGINT, signal.SIGHUP)])
 async def test_interrupted_midway(tmp_path: Path, number: signal.Signals) -> None:
     plant = plant_of(tmp_path)
     async with served(plant, END, SLOW) as document:
@@ -116,7 +119,7 @@ async def test_asked_to_stop_it_asks_nothing_more_about_the_tags_that_it_has_tak
     """One by one, the tags of a pack are many requests: those on their way are the last, one of each fetcher."""
     plant, stop = plant_of(tmp_path), Stop()
 
-    def emit(event: Event) -> None:
+    def emit(event: RunEvent) -> None:
         if isinstance(event, Answered) and not stop.asked:
             stop.ask("enough")
 

@@ -15,12 +15,14 @@ from tests.digital_states.site import WHOLE, named
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, text_of
 from tests.exactness.reading import is_table, rows_in
-from tests.variants import crossed
+from tests.variants import crossed, first_of, slowly
+
+pytestmark = pytest.mark.usefixtures("no_rivals")
 
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
 LANDING_STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
-STATE_STEPS = ("before_states_staging", "after_states_staging", "after_states_commit")
-TAG_STEPS = ("before_tags_staging", "after_tags_staging", "after_tags_commit")
+STATE_STEPS = ("after_states_staging", "before_states_staging", "after_states_commit")
+TAG_STEPS = ("after_tags_staging", "after_tags_commit", "before_tags_staging")
 # Many small commits of a few tags each.
 SMALL = {"performance": {"commit_rows": 200, "backfill_commit_rows": 200, "values_per_answer": 150}}
 
@@ -50,7 +52,7 @@ async def test_killed_while_landing(tmp_path: Path, step: str, time: int) -> Non
     plant.assert_tags()
 
 
-@pytest.mark.parametrize(("later", "step"), crossed([False, True], TAG_STEPS))
+@pytest.mark.parametrize(("later", "step"), crossed([True, False], TAG_STEPS, slow=["before_tags_staging"]))
 async def test_killed_while_syncing_tags(tmp_path: Path, step: str, later: bool) -> None:
     """In the first run, or in one that finds three more tags."""
     plant = plant_of(tmp_path / "lake")
@@ -65,7 +67,7 @@ async def test_killed_while_syncing_tags(tmp_path: Path, step: str, later: bool)
     plant.assert_tags()
 
 
-@pytest.mark.parametrize("step", STATE_STEPS)
+@pytest.mark.parametrize("step", first_of(STATE_STEPS))
 async def test_killed_while_syncing_states(tmp_path: Path, step: str) -> None:
     """Beside values that are read meanwhile, and may have landed or not."""
     plant = plant_of(tmp_path / "lake", types=(("Digital", 1.0),))
@@ -176,7 +178,14 @@ def assert_exact_but_for_holes(plant: Plant) -> None:
     }
 
 
-@pytest.mark.parametrize(("time", "step"), crossed([4, 1], LANDING_STEPS))
+@pytest.mark.parametrize(
+    ("time", "step"),
+    crossed(
+        [4, 1],
+        ["after_data_commit", "after_staging", "before_staging", "after_watermark_commit"],
+        slow=["before_staging", "after_watermark_commit"],
+    ),
+)
 async def test_killed_while_passing_over_what_cannot_be_read(tmp_path: Path, step: str, time: int) -> None:
     """No hole is lost, and none is left behind of what was not passed over."""
     plant = plant_of(tmp_path / "lake")
@@ -196,7 +205,10 @@ async def test_killed_while_passing_over_what_cannot_be_read(tmp_path: Path, ste
     assert plant.holes() == {}
 
 
-@pytest.mark.parametrize("step", ["before_correction", *LANDING_STEPS])
+@pytest.mark.parametrize(
+    "step",
+    ["before_correction", "after_data_commit", *slowly("before_staging", "after_staging", "after_watermark_commit")],
+)
 async def test_killed_while_filling_a_hole(tmp_path: Path, step: str) -> None:
     """A hole is open as long as its rows are not there, and closed with them."""
     plant = plant_of(tmp_path / "lake")

@@ -11,6 +11,7 @@ from tests.crash.process import run_of, served
 from tests.exactness.expected import assert_same_rows
 from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import is_table, rows_in
+from tests.variants import slowly
 
 TAGS = 6
 END = BEGIN + HOUR
@@ -20,6 +21,7 @@ def plant_of(root: Path) -> Plant:
     return Plant.of(root / "lake", tags=TAGS, interval_secs=60)
 
 
+@pytest.mark.usefixtures("no_rivals")
 @pytest.mark.parametrize(("step", "owned"), [("before_claim", False), ("after_claim", True)])
 async def test_killed_while_claiming(tmp_path: Path, step: str, owned: bool) -> None:
     """A claim that is made stays, and can be taken over; one that is not made is nobody's."""
@@ -36,8 +38,9 @@ async def test_killed_while_claiming(tmp_path: Path, step: str, owned: bool) -> 
     assert_same_rows(rows_in(plant.timeseries), plant.rows(range(TAGS), BEGIN, END))
 
 
+@pytest.mark.usefixtures("no_rivals")
 @pytest.mark.parametrize(
-    ("step", "over"), [("before_fencing", False), ("after_fencing", False), ("after_handover", True)]
+    ("step", "over"), [("before_fencing", False), ("after_handover", True), *slowly(("after_fencing", False))]
 )
 async def test_killed_while_tags_go_over(tmp_path: Path, step: str, over: bool) -> None:
     """Whoever runs next, old or new, finds one owner."""

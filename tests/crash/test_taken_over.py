@@ -11,6 +11,7 @@ import pytest
 from engine.plan.shards import Shard
 from tests.crash.process import run_of, served, until
 from tests.exactness.plant import BEGIN, HOUR, Plant
+from tests.variants import slowly
 
 STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit", "after_tags_staging")
 
@@ -22,7 +23,7 @@ async def test_stopped_taken_over_and_awake_again(tmp_path: Path) -> None:
             group.create_task(_taken_over(tmp_path / step, step), name=step)
 
 
-@pytest.mark.parametrize(("first", "later"), [((0, 1), [(0, 2), (1, 2)]), ((1, 2), [(0, 1)])])
+@pytest.mark.parametrize(("first", "later"), [((0, 1), [(0, 2), (1, 2)]), *slowly(((1, 2), [(0, 1)]))])
 async def test_stopped_and_succeeded_by_another_division_of_the_tags(
     tmp_path: Path, first: tuple[int, int], later: list[tuple[int, int]]
 ) -> None:

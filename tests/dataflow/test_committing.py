@@ -14,9 +14,19 @@ from config.errors import TagGoneError
 from engine.flow.channel import Channel
 from engine.flow.committer import Committer, Delivery
 from engine.model import Tag
-from engine.plan.settled import Failure, Settled, Swap
-from writers import PI_TIMESERIES, CorrectionCounts, Landing, Move, Moves, Watermark, open_lakehouse
-from writers.memory import MemoryLakehouse
+from engine.plan.chunk_result import ChunkResult, ReplacedWindow, TagFailure
+from tests.memory_lakehouse import MemoryLakehouse
+from tests.patience import HANGS_AFTER_SECS
+from writers import (
+    PI_TIMESERIES,
+    CorrectionCounts,
+    Landing,
+    LandingRun,
+    Move,
+    Moves,
+    Watermark,
+    open_lakehouse,
+)
 from writers.tables import TIMESTAMP
 
 A = Tag("a", "A")
@@ -34,11 +44,11 @@ def rows(web_id: str, *micros: int) -> pa.RecordBatch:
 
 
 def advanced(move: Move, *micros: int) -> Delivery:
-    return Delivery(rows(move.tag_webid, *micros), Settled(moves=(Moves.of([move]),)))
+    return Delivery(rows(move.tag_webid, *micros), ChunkResult(moves=(Moves.of([move]),)))
 
 
 def failed(tag: Tag, high: int) -> Delivery:
-    return Delivery(rows(tag.web_id), Settled(failures=(Failure(tag, TagGoneError("gone"), 0, high),)))
+    return Delivery(rows(tag.web_id), ChunkResult(failures=(TagFailure(tag, TagGoneError("gone"), 0, high),)))
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -50,7 +60,7 @@ async def committed(*deliveries: Delivery, commit_rows: int = 1_000) -> tuple[di
     lakehouse, told = MemoryLakehouse(), []
 
     def landing() -> Landing:
-        return Landing(lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="r")
+        return Landing(lakehouse, PI_TIMESERIES, LandingRun(pipeline="p", dataset="recorded", run_id="r"))
 
     ours = landing()
     ours.open()
@@ -59,7 +69,9 @@ async def committed(*deliveries: Delivery, commit_rows: int = 1_000) -> tuple[di
         channel.put(delivery, await channel.reserve(1))
     channel.close()
     with ThreadPoolExecutor(1) as writer:
-        await Committer(ours, channel, commit_rows=commit_rows, commit_secs=60, writer=writer, emit=told.append).run()
+        await Committer(
+            ours, channel, dataset="recorded", commit_rows=commit_rows, commit_secs=60, writer=writer, emit=told.append
+        ).run()
     return landing().open(), told
 
 
@@ -99,7 +111,7 @@ async def test_a_tag_that_failed_in_one_gap_stays_failed_when_another_advances()
 
 
 async def test_rows_that_replace_others_are_told_as_corrections_and_not_as_written():
-    swap = Settled(swaps=(Swap(A, 5, 10),))
+    swap = ChunkResult(replaced=(ReplacedWindow(A, 5, 10),))
     marks, [told] = await committed(
         advanced(Move("a", 0, 10, 9, 1, last_event_digest=7), 9),
         Delivery(rows("a"), swap, replacing=rows("a", 6, 7)),
@@ -112,7 +124,7 @@ async def test_rows_that_replace_others_are_told_as_corrections_and_not_as_writt
 async def test_rows_that_replace_others_wait_in_memory_and_bring_a_commit_about(commit_rows, most, monkeypatch):
     monkeypatch.setattr("engine.flow.committer.MOST_REPLACING", most)
     pages = [
-        Delivery(rows("a"), Settled(swaps=(Swap(A, at, at + 10),)), replacing=rows("a", at, at + 1))
+        Delivery(rows("a"), ChunkResult(replaced=(ReplacedWindow(A, at, at + 10),)), replacing=rows("a", at, at + 1))
         for at in (0, 10, 20)
     ]
     _, told = await committed(advanced(Move("a", 0, 30)), *pages, commit_rows=commit_rows)
@@ -127,15 +139,19 @@ async def test_a_commit_that_has_begun_is_seen_through_when_the_run_is_cancelled
         steps.append(step)
         if step == "after_data_commit":
             half_way.set()
-            go_on.wait(10)
+            go_on.wait(HANGS_AFTER_SECS)
 
-    ours = Landing(MemoryLakehouse(), PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="r", on_step=on_step)
+    ours = Landing(
+        MemoryLakehouse(), PI_TIMESERIES, LandingRun(pipeline="p", dataset="recorded", run_id="r", on_step=on_step)
+    )
     ours.open()
     channel: Channel[Delivery] = Channel(1 << 20)
     channel.put(advanced(Move("a", 0, 10, 9, 1, last_event_digest=7), 9), await channel.reserve(1))
     channel.close()
     with ThreadPoolExecutor(1) as writer:
-        committer = Committer(ours, channel, commit_rows=1_000, commit_secs=60, writer=writer, emit=lambda _: None)
+        committer = Committer(
+            ours, channel, dataset="recorded", commit_rows=1_000, commit_secs=60, writer=writer, emit=lambda _: None
+        )
         running = asyncio.create_task(committer.run())
         assert await asyncio.to_thread(half_way.wait, 10)
         running.cancel()
@@ -150,14 +166,16 @@ async def test_a_commit_that_has_begun_is_seen_through_when_the_run_is_cancelled
 
 
 async def test_what_was_staged_for_a_commit_that_never_comes_is_removed(tmp_path: Path):
-    ours = Landing(open_lakehouse(tmp_path), PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="r")
+    ours = Landing(open_lakehouse(tmp_path), PI_TIMESERIES, LandingRun(pipeline="p", dataset="recorded", run_id="r"))
     ours.open()
     channel: Channel[Delivery] = Channel(1 << 30)
     many = 1 << 19  # so many rows are written out before the commit
     room = await channel.reserve(1)
     channel.put(advanced(Move("a", 0, many, many - 1, many, last_event_digest=7), *range(many)), room)
     with ThreadPoolExecutor(1) as writer:
-        committer = Committer(ours, channel, commit_rows=2 * many, commit_secs=60, writer=writer, emit=lambda _: None)
+        committer = Committer(
+            ours, channel, dataset="recorded", commit_rows=2 * many, commit_secs=60, writer=writer, emit=lambda _: None
+        )
         running = asyncio.create_task(committer.run())
         await channel.reserve(channel.max_bytes)  # all of it: the rows are staged
         assert parquet_files(tmp_path)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from config.errors import ExpiredError, ExtractError, FencedError, StorageError, UnavailableError
-from engine.flow.leased import under
+from engine.flow.run_with_lease import run_with_lease
 from tests.patience import patiently
-from writers.lease import FileLease
-from writers.storage import Place
+from writers.storage.lease import FileLease
+from writers.storage.location import TableLocation
 
 
 class Quick(FileLease):
@@ -21,7 +21,7 @@ class Quick(FileLease):
 
 
 def lease_of(folder: Path, run_id: str) -> Quick:
-    lease = Quick(Place(str(folder)), "p", "0-of-1", run_id, sleep=lambda _: None)
+    lease = Quick(lambda: TableLocation(str(folder)), "p", "0-of-1", run_id, sleep=lambda _: None)
     lease.acquire()
     return lease
 
@@ -49,7 +49,7 @@ class Renewals:
         self._loop.call_soon_threadsafe(self.went_well.set)
 
 
-async def test_whoever_has_lost_the_lease_does_not_go_on(tmp_path: Path) -> None:
+async def test_a_run_that_has_lost_the_lease_does_not_go_on(tmp_path: Path) -> None:
     ours = lease_of(tmp_path, "ours")
     lease_of(tmp_path, "rival")
     ended: list[str] = []
@@ -62,11 +62,11 @@ async def test_whoever_has_lost_the_lease_does_not_go_on(tmp_path: Path) -> None
 
     async with asyncio.timeout(patiently(10)):
         with pytest.raises(FencedError, match="run rival"):
-            await under(ours, work())
+            await run_with_lease(ours, work())
     assert ended == ["work"]
 
 
 @pytest.mark.parametrize("error", [StorageError("no room"), UnavailableError("503"), ExpiredError("token")])
 async def test_a_store_that_does_not_take_a_renewal_ends_nothing(error: ExtractError) -> None:
     lease = Renewals(error, error)
-    assert await under(lease, lease.went_well.wait())
+    assert await run_with_lease(lease, lease.went_well.wait())

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from config.errors import UnavailableError
 from engine.flow.channel import Channel
 from engine.flow.committer import Committer, Delivery
-from engine.flow.pipeline import MAX_BROKEN_IN_A_ROW, Pipeline, Reply
+from engine.flow.pipeline import MAX_BROKEN_IN_A_ROW, Pipeline, SourceReply
 from engine.flow.stop import Stop
 from engine.model import Ask, Tag, Window
-from engine.plan.lanes import Limits, readings_for
 from engine.plan.planner import Chunk, Plan
+from engine.plan.tag_cursor import RequestLimits, cursors_for
 from engine.telemetry.events import TagFailed
+from tests.memory_lakehouse import MemoryLakehouse
 from tests.patience import patiently
-from writers import PI_TIMESERIES, Landing
-from writers.memory import MemoryLakehouse
+from writers import PI_TIMESERIES, Landing, LandingRun
 
 
 class Broken:
@@ -33,7 +33,7 @@ class Broken:
     def expected_bytes(self, asks: Sequence[Ask]) -> int:
         return 1_000 * len(asks)
 
-    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> Reply:
+    async def read(self, asks: Sequence[Ask], *, patient: bool = True) -> SourceReply:
         self.asked += 1
         raise UnavailableError(f"nothing about {len(asks)} tags", status=self.status)
 
@@ -45,17 +45,21 @@ async def ran(source: Broken, *, tags: int) -> tuple[Plan, Channel[Delivery], li
     """The plan and the channel after a run that asked for one tag at a time, and the tags that were given up."""
     channel: Channel[Delivery] = Channel(1_000)
     told: list[object] = []
-    readings = [
-        reading
+    cursors = [
+        cursor
         for n in range(tags)
-        for reading in readings_for(Tag(f"id{n}", f"tag{n}"), Window(0, 10), None, rows_done=0, assumed_rate=0.1)
+        for cursor in cursors_for(Tag(f"id{n}", f"tag{n}"), Window(0, 10), None, rows_done=0, assumed_rate=0.1)
     ]
-    plan = Plan(readings, Limits(tags_per_request=1))
-    landing = Landing(MemoryLakehouse(), PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="r")
+    plan = Plan(cursors, RequestLimits(tags_per_request=1))
+    landing = Landing(MemoryLakehouse(), PI_TIMESERIES, LandingRun(pipeline="p", dataset="recorded", run_id="r"))
     landing.open()
     with ThreadPoolExecutor(1) as writer:
-        committer = Committer(landing, channel, commit_rows=10, commit_secs=60, writer=writer, emit=told.append)
-        pipeline = Pipeline(plan, source, channel, committer, fetchers=2, emit=told.append, stop=Stop())
+        committer = Committer(
+            landing, channel, dataset="recorded", commit_rows=10, commit_secs=60, writer=writer, emit=told.append
+        )
+        pipeline = Pipeline(
+            plan, source, channel, committer, dataset="recorded", fetchers=2, emit=told.append, stop=Stop()
+        )
         async with asyncio.timeout(patiently(10)):
             await pipeline.run()
     return plan, channel, [event.tag for event in told if isinstance(event, TagFailed)]

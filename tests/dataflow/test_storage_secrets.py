@@ -8,22 +8,22 @@ import pytest
 
 import config
 from config.errors import ExtractError
-from engine import wiring
-from writers.failures import storage_errors
-from writers.storage import Place
+from engine.run import connect
+from writers.storage.errors import storage_errors
+from writers.storage.location import TableLocation
 
 SECRET = "hunter2-very-secret"
 
 
 def test_secrets_in_storage_options_reach_the_store_resolved(monkeypatch):
     opened = {}
-    monkeypatch.setattr(wiring, "open_lakehouse", lambda root, **given: opened.update(given, root=root))
+    monkeypatch.setattr(connect, "open_lakehouse", lambda root, **given: opened.update(given, root=root))
     reader = {("lake", "key"): "s3cret"}
     resolve = config.resolve_secrets
-    monkeypatch.setattr(wiring, "resolve_secrets", lambda c: resolve(c, lambda scope, key: reader[scope, key]))
+    monkeypatch.setattr(connect, "resolve_secrets", lambda c: resolve(c, lambda scope, key: reader[scope, key]))
     options = {"AWS_SECRET_ACCESS_KEY": "${secret:lake/key}", "AWS_REGION": "eu-west-1"}
     loaded = config.from_mapping({"storage": {"root": "s3://bucket/pi", "options": options}})
-    wiring.lakehouse_of(loaded.config)
+    connect.lakehouse_of(loaded.config)
     assert opened["storage_options"] == {"AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_REGION": "eu-west-1"}
 
 
@@ -39,4 +39,4 @@ def test_no_signature_and_no_password_of_a_storage_reaches_an_error(what):
 
 
 def test_a_place_does_not_show_its_options():
-    assert SECRET not in repr(Place.parse("s3://bucket/x", {"AWS_SECRET_ACCESS_KEY": SECRET}))
+    assert SECRET not in repr(TableLocation.parse("s3://bucket/x", {"AWS_SECRET_ACCESS_KEY": SECRET}))

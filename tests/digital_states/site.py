@@ -12,12 +12,12 @@ from typing import Any
 
 import duckdb
 
-from engine.app import run
 from engine.flow.stop import Stop
 from engine.plan.shards import Shard
+from engine.run import run
 from engine.simulator import Simulator
-from engine.simulator.values import DIGITAL_SETS, SYSTEM_STATES
-from engine.telemetry.events import Event, StatesSynced
+from engine.simulator.archive.values import DIGITAL_SETS, SYSTEM_STATES
+from engine.telemetry.events import DatasetSynced, RunEvent
 from engine.telemetry.report import RunReport
 from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import read_table
@@ -40,15 +40,17 @@ class Site:
 
     def __init__(self, plant: Plant, simulator: Simulator, url: str) -> None:
         self.plant, self.simulator, self.url = plant, simulator, url
-        self.events: list[Event] = []
+        self.events: list[RunEvent] = []
 
     async def run(self, *, shard: Shard = Shard(), stop: Stop | None = None, **sections: Any) -> RunReport:  # noqa: B008
         self.events.clear()
         return await run(self.plant.config(self.url, **sections), shard=shard, stop=stop, emit=self.events.append)
 
     @property
-    def synced(self) -> StatesSynced:
-        [event] = [event for event in self.events if isinstance(event, StatesSynced)]
+    def synced(self) -> DatasetSynced:
+        [event] = [
+            event for event in self.events if isinstance(event, DatasetSynced) and event.dataset == "digital_states"
+        ]
         return event
 
     async def control(self, path: str, body: Any) -> None:

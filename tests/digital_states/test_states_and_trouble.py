@@ -11,20 +11,19 @@ import duckdb
 import pytest
 from deltalake import write_deltalake
 
-from engine import metadata
-from engine.datasets import states as reading
+from engine.datasets import digital_states as reading
 from engine.flow.stop import Stop
 from engine.telemetry.log import EventLog
 from tests.crash.process import until
 from tests.digital_states.site import END, LISTING, STATES, WHOLE, named, plant_of, serving, table_of, used
 from tests.exactness.plant import BEGIN, HOUR, text_of
 from tests.patience import HANGS_AFTER_SECS
+from tests.variants import first_of, slowly
 
 DAY = 24 * HOUR
 
 
-@pytest.mark.parametrize("batch", [True, False])
-@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize(("batch", "status"), [(True, 403), (False, 500), *slowly((True, 500), (False, 403))])
 async def test_a_set_that_may_not_be_read_stays_as_it_was_and_holds_up_nothing(
     tmp_path: Path, batch: bool, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,7 +72,7 @@ async def test_a_server_that_takes_smaller_batches_gets_them(tmp_path: Path) -> 
 async def test_where_asking_is_dear_a_set_is_read_once_a_day_and_a_new_one_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metadata, "AFFORDABLE", 4)
+    monkeypatch.setattr(reading, "AFFORDABLE", 4)
     plant = plant_of(tmp_path)
     async with serving(plant, {"switches": {"batch": False}}) as site:
         await site.change("forbid_set", "Mode")
@@ -96,13 +95,15 @@ async def test_where_asking_is_dear_a_set_is_read_once_a_day_and_a_new_one_at_on
     ("rule", "words"),
     [
         ({"match": {"route": LISTING}, "do": {"status": 403}}, "answered 403"),
-        ({"match": {"route": LISTING}, "do": {"status": 503}}, "503"),
-        ({"match": {"route": LISTING}, "do": {"status": 405}}, "405"),
-        ({"match": {"route": LISTING}, "do": {"body": "<html>log in</html>"}}, "web page"),
-        ({"match": {"route": LISTING}, "do": {"body": {"Items": []}}}, "does not list it"),
-        ({"match": {"route": STATES}, "do": {"body": {"Items": []}}}, "shows no state"),
         ({"match": {"route": STATES}, "do": {"web_exception": True}}, "broke off"),
-        ({"match": {"route": STATES}, "do": {"body": {"Items": [{"Name": "a"}]}}}, "not what the protocol says"),
+        ({"match": {"route": STATES}, "do": {"body": {"Items": []}}}, "shows no state"),
+        *slowly(
+            ({"match": {"route": LISTING}, "do": {"status": 503}}, "503"),
+            ({"match": {"route": LISTING}, "do": {"status": 405}}, "405"),
+            ({"match": {"route": LISTING}, "do": {"body": "<html>log in</html>"}}, "web page"),
+            ({"match": {"route": LISTING}, "do": {"body": {"Items": []}}}, "does not list it"),
+            ({"match": {"route": STATES}, "do": {"body": {"Items": [{"Name": "a"}]}}}, "not what the protocol says"),
+        ),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
@@ -121,7 +122,7 @@ async def test_no_answer_of_the_server_about_states_harms_anything(
     plant.assert_exact(BEGIN, END + HOUR)
 
 
-@pytest.mark.parametrize("route", [LISTING, STATES])
+@pytest.mark.parametrize("route", first_of([STATES, LISTING]))
 async def test_a_server_that_is_silent_about_states_is_not_waited_for(
     tmp_path: Path, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,21 +8,11 @@ from pathlib import Path
 
 from deltalake import DeltaTable
 
-from engine.app import run
-from engine.commands.plan import _looked
+from engine.commands.plan.main import forecast_run
 from engine.plan.shards import Shard
-from engine.simulator.values import DIGITAL_SETS
-from tests.digital_states.site import (
-    END,
-    STATES_OF_EVENTS,
-    WHOLE,
-    joined,
-    named,
-    plant_of,
-    serving,
-    table_of,
-    used,
-)
+from engine.run import run
+from engine.simulator.archive.values import DIGITAL_SETS
+from tests.digital_states.site import END, STATES_OF_EVENTS, WHOLE, joined, named, plant_of, serving, table_of, used
 from tests.exactness.plant import BEGIN, MINUTE
 from tests.exactness.reading import is_table, version_of
 
@@ -169,8 +159,8 @@ async def test_the_plan_counts_what_states_cost(tmp_path: Path) -> None:
     plant = plant_of(tmp_path)
     async with serving(plant) as site:
         config = plant.config(site.url)
-        planned = await _looked(config, Shard())
+        planned = await forecast_run(config, Shard())
         assert planned.states_requests == 2
         report = await site.run()
         assert report.requests == planned.requests
-        assert (await _looked(config, Shard(1, 2))).states_requests == 0
+        assert (await forecast_run(config, Shard(1, 2))).states_requests == 0

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from config.errors import UnavailableError
-from engine.datasets.recorded import Mode
-from engine.datasets.states import WantedSets, requests_for, sets_at_once, sets_wanted
+from engine.datasets.digital_states import requests_for, sets_at_once
+from engine.datasets.request_mode import Mode
+from engine.datasets.tags import WantedSets, sets_wanted
 from engine.piweb.http import Response
 from engine.piweb.states import (
     STATES_SCHEMA,
@@ -59,7 +60,7 @@ def test_a_batch_asks_for_each_set_what_a_request_of_its_own_would() -> None:
 # --- sets --------------------------------------------------------------------
 
 
-def test_sets_are_found_whatever_their_case_and_broken_ones_are_left_out() -> None:
+def test_sets_are_found_in_any_case_and_broken_ones_are_left_out() -> None:
     body = answer(
         {"WebId": "w0", "Name": "System"},
         {"WebId": "w1", "Name": "PUMP Öl"},
@@ -108,7 +109,7 @@ def test_states_become_rows() -> None:
 
 
 @pytest.mark.parametrize("turn", [1, -1])
-def test_of_two_states_with_one_code_the_first_by_name_is_taken_in_whatever_order_they_come(turn: int) -> None:
+def test_of_two_states_with_one_code_the_first_by_name_is_taken_in_any_order(turn: int) -> None:
     items = [state(1, "On"), state(1, "Ein"), state(0, "Off"), state(2, None), state(2, ""), state(3, "x")]
     found = decode_states(PUMP, answer(*items[::turn], state(3, "x")))
     assert found.names == {1: "Ein", 0: "Off", 2: "", 3: "x"}

@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 
 from config.errors import CommitConflictError
 from tests.landing.lake import Killed, kill_at
-from writers import PI_DIGITAL_STATES, MemoryLakehouse, SyncReceipt, open_lakehouse, sets_seen_today, sync_states
-from writers.states import merge_states
+from tests.memory_lakehouse import MemoryLakehouse
+from writers import (
+    PI_DIGITAL_STATES,
+    PI_WATERMARKS,
+    SyncReceipt,
+    note_sets_read,
+    open_lakehouse,
+    sets_seen_today,
+    sync_states,
+)
+from writers.mirrors import digital_states
 
 DAY = 86_400_000_000
 NOON = 20_000 * DAY + DAY // 2
@@ -101,15 +110,53 @@ def test_names_may_be_anything_and_nothing(lakehouse) -> None:
 
 
 def test_what_was_seen_today_is_what_was_read_today(lakehouse) -> None:
-    assert sets_seen_today(lakehouse, now=NOON) == frozenset()
-    assert not lakehouse.table(PI_DIGITAL_STATES).exists(), "whoever only looks creates nothing"
+    def seen(now: int, pipeline: str = "p") -> frozenset[tuple[str, str]]:
+        return sets_seen_today(lakehouse, pipeline=pipeline, now=now)
+
+    def note(now: int, *names: str) -> None:
+        sets = [("PIDA", name) for name in names]
+        note_sets_read(lakehouse, sets, pipeline="p", run_id="r", now=now)
+
+    assert seen(NOON) == frozenset()
+    assert not lakehouse.table(PI_WATERMARKS).exists(), "whoever only looks creates nothing"
+    note(NOON, "Pump", "Val\\ve")
+    assert seen(NOON + 1) == {("PIDA", "Pump"), ("PIDA", "Val\\ve")}
+    assert seen(NOON + 1, "another") == frozenset()
+    note(NOON + DAY, "Pump")
+    assert seen(NOON + DAY + 1) == {("PIDA", "Pump")}
+    assert seen(NOON + 2 * DAY) == frozenset()
+    midnight = 20_003 * DAY
+    note(midnight, "Pump")
+    assert seen(midnight) == {("PIDA", "Pump")}
+
+
+def test_runs_that_note_sets_at_once_both_do(lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, rivals = digital_states.stage_rows, ["Valve"]
+
+    def note(name: str) -> None:
+        note_sets_read(lakehouse, [("PIDA", name)], pipeline="p", run_id="r", now=NOON)
+
+    def stage_after_a_rival(*rows):
+        if rivals:
+            note(rivals.pop())
+        return stage(*rows)
+
+    monkeypatch.setattr(digital_states, "stage_rows", stage_after_a_rival)
+    note("Pump")
+    assert sets_seen_today(lakehouse, pipeline="p", now=NOON) == {("PIDA", "Pump"), ("PIDA", "Valve")}
+
+
+def test_last_seen_is_the_day_of_the_run_that_wrote_the_row(lakehouse) -> None:
     sync_states(lakehouse, states(PUMP, VALVE), now=NOON)
     sync_states(lakehouse, states(PUMP), now=NOON + DAY)
-    assert sets_seen_today(lakehouse, now=NOON + DAY + 1) == {("PIDA", "Pump")}
-    assert sets_seen_today(lakehouse, now=NOON + 2 * DAY) == frozenset()
-    assert stored(lakehouse)["PIDA", "Pump", 0][2] == 20_001 * DAY
-    assert stored(lakehouse)["PIDA", "Valve", 0][2] == 20_000 * DAY
-    assert commits(lakehouse) == 2
+    assert commits(lakehouse) == 1
+    sync_states(lakehouse, states(("Pump", {0: "Stopped", 1: "On"})), now=NOON + DAY)
+    assert {key[1:]: row[2] // DAY for key, row in stored(lakehouse).items()} == {
+        ("Pump", 0): 20_000,
+        ("Pump", 1): 20_001,
+        ("Valve", 0): 20_000,
+        ("Valve", 1): 20_000,
+    }
 
 
 def test_pipelines_that_sync_at_once_do_not_lose_each_others_states(lakehouse) -> None:
@@ -157,23 +204,23 @@ some_sets = st.dictionaries(st.sampled_from(["Pump", "Valve", "Mode"]), some_sta
 @given(st.lists(some_sets, min_size=1, max_size=6))
 def test_the_table_is_what_was_last_read_of_each_set(rounds: list[dict[str, dict[int, str | None]]]) -> None:
     """Whatever is read, and in whatever order: what is not deleted is the newest answer of each set."""
-    table = PI_DIGITAL_STATES.schema.empty_table()
+    lakehouse = MemoryLakehouse()
     newest: dict[str, dict[int, str | None]] = {}
     ever: set[tuple[str, int]] = set()
     for n, sets in enumerate(rounds):
         before = {(name, code): state for name, codes in newest.items() for code, state in codes.items()}
         newest |= sets
         after = {(name, code): state for name, codes in newest.items() for code, state in codes.items()}
-        merged, receipt = merge_states(table, states(*sets.items()), now=NOON + n)
+        before_commits = commits(lakehouse)
+        receipt = sync_states(lakehouse, states(*sets.items()), now=NOON + n)
         back = (after.keys() - before.keys()) & ever
         renamed = {key for key in after.keys() & before.keys() if after[key] != before[key]}
         assert receipt == SyncReceipt(
             len(after.keys() - before.keys() - ever), len(back) + len(renamed), len(before.keys() - after.keys())
         )
-        assert (merged is None) == (receipt == SyncReceipt())
-        table = table if merged is None else merged
+        assert (commits(lakehouse) == before_commits) == (receipt == SyncReceipt())
         ever |= after.keys()
-        rows = table.to_pylist()
+        rows = lakehouse.table(PI_DIGITAL_STATES).open().read().read_all().to_pylist()
         alive = [row for row in rows if row["deleted_at"] is None]
         assert {(row["digital_set"], row["state_code"]): row["name"] for row in alive} == after
         assert {(row["digital_set"], row["state_code"]) for row in rows} == ever

@@ -9,6 +9,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 
+import click
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,16 +21,18 @@ from sqlglot import exp
 
 import config
 import osipi_connector
-from engine.app import run
+from config.yaml_text import parse
 from engine.cli import commands, main
+from engine.datasets.registry import DATASETS
+from engine.run import run
 from tests.bundle.bundle import definition, jobs
 from writers import (
-    DATASETS,
     PI_CONNECTOR_METRICS,
     PI_QUARANTINE,
     PI_TIMESERIES,
     HoleChange,
     Landing,
+    LandingRun,
     Move,
     add_rows,
     open_lakehouse,
@@ -37,7 +40,7 @@ from writers import (
 from writers.tables import TIMESTAMP
 
 ROOT = Path(__file__).parents[2]
-GUIDES = ["docs/deployment.md", "docs/troubleshooting.md", "docs/upgrade.md"]
+GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 # Privileges of Unity Catalog that the guides may speak of.
 PRIVILEGES = {
     "USE CATALOG", "USE SCHEMA", "SELECT", "MODIFY", "CREATE TABLE", "EXTERNAL USE SCHEMA", "CREATE EXTERNAL TABLE",
@@ -57,7 +60,7 @@ def statements() -> list[str]:
     return [text.strip() for _, _, block in blocks("sql") for text in block.split(";") if text.strip()]
 
 
-SPECS = (*DATASETS, PI_CONNECTOR_METRICS, PI_QUARANTINE)
+SPECS = (*DATASETS.tables, PI_CONNECTOR_METRICS, PI_QUARANTINE)
 _SQL_TYPES = {pa.int32(): "INT", pa.int64(): "BIGINT", pa.string(): "STRING", TIMESTAMP: "TIMESTAMP"}
 QUERIES = [text for text in statements() if text.startswith("SELECT")]
 OTHERS = [text for text in statements() if not text.startswith("SELECT")]
@@ -65,15 +68,20 @@ OTHERS = [text for text in statements() if not text.startswith("SELECT")]
 
 @pytest.mark.parametrize(("guide", "number", "text"), blocks("yaml"))
 def test_every_configuration_loads(guide, number, text):
-    loaded = config.from_mapping(yaml.safe_load(text), env={})
-    assert loaded.warnings == (), (guide, number)
+    assert loaded(text).warnings == (), (guide, number)
 
 
 @pytest.mark.parametrize(
     ("guide", "number", "text"), [b for b in blocks("yaml") if "url:" in b[2] and "tag_name" in b[2]]
 )
 def test_every_whole_configuration_could_run(guide, number, text):
-    config.check_runnable(config.from_mapping(yaml.safe_load(text), env={}).config)
+    config.check_runnable(loaded(text).config)
+
+
+def loaded(text: str) -> config.Loaded:
+    """The configuration, where every variable is set and every file is there."""
+    there = re.sub(r"\$\{file:/[\w./-]+\}", "${env:FILE}", text)
+    return config.from_mapping(parse(there, "a guide"), env=dict.fromkeys(re.findall(r"\$\{env:(\w+)\}", there), "x"))
 
 
 # Of the first run: it ends long before the second, so that whoever counts what was deleted in between is found out.
@@ -92,9 +100,16 @@ def lake(folder):
     """
     document = {
         "pipeline": "plant",
-        "development": {"simulator": {"tags": 53, "future_tags": 1, "history": "2h"}},
-        "pi_web_api": {"auth_type": "anonymous"},
-        "extraction": {"tag_name_filter": "*", "tags": ["NOTHING"], "start_date": "now-1h", "future_horizon": "2h"},
+        "development": {"simulator": {"tags": 53, "future_tags": 1, "history": "2h", "elements": 60}},
+        "asset_framework": {"enabled": True},
+        "pi_web_api": {"auth_type": "anonymous", "max_requests_per_second": 100_000},
+        "extraction": {
+            "tag_name_filter": "*",
+            "tags": ["NOTHING"],
+            "start_date": "now-1h",
+            "future_horizon": "2h",
+            "sampled": {"interval": "10m", "kinds": ["average", "maximum"]},
+        },
         "storage": {"root": str(folder)},
     }
     asyncio.run(run(config.from_mapping(document | {"extraction": BEFORE}, env={}).config))
@@ -127,7 +142,7 @@ def trouble(folder) -> None:
     tags that fail, one of which is read again; a piece that was no answer.
     """
     lakehouse = open_lakehouse(str(folder))
-    landing = Landing(lakehouse, PI_TIMESERIES, pipeline="plant", dataset="recorded", run_id="trouble")
+    landing = Landing(lakehouse, PI_TIMESERIES, LandingRun(pipeline="plant", dataset="recorded", run_id="trouble"))
     marks = landing.open()
     gone = pc.is_valid(tags_of(folder)["deleted_at"])
     [one, two, three, *_] = tags_of(folder).filter(pc.invert(gone))["tag_webid"].to_pylist()
@@ -171,7 +186,7 @@ def test_every_query_runs_on_the_tables_of_a_run(lake, query):
         assert found
 
 
-def test_the_query_on_silence_says_nobody_is_silent(lake):
+def test_the_query_on_silence_says_no_tag_is_silent(lake):
     [query] = [text for text in QUERIES if "AS silent" in text]
     assert answer(lake, query) == [{"silent": 0}]
 
@@ -259,7 +274,7 @@ def test_every_other_statement_is_one_a_workspace_knows(statement):
 
 
 def test_the_grants_cover_every_schema_that_is_written_to():
-    names = config.UnityCatalog()
+    names = config.UnityCatalogConfig()
     for schema in (names.schema_name, names.checkpoint_schema, names.monitoring_schema):
         assert any(f"SELECT, MODIFY, CREATE TABLE, EXTERNAL USE SCHEMA ON SCHEMA main.{schema} " in s for s in OTHERS)
 
@@ -291,7 +306,7 @@ def test_jobs_variables_commands_and_anchors_exist(guide):
     known = set(jobs())
     assert set(re.findall(r"\bosipi_connector_\w*job\b", text)) <= known
     for command in re.findall(r"`osipi-connector ([a-z-]+)", text):
-        assert command in commands.commands
+        assert command in commands.list_commands(click.Context(commands))
     for other, anchor in re.findall(r"\]\(([\w.]*)#([\w-]+)\)", text):
         target = (ROOT / "docs" / other).read_text() if other else text
         anchors = {
@@ -303,9 +318,11 @@ def test_jobs_variables_commands_and_anchors_exist(guide):
 
 def test_the_variables_that_are_to_be_edited_are_those_of_the_bundle():
     text = (ROOT / "docs/deployment.md").read_text()
-    listed = re.search(r"its variables \((.+?)\)\.", text, flags=re.DOTALL)
+    listed = re.search(r"its variables\. They are (.+?) the id of", text, flags=re.DOTALL)
     assert listed
-    assert set(re.findall(r"`(\w+)`", listed[1])) - {"prod"} <= set(definition()["variables"])
+    named = set(re.findall(r"`(\w+)`", listed[1])) - {"prod"}
+    assert len(named) == 10
+    assert named <= set(definition()["variables"])
 
 
 def headings() -> list[tuple[str, str]]:
@@ -340,3 +357,23 @@ def test_symptoms_are_worded_as_the_messages_are(heading, messages):
     for quoted in re.findall(r'"([^"]+)"', heading):
         for part in re.split(r"\s*\.\.\s*|\bN\b\s*|\b\d[\d, or]*\s*", quoted):
             assert len(part) < 4 or any(part in message for message in messages), part
+
+
+_COLUMN_TYPES = {
+    **_SQL_TYPES, pa.bool_(): "BOOLEAN", pa.date32(): "DATE", pa.float64(): "DOUBLE",
+    pa.map_(pa.string(), pa.string()): "MAP<STRING, STRING>", pa.list_(pa.string()): "ARRAY<STRING>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_every_column_of_every_table_is_described(spec):
+    text = (ROOT / "docs/tables.md").read_text()
+    [section] = re.findall(rf"^## {spec.name}\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    described = dict(re.findall(r"^\| `(\w+)` \| ([A-Z][A-Z<>, ]+) \| \S", section, flags=re.MULTILINE))
+    assert described == {column.name: _COLUMN_TYPES[column.type] for column in spec.schema}
+
+
+def test_the_links_of_the_readme_lead_to_headings():
+    for guide, anchor in re.findall(r"\]\((docs/\w+\.md)#([\w-]+)\)", (ROOT / "README.md").read_text()):
+        titles = re.findall(r"^#+ (.+)$", (ROOT / guide).read_text(), flags=re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}

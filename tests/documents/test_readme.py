@@ -41,6 +41,9 @@ def test_commands_in_the_documents_exist_with_their_options():
         for line in re.findall(r"python -m engine (.+)", (ROOT / document).read_text()):
             words = re.split(r"\s+#|`|;|\)", line)[0].split()
             command = commands.get_command(click.Context(commands), words[0])
+            while isinstance(command, click.Group):
+                words = words[1:]
+                command = command.get_command(click.Context(command), words[0])
             assert command is not None, line
             options = {o for p in command.params for o in p.opts}
             assert {w for w in words if w.startswith("-")} <= options, line

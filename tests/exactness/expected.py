@@ -8,12 +8,13 @@ vouch for themselves. Times are whole microseconds since 1970; a row is a plain 
 from __future__ import annotations
 
 import base64
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from engine.simulator import Event, Point, SimulatorOptions, State, events, point
+from engine.simulator import DigitalState, Event, Point, SimulatorOptions, events, point
 
 __all__ = ["COLUMNS", "Row", "assert_same_rows", "exact_double", "expected_rows", "rows_of", "web_id_of"]
 
@@ -68,6 +69,7 @@ def rows_of(tag: Point, found: Sequence[Event]) -> list[Row]:
     return rows
 
 
+@functools.cache
 def web_id_of(index: int) -> str:
     """The IDOnly WebID of a tag: the archive's GUID and the point's number, little-endian."""
     server, number = (
@@ -111,7 +113,7 @@ def _landed(value: object, point_type: str) -> tuple[str | None, str | None, int
             return exact_double(value), None, None, "number"
         case str():
             return None, value, None, "timestamp" if point_type == "Timestamp" else "string"
-        case State():
+        case DigitalState():
             return None, value.name, value.code, "system" if value.is_system else "digital"
         case list():
             return None, base64.b64encode(bytes(value)).decode(), None, "blob"

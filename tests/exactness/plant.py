@@ -7,6 +7,7 @@ run without faults after one with faults is a new server with the same history, 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,18 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from config import Config, from_mapping
-from engine.app import run
 from engine.flow.stop import Stop
 from engine.plan.shards import Shard
+from engine.run import run
 from engine.simulator import FaultPlan, Simulator, SimulatorOptions, point
-from engine.telemetry.events import Event
+from engine.telemetry.events import RunEvent
 from engine.telemetry.report import RunReport
+from tests.exactness.expected import Row, assert_same_rows, expected_rows, web_id_of
+from tests.exactness.reading import Mark, is_table, marks_in, read_table, rows_in
 from tests.patience import HANGS_AFTER_SECS
 from writers import PI_WATERMARKS, Hole, open_lakehouse
-from writers.checkpoint import decode, merge_stream
-
-from .expected import Row, assert_same_rows, expected_rows, web_id_of
-from .reading import Mark, is_table, marks_in, read_table, rows_in
+from writers.watermarks.checkpoint_rows import decode, merge_stream
 
 __all__ = ["BEGIN", "HOUR", "MINUTE", "SECOND", "Plant", "micros", "settings", "text_of"]
 
@@ -59,7 +59,7 @@ def settings(root: Path, url: str, **sections: Mapping[str, Any]) -> dict[str, A
             "auth_type": "anonymous",
             "max_requests_per_second": 100_000,
             "max_in_flight": 4,
-            "timeout": "5s",
+            "timeout": "60s",
         },
         "storage": {"root": str(root)},
         "extraction": {"tag_name_filter": "*", "start_date": BEGIN_TEXT, "lag": "0s"},
@@ -80,7 +80,7 @@ class Plant:
     root: Path
     options: SimulatorOptions
     sections: dict[str, Any] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
     requests: list[Simulator] = field(default_factory=list)
 
     @classmethod
@@ -97,7 +97,7 @@ class Plant:
         shard: Shard = Shard(),  # noqa: B008 - a frozen value
         on_step: Callable[[str], None] = lambda _step: None,
         stop: Stop | None = None,
-        emit: Callable[[Event], None] | None = None,
+        emit: Callable[[RunEvent], None] | None = None,
         retry_holes: bool = False,
         **sections: Any,
     ) -> RunReport:
@@ -180,22 +180,30 @@ class Plant:
         chosen = list(range(self.options.tags) if indexes is None else indexes)
         expected = self.rows(chosen, start, end)
         assert_same_rows(rows_in(self.timeseries), expected)
-        self.assert_marks(chosen, start, end)
+        self._assert_marks(chosen, start, end, expected)
 
     def assert_marks(self, indexes: Iterable[int], start: int, end: int) -> None:
+        chosen = list(indexes)
+        self._assert_marks(chosen, start, end, self.rows(chosen, start, end))
+
+    def _assert_marks(self, indexes: Iterable[int], start: int, end: int, expected: Iterable[Row]) -> None:
+        instants = defaultdict(list)
+        for row in expected:
+            instants[row[0]].append(row[2])
         marks = self.marks()
         for index in indexes:
             mark = marks[web_id_of(index)]
             assert (mark.low, mark.high, mark.status) == (start, end, "ok"), f"{self.name(index)}: {mark}"
-            expected = self.rows([index], start, end)
-            assert mark.rows_total == len(expected)
-            assert mark.last_event == max((row[2] for row in expected), default=None)
+            assert mark.rows_total == len(instants[web_id_of(index)])
+            assert mark.last_event == max(instants[web_id_of(index)], default=None)
 
     def assert_exact_but(self, failed: Iterable[int], start: int, end: int, report: RunReport) -> None:
         """Healthy tags are exact to the end; failed ones up to their watermark, and named with a reason."""
         failed = sorted(failed)
         marks = self.marks()
-        expected = self.rows([i for i in range(self.options.tags) if i not in failed], start, end)
+        healthy = [i for i in range(self.options.tags) if i not in failed]
+        complete = self.rows(healthy, start, end)
+        expected = list(complete)
         for index in failed:
             mark = marks.get(web_id_of(index))
             if mark is not None:
@@ -205,7 +213,7 @@ class Plant:
                 assert mark.high < end
                 expected += self.rows([index], mark.low, mark.high)
         assert_same_rows(rows_in(self.timeseries), expected)
-        self.assert_marks([i for i in range(self.options.tags) if i not in failed], start, end)
+        self._assert_marks(healthy, start, end, complete)
         assert dict(report.tags_failed).keys() == {self.name(index) for index in failed}
         assert all(reason for _, reason in report.tags_failed)
         assert report.status == ("incomplete" if failed else "succeeded")

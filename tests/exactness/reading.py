@@ -12,7 +12,7 @@ from pathlib import Path
 import delta_kernel_rust_sharing_wrapper as kernel
 import pyarrow as pa
 
-from .expected import COLUMNS, Row, exact_double
+from tests.exactness.expected import COLUMNS, Row, exact_double
 
 __all__ = ["Mark", "as_rows", "holes_in", "is_table", "marks_in", "read_table", "rows_in", "version_of"]
 

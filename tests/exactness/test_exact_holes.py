@@ -27,8 +27,9 @@ from tests.exactness.expected import Row, assert_same_rows, rows_of, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, run_sync, text_of
 from tests.exactness.reading import rows_in
 from tests.examples import examples
+from tests.variants import crossed
 from writers import PI_WATERMARKS
-from writers.delta_shape import schema_of
+from writers.delta.schema import schema_of
 
 TAGS = 4
 SHAPES = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
@@ -233,8 +234,7 @@ def test_tags_that_are_damaged_side_by_side_are_no_server_that_is_down() -> None
     play(Story(seasons, {}, {"request_mode": "batch", "max_count_per_tag": 10_000, "lookback": "86400s"}, 24 * HOUR))
 
 
-@pytest.mark.parametrize("too_much", ["drop", 413, 504])
-@pytest.mark.parametrize("mode", ["batch", "single"])
+@pytest.mark.parametrize(("mode", "too_much"), crossed(["batch", "single"], ["drop", 413, 504], slow=["413"]))
 def test_the_first_window_may_be_too_long_already(mode: str, too_much: str | int) -> None:
     """Nothing has been answered yet, and batches are demanded."""
     switches = {"window_max_secs": 7000, "too_much": too_much}

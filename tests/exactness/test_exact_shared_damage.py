@@ -9,20 +9,20 @@ from random import Random
 import pytest
 
 from config import from_mapping
-from engine.app import run
+from engine.run import run
 from engine.simulator import SimulatorOptions
 from engine.simulator.times import SECOND
+from tests.exactness.expected import assert_same_rows, rows_of
+from tests.exactness.reading import holes_in, rows_in
 from tests.follow.unruly import Damaged, Unruly
-
-from .expected import assert_same_rows, rows_of
-from .reading import holes_in, rows_in
+from tests.variants import slowly
 
 BEGIN = datetime(2024, 3, 5, tzinfo=UTC)
 TICKS = int(BEGIN.timestamp()) * SECOND
 TAGS, MINUTE = 4, 60 * SECOND
 
 
-@pytest.mark.parametrize("bad", [TICKS + 3, TICKS + 7 * MINUTE, TICKS + 60 * MINUTE - 5 * SECOND])
+@pytest.mark.parametrize("bad", [TICKS + 7 * MINUTE, *slowly(TICKS + 3, TICKS + 60 * MINUTE - 5 * SECOND)])
 async def test_what_lies_around_a_shared_hole_lands_at_once(tmp_path: Path, bad: int):
     options = SimulatorOptions(tags=TAGS, begin="2024-03-05T00:00:00Z", now=TICKS / SECOND + 7200, interval_secs=60.0)
     server = Unruly(options, watched="")

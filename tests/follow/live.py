@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from config import Config, from_mapping
-from engine.app import run
 from engine.flow.stop import Stop
+from engine.run import run
 from engine.simulator import SimulatorOptions, point
-from engine.telemetry.events import Cycled, Event, Planned
+from engine.telemetry.events import Cycled, Planned, RunEvent
 from engine.telemetry.report import RunReport
 from tests.exactness.expected import assert_same_rows, expected_rows, web_id_of
 from tests.exactness.reading import marks_in, rows_in
+from tests.patience import HANGS_AFTER_SECS, patiently
 from tests.servers import free_port
 
 __all__ = ["CRITICAL", "Followed", "LivePlant", "Server", "name_of"]
@@ -34,7 +35,7 @@ def name_of(index: int) -> str:
 
 
 class Server:
-    """`python -m engine.simulator` on one port, as often as it is started."""
+    """`python -m engine simulate` on one port, as often as it is started."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class Server:
     ) -> None:
         self.port = free_port()
         self._command = [
-            sys.executable, "-m", "engine.simulator", "--tags", str(tags), "--interval", interval,
+            sys.executable, "-m", "engine", "simulate", "--tags", str(tags), "--interval", interval,
             "--begin", BEGIN, "--port", str(self.port), *more,
         ]  # fmt: skip
         if faults is not None:
@@ -95,7 +96,7 @@ class LivePlant:
             "pi_web_api": {
                 "url": self.server.url,
                 "auth_type": "anonymous",
-                "timeout": "20s",
+                "timeout": "60s",
                 "max_requests_per_second": 1000,
             },
             "storage": {"root": str(self.root / "lake")},
@@ -132,26 +133,26 @@ class Followed:
 
     plant: LivePlant
     config: Config
-    events: list[tuple[float, Event]] = field(default_factory=list)
+    events: list[tuple[float, RunEvent]] = field(default_factory=list)
     stop: Stop = field(default_factory=Stop)
     started: float = 0.0
 
     def __post_init__(self) -> None:
         self._task = asyncio.ensure_future(run(self.config, emit=self._take, stop=self.stop, follow=True))
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: RunEvent) -> None:
         if isinstance(event, Planned) and not self.started:
             self.started = time.monotonic()
         self.events.append((time.monotonic(), event))
 
-    def told(self, kind: type[Event]) -> list[Any]:
+    def told(self, kind: type[RunEvent]) -> list[Any]:
         return [event for _, event in self.events if isinstance(event, kind)]
 
     @property
     def cycles(self) -> list[Cycled]:
         return self.told(Cycled)
 
-    async def until(self, reached: Callable[[], bool], secs: float = 60.0) -> None:
+    async def until(self, reached: Callable[[], bool], secs: float = HANGS_AFTER_SECS) -> None:
         async with asyncio.timeout(secs):
             while not reached():
                 if self._task.done():
@@ -162,4 +163,4 @@ class Followed:
     async def ended(self, within_secs: float = 10.0) -> RunReport:
         """Ask it to stop, and see to it that it does in time."""
         self.stop.ask("enough")
-        return await asyncio.wait_for(self._task, within_secs)
+        return await asyncio.wait_for(self._task, patiently(within_secs))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -24,9 +25,9 @@ import psutil
 from rich.console import Console
 
 from config import from_mapping
-from engine.app import run
 from engine.flow.stop import Stop, on_signals
-from engine.telemetry.events import Cycled, Event, HoleNoted
+from engine.run import run
+from engine.telemetry.events import Cycled, HoleNoted, RunEvent
 from engine.telemetry.log import EventLog, set_up_logging
 from tests.exactness.expected import web_id_of
 from tests.exactness.reading import is_table, marks_in
@@ -44,33 +45,44 @@ MAX_STOP_SECS = 10.0
 MAX_DRIFT_SECS = 0.25
 
 
-def follow(document: Path, events: Path) -> int:
-    """The run, as the process that is watched: its log goes to standard error, its report to standard output."""
+def follow(document: Path, events: Path, die: str = "") -> int:
+    """The run, as the process that is watched: its log goes to standard error, its report to standard output.
+
+    `die`: `step:n`, where it kills itself when it comes to this step of a landing for the n-th time.
+    """
 
     config = from_mapping(json.loads(document.read_text())).config
     set_up_logging(Console(stderr=True), level=config.monitoring.log_level, as_json=True)
     log = EventLog(follow=True)
+    last_step, _, times = die.partition(":")
+    seen = 0
+
+    def on_step(step: str) -> None:
+        nonlocal seen
+        seen += step == last_step
+        if step == last_step and seen == int(times):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     async def main() -> int:
         stop = Stop()
         with events.open("w") as lines, on_signals(stop):
 
-            def take(event: Event) -> None:
+            def take(event: RunEvent) -> None:
                 log(event)
                 if isinstance(event, Cycled | HoleNoted):
                     lines.write(json.dumps({"event": type(event).__name__, **asdict(event)}, default=repr) + "\n")
                     lines.flush()
 
-            report = await run(config, emit=take, stop=stop, follow=True)
+            report = await run(config, emit=take, stop=stop, follow=True, on_step=on_step)
             print(json.dumps(report.as_dict(), default=str))
             return report.exit_code
 
     return asyncio.run(main())
 
 
-def command(document: Path, events: Path) -> list[str]:
+def command(document: Path, events: Path, die: str = "") -> list[str]:
     """Starts `follow` as a process of its own."""
-    return [sys.executable, "-m", "tests.follow.soak", "--run", str(document), str(events)]
+    return [sys.executable, "-m", "tests.follow.soak", "--run", str(document), str(events), "--die", die]
 
 
 def told(events: Path, name: str) -> list[dict[str, Any]]:
@@ -167,9 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m tests.follow.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to follow (10)")
     parser.add_argument("--run", nargs=2, type=Path, metavar=("DOCUMENT", "EVENTS"), help=argparse.SUPPRESS)
+    parser.add_argument("--die", default="", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.run:
-        return follow(*given.run)
+        return follow(*given.run, given.die)
     with tempfile.TemporaryDirectory() as folder:
         plant = LivePlant(Path(folder), tags=TAGS, interval_secs=2.0)
         plant.server.start()

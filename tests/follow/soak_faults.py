@@ -1,8 +1,9 @@
-"""Follow for some minutes while troubles of every kind come and go at the source, and judge it. `make soak-faults`.
+"""Follow for some minutes while troubles of every kind come and go at the source, and judge it. `make soak`.
 
-The simulator, whose troubles begin and end by seeded dice, lives in this process; the run is a process of its own. At
-the end everything is well for a while. Then every event up to the last watermark must be in the table once, as the
-source has it, and no hole may be open.
+The simulator, whose troubles begin and end by seeded dice, lives in this process, behind a proxy that closes the connection
+after each answer; the run is a process of its own. It is killed at steps of its landings, and started again. At the end
+everything is well for a while. Then every event up to the last watermark must be in the table once, as the source has it,
+and no hole may be open. Memory, open files and threads of the process must not have grown.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
 from engine.simulator import SimulatorOptions
-from engine.simulator.faults import FaultPlan, Switches
-from engine.simulator.options import Basic
+from engine.simulator.faults.plan import FaultPlan, Switches
+from engine.simulator.options import BasicLogin
 from engine.simulator.times import SECOND
 from tests.exactness.expected import assert_same_rows, rows_of, web_id_of
 from tests.exactness.reading import holes_in, is_table, marks_in, rows_in
-
-from .live import BEGIN, name_of
-from .soak import MAX_GROWTH, MAX_STOP_SECS, WARM_UP_SECS, command, growth, told
-from .unruly import KINDS, OtherQuestion, Trouble, Unruly, WrongCounts
+from tests.faults.chaos import ChaosProxy
+from tests.follow.live import BEGIN, name_of
+from tests.follow.soak import MAX_GROWTH, MAX_STOP_SECS, WARM_UP_SECS, command, growth, told
+from tests.follow.unruly import KINDS, OtherQuestion, Trouble, Unruly, WrongCounts
 
 __all__ = ["Outcome", "soak"]
 
@@ -46,6 +48,13 @@ LOOKBACK_SECS = 180
 WARM_CYCLES = 110
 # In less time not every kind comes, and no memory is warm.
 LONG_SECS = 480.0
+# In less time than this a hole is not asked for again, so that no trouble comes: connections that end, and kills, are left.
+SHORT_SECS = 100.0
+# Where the first runs are killed: a step of a landing, and which time it is reached.
+DEATHS = ("after_data_commit:3", "after_staging:5", "before_staging:4", "after_watermark_commit:6")
+# What comes and goes raises the peaks: files being read, threads of the storage's pool, which rest for ten seconds. A leak
+# raises the least.
+FILES_SLACK, THREADS_SLACK = 6, 16
 # How often a trouble begins, and how many last at a time.
 PAUSE_SECS, MOST_AT_ONCE = (2.0, 6.0), 4
 # Most troubles are about few tags, some about all.
@@ -66,6 +75,10 @@ class Outcome:
     begun: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     memory: list[tuple[float, int]] = field(default_factory=list)
+    # Open files and threads of the run that lives last.
+    held: list[tuple[int, int]] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    closed: int = 0
     warm_secs: float = 0.0
     arrivals: list[float] = field(default_factory=list)
     cycles: list[dict[str, Any]] = field(default_factory=list)
@@ -144,36 +157,48 @@ class Troublemaker:
 
 
 async def soak(
-    folder: Path, *, minutes: float, seed: int, tags: int = 40, kinds: Collection[type[Trouble]] = tuple(KINDS)
+    folder: Path,
+    *,
+    minutes: float,
+    seed: int,
+    tags: int = 40,
+    kinds: Collection[type[Trouble]] = tuple(KINDS),
+    deaths: Sequence[str] = DEATHS,
 ) -> Outcome:
-    """Follow for so long, with troubles for two thirds of it. Gives what was seen, with the bars that were missed."""
+    """Follow for so long, with kills at first, and troubles for two thirds of it. Gives what was seen, with the bars that
+    were missed.
+    """
     dice, secs = Random(seed), minutes * 60
     options = SimulatorOptions(
         tags=tags,
         begin=BEGIN,
         interval_secs=2.0,
-        auth=Basic(USER, PASSWORD),
+        auth=BasicLogin(USER, PASSWORD),
         # A list of several pages.
         faults=FaultPlan(switches=Switches(page_cap=max(2, tags // 3))),
     )
     server, outcome = Unruly(options, watched="127.0.0.1"), Outcome(secs, time.monotonic())
     server.clock = time.monotonic
     healed = min(max(HEALED_SECS[0], HEALED_SHARE * secs), HEALED_SECS[1])
-    async with server.serve() as url:
+    async with server.serve() as behind, ChaosProxy(urlsplit(behind).port or 0, closes=True).serve() as proxy:
+        url = f"http://127.0.0.1:{proxy.port}/piwebapi"
         document, events, log = folder / "document.json", folder / "events.jsonl", folder / "run.log"
         document.write_text(json.dumps(document_for(url, folder)))
         began = outcome.began
         with log.open("wb") as errors, (folder / "report.json").open("wb") as report:
+            await killed_again_and_again(document, folder / "killed.jsonl", errors, outcome, deaths)
             child = await asyncio.create_subprocess_exec(*command(document, events), stdout=report, stderr=errors)
             try:
                 async with asyncio.TaskGroup() as group:
                     watch = group.create_task(watching(child, began, folder, outcome))
                     await until_followed(events, child, 60.0)
-                    maker = Troublemaker(server, dice, outcome, began + secs - healed, kinds)
-                    counting = group.create_task(while_counts_are_wrong(server, document, url, outcome))
-                    await maker.run()
-                    counting.cancel()
-                    say(f"all is well from now on, for {healed:.0f} s")
+                    counting = None
+                    if secs >= SHORT_SECS:
+                        maker = Troublemaker(server, dice, outcome, began + secs - healed, kinds)
+                        counting = group.create_task(while_counts_are_wrong(server, document, url, outcome))
+                        await maker.run()
+                        counting.cancel()
+                        say(f"all is well from now on, for {healed:.0f} s")
                     await asyncio.sleep(max(0.0, began + secs - time.monotonic()))
                     watch.cancel()
                 asked = time.monotonic()
@@ -185,6 +210,7 @@ async def soak(
                 if child.returncode is None:
                     child.kill()
                     await child.wait()
+        outcome.closed = proxy.seen
         outcome.cycles, outcome.holes = told(events, "Cycled"), told(events, "HoleNoted")
         outcome.log = log.read_text().splitlines()
         outcome.report = json.loads((folder / "report.json").read_text() or "{}")
@@ -219,6 +245,24 @@ def document_for(url: str, folder: Path) -> dict[str, Any]:
     }
 
 
+async def killed_again_and_again(
+    document: Path, events: Path, log: Any, outcome: Outcome, deaths: Sequence[str]
+) -> None:
+    """Runs that kill themselves at a step of a landing, each of which goes on where the one before it died."""
+    for death in deaths:
+        child = await asyncio.create_subprocess_exec(
+            *command(document, events, death), stdout=asyncio.subprocess.DEVNULL, stderr=log
+        )
+        try:
+            code = await asyncio.wait_for(child.wait(), 60)
+        finally:
+            if child.returncode is None:
+                child.kill()
+        assert code == -signal.SIGKILL, f"the run that was to die at {death} ended with {code}"
+        outcome.killed.append(death)
+        say(f"killed: {death}")
+
+
 async def until_followed(events: Path, child: asyncio.subprocess.Process, secs: float) -> None:
     """Wait for the first cycles."""
     async with asyncio.timeout(secs):
@@ -238,6 +282,8 @@ async def watching(child: asyncio.subprocess.Process, began: float, folder: Path
         await asyncio.sleep(1.0)
         assert child.returncode is None, f"the run ended by itself with {child.returncode}"
         outcome.memory.append((time.monotonic() - began, process.memory_info().rss))
+        if cycled(folder / "events.jsonl") >= 5:
+            outcome.held.append((process.num_fds(), process.num_threads()))
         warm_now = time.monotonic() - began >= WARM_UP_SECS
         if warm_now and not outcome.warm_secs and cycled(folder / "events.jsonl") >= WARM_CYCLES:
             outcome.warm_secs = outcome.memory[-1][0]
@@ -288,6 +334,7 @@ def judge(server: Unruly, folder: Path, outcome: Outcome) -> None:
     ]
     if (most := busiest(outcome.arrivals)) > REQUESTS_PER_SECOND * RATE_WINDOW_SECS * RATE_SLACK:
         missed.append(f"{most} requests in {RATE_WINDOW_SECS:.0f} s")
+    missed += grown_of(outcome.held, is_long=outcome.secs >= LONG_SECS)
     began = outcome.began
     seen = {"memory": outcome.memory, "arrivals": [at - began for at in outcome.arrivals], "cycles": outcome.cycles}
     (folder / "seen.json").write_text(json.dumps(seen))
@@ -301,6 +348,19 @@ def judge(server: Unruly, folder: Path, outcome: Outcome) -> None:
         assert_exact(server, folder)
     except AssertionError as error:
         missed.append(str(error))
+
+
+def grown_of(held: Sequence[tuple[int, int]], *, is_long: bool) -> Iterator[str]:
+    """What the process holds more of at the end than after its first third, by more than comes and goes."""
+    third = len(held) // 3
+    if not third:
+        return
+    for what, place, slack in (("open files", 0, FILES_SLACK), ("threads", 1, THREADS_SLACK)):
+        early, late = (min(one[place] for one in part) for part in (held[third : 2 * third], held[-third:]))
+        print(f"{what}: at least {early} in the middle, {late} at the end")
+        # The storage's pool of threads takes some minutes to be as large as it gets.
+        if late > early + slack and (is_long or what != "threads"):
+            yield f"{what} grew from {early} to {late}"
 
 
 def assert_exact(server: Unruly, folder: Path) -> None:
@@ -350,6 +410,7 @@ def told_of(outcome: Outcome) -> None:
         f"{len(outcome.cycles)} cycles, the longest {longest:.1f} s; {len(outcome.arrivals)} requests arrived", end=""
     )
     print(f", {busiest(outcome.arrivals)} in the busiest {RATE_WINDOW_SECS:.0f} s")
+    print(f"killed {len(outcome.killed)} times; {outcome.closed} connections were closed after an answer")
     opened = sum("error=None" not in hole["change"] for hole in outcome.holes)
     print(f"holes: {opened} noted, {len(outcome.holes) - opened} filled, {outcome.most_open} open at a time", end="")
     print(f", {len(outcome.left_open)} left")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.telemetry.events import StatesSynced
+from engine.telemetry.events import DatasetSynced
 from tests.exactness.reading import read_table
-
-from .live import Followed, LivePlant
+from tests.follow.live import Followed, LivePlant
 
 pytestmark = pytest.mark.slow
 
@@ -26,21 +25,25 @@ def change(plant: LivePlant, **edit: object) -> None:
     urllib.request.urlopen(request).close()
 
 
+def synced(it: Followed) -> list[DatasetSynced]:
+    return [event for event in it.told(DatasetSynced) if event.dataset == "digital_states"]
+
+
 async def test_states_are_kept_up_to_date_while_values_are_read(tmp_path: Path):
     plant = LivePlant(tmp_path, tags=25, extraction={"discovery_interval": "1s"})
     plant.server.start()
     try:
         it = Followed(plant, plant.config())
-        await it.until(lambda: len(it.told(StatesSynced)) >= 3 and len(it.cycles) >= 2)
-        first, *others = it.told(StatesSynced)
+        await it.until(lambda: len(synced(it)) >= 3 and len(it.cycles) >= 2)
+        first, *others = synced(it)
         assert first.added > 20
-        assert set(others) == {StatesSynced()}
+        assert set(others) == {DatasetSynced("digital_states", "pi_digital_states")}
         table = plant.table("pi_digital_states")
         [pump] = {row["digital_set"] for row in read_table(table).to_pylist()} - {"SYSTEM", "Valve"}
         await asyncio.to_thread(change, plant, action="rename_state", digital_set=pump, code=0, name="Aus")
-        await it.until(lambda: StatesSynced(changed=1) in it.told(StatesSynced))
+        await it.until(lambda: DatasetSynced("digital_states", "pi_digital_states", changed=1) in synced(it))
         await asyncio.to_thread(change, plant, action="forbid_set", digital_set=pump)
-        await it.until(lambda: bool(it.told(StatesSynced)[-1].unread))
+        await it.until(lambda: bool(synced(it)[-1].unread))
         report = await it.ended()
     finally:
         plant.server.stop()

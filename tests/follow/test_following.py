@@ -22,13 +22,13 @@ from config.errors import (
     UnavailableError,
 )
 from engine.flow.stop import Stop
-from engine.follow import LOGINS_IN_VAIN, Cycle, Following, Means
 from engine.model import Micros, Tag
-from engine.telemetry.events import Cleared, Cycled, DiscoveryFailed, Event, Paused, Stopping, Summed
+from engine.run.follow import MAX_REFUSED_LOGINS, FollowCallbacks, Following
+from engine.run.report import CycleResult
+from engine.telemetry.events import Cleared, Cycled, DiscoveryFailed, Paused, RunEvent, Stopping, Summed
 from engine.telemetry.freshness import Freshness
 from tests.examples import examples
-
-from .virtual import in_virtual_time
+from tests.follow.virtual import in_virtual_time
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 CLASSES = {"interval": "1h", "classes": [{"name": "critical", "tags": "C*", "interval": "1m"}]}
@@ -49,8 +49,9 @@ class Site:
     down: Callable[[float], ExtractError | None] = lambda _at: None
     discovered: Callable[[float], tuple[Tag, ...] | None] = lambda _at: None
     cycles: list[tuple[float, float, tuple[str, ...]]] = field(default_factory=list)
-    events: list[tuple[float, Event]] = field(default_factory=list)
+    events: list[tuple[float, RunEvent]] = field(default_factory=list)
     accounts: list[float] = field(default_factory=list)
+    results: list[tuple[float, CycleResult]] = field(default_factory=list)
     reading: int = 0
     start: float = 0.0
 
@@ -64,7 +65,7 @@ class Site:
             raise error
         return int(self.at * 1e6)
 
-    async def cycle(self, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
+    async def cycle(self, tags: Sequence[Tag], now: Micros, *, since: float) -> CycleResult:
         assert not self.reading, "two cycles at once"
         self.reading += 1
         began = self.at
@@ -72,40 +73,48 @@ class Site:
         self.cycles.append((began, self.at, tuple(one.name for one in tags)))
         self.reading -= 1
         failed = {one.web_id: one.name for one in tags if self.failing(began, one)}
-        return Cycle(now, rows=len(tags), failed=failed)
+        return CycleResult(now, rows=len(tags), failed=failed)
 
     async def discover(self) -> None:
         if error := self.down(self.at):
             raise error
         self.tags = self.discovered(self.at) or self.tags
 
-    async def account(self, _last: Cycle) -> None:
+    async def account(self, _last: CycleResult) -> None:
         self.accounts.append(self.at)
 
-    async def _go(self, secs: float) -> Cycle:
+    async def tell(self, last: CycleResult) -> None:
+        self.results.append((self.at, last))
+
+    async def _go(self, secs: float) -> CycleResult:
         self.start = asyncio.get_running_loop().time()
         stop = Stop()
         asyncio.get_running_loop().call_later(secs, stop.ask, "enough")
-        means = Means(
+        callbacks = FollowCallbacks(
             tags=lambda: self.tags,
             server_now=self.server_now,
             cycle=self.cycle,
             discover=self.discover,
-            account=self.account,
-            fresh=lambda: Freshness(1.0, 2.0, 3.0, ()),
+            add_metrics_row=self.account,
+            freshness=lambda: Freshness(1.0, 2.0, 3.0, ()),
+            tell=self.tell,
         )
         extraction = from_mapping({"extraction": self.extraction}).config.extraction
         last = await Following(
-            extraction, means, begun=Cycle(0), emit=lambda event: self.events.append((self.at, event)), stop=stop
+            extraction,
+            callbacks,
+            initial=CycleResult(0),
+            emit=lambda event: self.events.append((self.at, event)),
+            stop=stop,
         ).run()
         assert stop.asked == (self.at >= secs)
         return last
 
-    def followed(self, secs: float) -> Cycle:
+    def followed(self, secs: float) -> CycleResult:
         """Follow for so long; give the last cycle."""
         return in_virtual_time(self._go(secs))
 
-    def told(self, kind: type[Event]) -> list[tuple[float, Any]]:
+    def told(self, kind: type[RunEvent]) -> list[tuple[float, Any]]:
         return [(at, event) for at, event in self.events if isinstance(event, kind)]
 
 
@@ -144,7 +153,7 @@ def test_cycles_too_long_for_their_interval_skip_ticks_and_keep_the_grid(lengths
         assert all(b - a <= interval * 1.1 + max(lengths) + 0.01 for a, b in pairwise([*at, began]))
 
 
-def test_a_tag_that_fails_waits_longer_and_longer_and_holds_up_nobody():
+def test_a_tag_that_fails_waits_longer_and_longer_and_holds_up_no_other():
     mended = 5 * HOUR
     site = Site(failing=lambda at, one: one.name == "C1" and at < mended)
     site.followed(8 * HOUR)
@@ -172,11 +181,22 @@ def test_a_source_that_is_down_is_waited_for_with_growing_pauses():
     assert site.cycles[-1][2] == ("C1", "C2", "D1")
 
 
+def test_an_outage_says_nothing_of_a_tag_that_fails():
+    site = Site(
+        failing=lambda _at, one: one.name == "C1",
+        down=lambda at: UnavailableError("no answer") if 170 < at < 250 else None,
+    )
+    site.followed(17 * MINUTE)
+    assert site.told(Cleared) == []
+    # Its third try was due in the outage. It comes after it, and counts as the third.
+    assert [began // MINUTE for began, _, names in site.cycles if "C1" in names] == [0, 1, 4, 8, 16]
+
+
 def test_told_to_stop_while_the_source_is_down():
     site = Site(down=lambda at: UnavailableError("no answer") if at > 100 else None)
     last = site.followed(1000)
     assert isinstance(last.stopped, UnavailableError)
-    assert last.undone == 2
+    assert len(last.unfinished) == 2
     assert len(site.cycles) == 2
 
 
@@ -194,7 +214,7 @@ def test_a_stop_during_a_question_that_is_not_answered():
 
     site = Site()
     site.server_now = never  # type: ignore[method-assign]
-    assert site.followed(30) == Cycle(0)
+    assert site.followed(30) == CycleResult(0)
     assert site.cycles == []
 
 
@@ -212,16 +232,22 @@ def test_a_login_that_is_refused_for_a_while_is_waited_for():
     assert [event.seconds for _, event in site.told(Paused)] == [5.0, 10.0]
 
 
+def test_a_login_that_worked_in_between_is_refused_for_the_first_time_again():
+    site = Site(down=lambda at: AuthenticationError("not known") if at > 60 and at % 600 < 10 else None)
+    assert site.followed(HOUR).stopped is None
+    assert len(site.told(Paused)) > MAX_REFUSED_LOGINS
+
+
 def test_a_login_that_is_refused_for_good_ends_it_after_few_tries():
     site = Site(down=lambda at: AuthenticationError("not known") if at > 100 else None)
     assert isinstance(site.followed(HOUR).stopped, AuthenticationError)
-    assert len(site.told(Paused)) == LOGINS_IN_VAIN - 1
+    assert len(site.told(Paused)) == MAX_REFUSED_LOGINS - 1
     assert site.events[-1][0] < 200
 
 
 def test_a_rival_ends_it():
     class Fenced(Site):
-        async def cycle(self, tags: Sequence[Tag], now: Micros, *, since: float) -> Cycle:
+        async def cycle(self, tags: Sequence[Tag], now: Micros, *, since: float) -> CycleResult:
             raise FencedError("another run has committed")
 
     with pytest.raises(ExceptionGroup) as ended:

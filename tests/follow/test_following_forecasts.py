@@ -15,14 +15,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine import app
-from engine.datasets import updates
+from engine.datasets import stream_updates
+from engine.run import follow
 from engine.simulator import forecast_events, point
 from engine.telemetry.events import Committed
 from tests.exactness.expected import Row, assert_same_rows, expected_rows, rows_of, web_id_of
 from tests.exactness.reading import marks_in, rows_in
-
-from .live import CRITICAL, Followed, LivePlant
+from tests.follow.live import CRITICAL, Followed, LivePlant
 
 pytestmark = pytest.mark.slow
 FORECASTS = (10, 11)
@@ -79,8 +78,8 @@ async def test_what_is_over_is_exact_and_what_is_ahead_reaches_to_the_horizon(pl
 
 async def test_a_change_ahead_is_read_at_the_hint_of_the_server(plant: LivePlant, monkeypatch: pytest.MonkeyPatch):
     """The class of the tag is not due for an hour: only the server's updates say where to look again."""
-    hinted = SimpleNamespace(open=partial(updates.UpdatesWatch.open, interval_secs=0.5))
-    monkeypatch.setattr(app, "UpdatesWatch", hinted)
+    hinted = SimpleNamespace(open=partial(stream_updates.UpdatesWatch.open, interval_secs=0.5))
+    monkeypatch.setattr(follow, "UpdatesWatch", hinted)
     chosen = {"stream_updates": "auto", "interval": "1h", "future_horizon": "50s"}
     it = await followed(plant, lambda it: len(it.cycles) >= 3, **chosen)
     mark = marks_in(plant.table("pi_watermarks"))[web_id_of(11)]

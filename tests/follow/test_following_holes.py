@@ -9,14 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine import app
-from engine.app import run
 from engine.flow.stop import Stop
-from engine.telemetry.events import Cleared, Cycled, Event, HoleNoted, TagFailed
+from engine.run import run, tag_reader
+from engine.telemetry.events import Cleared, Cycled, HoleNoted, RunEvent, TagFailed
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, text_of
 from tests.exactness.reading import rows_in
-from writers import landing, lease
+from tests.patience import HANGS_AFTER_SECS
+from writers.landing import landing_run
+from writers.storage import lease
 
 SICK = 1
 AT = BEGIN + 20 * MINUTE + 7
@@ -28,8 +29,8 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """This machine's clock: holes are due by it."""
     clock = [LATER]
     monkeypatch.setattr(lease, "_SETTLE_SECS", 0.0)
-    monkeypatch.setattr(app, "wall_micros", lambda: clock[0])
-    monkeypatch.setattr(landing, "time", SimpleNamespace(time_ns=lambda: clock[0] * 1000))
+    monkeypatch.setattr(tag_reader, "wall_micros", lambda: clock[0])
+    monkeypatch.setattr(landing_run, "time", SimpleNamespace(time_ns=lambda: clock[0] * 1000))
     return clock
 
 
@@ -64,9 +65,9 @@ async def test_in_a_cycle_a_hole_is_no_failing_tag_and_is_closed_when_it_heals(t
     started = time.monotonic()
     simulator = plant.simulator(0, clock=lambda: BEGIN / SECOND + 3600 + time.monotonic() - started)
     simulator.change({"tag": SICK, "action": "damage", "at": text_of(AT), "until": text_of(AT + MINUTE)})
-    stop, told = Stop(), list[Event]()
+    stop, told = Stop(), list[RunEvent]()
 
-    def take(event: Event) -> None:
+    def take(event: RunEvent) -> None:
         told.append(event)
         cycles = sum(isinstance(each, Cycled) for each in told)
         if isinstance(event, Cycled):
@@ -78,7 +79,7 @@ async def test_in_a_cycle_a_hole_is_no_failing_tag_and_is_closed_when_it_heals(t
 
     async with simulator.serve() as url:
         config = plant.config(url, extraction={"interval": "1s"})
-        report = await asyncio.wait_for(run(config, follow=True, stop=stop, emit=take), 60)
+        report = await asyncio.wait_for(run(config, follow=True, stop=stop, emit=take), HANGS_AFTER_SECS)
     cycles = [event for event in told if isinstance(event, Cycled)]
     assert len(cycles) >= 5
     assert [cycle.failing for cycle in cycles] == [0] * len(cycles)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plan.schedule import Patience, Round, Schedule, cycles_to_wait, pause_after
+from engine.plan.schedule import DueTicks, FollowSchedule, TagBackoff, cycles_to_wait, pause_after
 from engine.plan.timeline import HOUR, SECOND
 
 MINUTE = 60 * SECOND
@@ -21,9 +21,9 @@ TIMES = st.lists(
 )
 
 
-def driven(intervals: dict[str, int], times: list[tuple[int, int]], start: int) -> list[tuple[int, int, Round]]:
+def driven(intervals: dict[str, int], times: list[tuple[int, int]], start: int) -> list[tuple[int, int, DueTicks]]:
     """When each cycle began and ended, and what it served."""
-    schedule, now, cycles = Schedule.of(intervals, start), start, []
+    schedule, now, cycles = FollowSchedule.of(intervals, start), start, []
     for length, waking in times:
         now = max(now, schedule.next_due) + waking
         schedule, due = schedule.take(now)
@@ -72,16 +72,16 @@ def test_without_delay_every_cycle_begins_when_it_is_due(intervals, cycles):
 
 
 def test_classes_that_are_due_within_a_short_while_are_read_together():
-    schedule = Schedule.of({"minute": MINUTE, "like": 61 * SECOND, "hour": HOUR}, 0)
+    schedule = FollowSchedule.of({"minute": MINUTE, "like": 61 * SECOND, "hour": HOUR}, 0)
     schedule, due = schedule.take(0)
     assert due.ticks == {"minute": 0, "like": 0, "hour": 0}
     schedule, due = schedule.take(schedule.next_due)
-    assert due == Round({"minute": 1, "like": 1}, skipped=0, late=0)
+    assert due == DueTicks({"minute": 1, "like": 1}, skipped=0, late=0)
     assert schedule.due_at("like") == 122 * SECOND
 
 
 def test_five_hundred_tags_every_minute_beside_the_others_every_hour():
-    schedule, now, took = Schedule.of({"critical": MINUTE, "default": HOUR}, 0), 0, []
+    schedule, now, took = FollowSchedule.of({"critical": MINUTE, "default": HOUR}, 0), 0, []
     for _ in range(121):
         schedule, due = schedule.take(now := schedule.next_due)
         took.append((now // MINUTE, tuple(due.ticks)))
@@ -97,7 +97,7 @@ def test_a_tag_that_fails_waits_twice_as_long_each_time_up_to_an_hour(failures, 
 
 
 def test_patience_lets_a_tag_wait_and_forgets_it_when_it_is_read():
-    patience, tried = Patience(), []
+    patience, tried = TagBackoff(), []
     for tick in range(40):
         if not patience.held("F1", "default", tick):
             tried.append(tick)

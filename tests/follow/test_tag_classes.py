@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import Extraction, InvalidConfigurationError, from_mapping, masked
-from engine.plan.classes import TagClass, class_of, classes_of
+from config import ExtractionConfig, InvalidConfigurationError, from_mapping, masked
+from engine.plan.tag_classes import TagClass, class_of, classes_of
 
 MINUTE = 60_000_000
 
 
-def extraction(**keys: object) -> Extraction:
+def extraction(**keys: object) -> ExtractionConfig:
     return from_mapping({"extraction": keys}).config.extraction
 
 

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, NamedTuple
 from aiohttp import web
 
 from engine.simulator import Simulator, SimulatorOptions
-from engine.simulator.call import Call
 from engine.simulator.dispatch import Dispatch
-from engine.simulator.replies import HTML, Accident, Reply, html, json_reply
+from engine.simulator.replies import HTML, Reply, WireFault, html, json_reply
+from engine.simulator.request import IncomingRequest
 from engine.simulator.times import SECOND, iso, parse_time, ticks_of
 
 __all__ = ["KINDS", "Arrival", "Trouble", "Unruly"]
@@ -60,9 +60,9 @@ class Trouble:
         """Refuse, or let through."""
         del asked
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
         """The answer in place of a good one, or None to leave it."""
-        del server, call, reply
+        del server, request, reply
 
 
 class Unruly(Simulator):
@@ -100,9 +100,9 @@ class Unruly(Simulator):
     def number_of(self, web_id: str) -> int | None:
         return self._number_of.get(web_id)
 
-    def spoiled(self, call: Call, reply: Reply) -> Reply:
+    def spoiled(self, request: IncomingRequest, reply: Reply) -> Reply:
         for trouble in self.troubles:
-            if reply.status == 200 and (other := trouble.after(self, call, reply)) is not None:
+            if reply.status == 200 and (other := trouble.after(self, request, reply)) is not None:
                 self.note(trouble)
                 reply = other
         return reply
@@ -126,11 +126,11 @@ class _Spoiled(Dispatch):
         super().__init__(server.site)
         self._server = server
 
-    def express(self, method: str, target: str, now: int) -> None:
+    def answer_fast(self, method: str, target: str, now: int) -> None:
         """No part of a batch goes the short way."""
 
-    def struck(self, call: Call, reply: Reply) -> Reply:
-        return self._server.spoiled(call, super().struck(call, reply))
+    def with_faults(self, request: IncomingRequest, reply: Reply) -> Reply:
+        return self._server.spoiled(request, super().with_faults(request, reply))
 
 
 # --- what stands before PI Web API ----------------------------------------------
@@ -177,14 +177,14 @@ class Drops(Chance):
     kind = "dropped connections"
     broad = True
     share: float = 0.3
-    replies: Sequence[Callable[[], Reply]] = (lambda: Reply(200, [], accident=Accident(drop=True)),)
+    replies: Sequence[Callable[[], Reply]] = (lambda: Reply(200, [], wire_fault=WireFault(drop=True)),)
 
 
 @dataclass
 class Silence(Chance):
     kind = "silence"
     broad = True
-    replies: Sequence[Callable[[], Reply]] = (lambda: Reply(200, [], accident=Accident(hang=True)),)
+    replies: Sequence[Callable[[], Reply]] = (lambda: Reply(200, [], wire_fault=WireFault(hang=True)),)
 
 
 @dataclass
@@ -256,7 +256,7 @@ class LongBody(Trouble):
             (
                 lambda: _page(404, "404.13 - Content length too large", _IIS),
                 lambda: _page(413, "413 Request Entity Too Large", {"Server": "nginx"}),
-                lambda: Reply(200, [], accident=Accident(drop=True)),
+                lambda: Reply(200, [], wire_fault=WireFault(drop=True)),
             )
         )
 
@@ -274,8 +274,8 @@ class NoLinks(Trouble):
     def __post_init__(self) -> None:
         self.way = self.dice.choice(("empty", "null", "absent"))
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
-        if call.route != _PAGES:
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
+        if request.route != _PAGES:
             return None
         body = _body(reply)
         body.pop("Links", None)
@@ -286,8 +286,8 @@ class NoLinks(Trouble):
 class ItemIsAnError(Trouble):
     kind = "an item of a page is an error"
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
-        if call.route != _PAGES:
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
+        if request.route != _PAGES:
             return None
         body = _body(reply)
         error = {"Errors": ["Security read access denied."], "StatusCode": 403}
@@ -307,12 +307,12 @@ class Vanished(Trouble):
     def __post_init__(self) -> None:
         self.wholly = self.dice.random() < 0.5
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
-        if call.route == _PAGES:
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
+        if request.route == _PAGES:
             body = _body(reply)
             items = [item for item in body["Items"] if server.number_of(item["WebId"]) not in self.tags]
             return None if len(items) == len(body["Items"]) else _spoilt(reply, {**body, "Items": items})
-        if self.wholly and not set(call.touched).isdisjoint(self.tags):
+        if self.wholly and not set(request.touched).isdisjoint(self.tags):
             return json_reply({"Errors": ["PI Point not found."]}, 404)
         return None
 
@@ -324,13 +324,13 @@ class ClockAhead(Trouble):
     def __post_init__(self) -> None:
         self.ahead_secs = self.dice.choice((60, 73 * 3600, 1 << 40))
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
-        if call.route != "dataservers":
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
+        if request.route != "dataservers":
             return None
         body = _body(reply)
         last = ticks_of("9999-12-31T23:59:59Z")
         for one in body.get("Items", [body]):
-            one["ServerTime"] = iso(min(call.now + self.ahead_secs * SECOND, last))
+            one["ServerTime"] = iso(min(request.now + self.ahead_secs * SECOND, last))
         return _spoilt(reply, body)
 
 
@@ -341,11 +341,11 @@ class WrongCounts(Trouble):
     def __post_init__(self) -> None:
         self.withheld = self.dice.random() < 0.5
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
-        if call.route not in {"streams/*/summary", "streamsets/summary"}:
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
+        if request.route not in {"streams/*/summary", "streamsets/summary"}:
             return None
         body = _body(reply)
-        for stream in body["Items"] if call.route.startswith("streamsets") else [body]:
+        for stream in body["Items"] if request.route.startswith("streamsets") else [body]:
             if self.withheld:
                 stream["Items"] = []
             for one in stream["Items"]:
@@ -360,13 +360,13 @@ class WrongCounts(Trouble):
 class OfValues(Trouble):
     """Concerns answers of recorded values; looks at them stream by stream."""
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
-        if call.route not in _RECORDED or set(call.touched).isdisjoint(self.tags):
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
+        if request.route not in _RECORDED or set(request.touched).isdisjoint(self.tags):
             return None
         body, changed = _body(reply), False
-        for number, stream in _streams(server, call, body):
+        for number, stream in _streams(server, request, body):
             if number in self.tags:
-                found = self.look(server, _Read.of(call, stream), stream)
+                found = self.look(server, _Read.of(request, stream), stream)
                 if isinstance(found, Reply):
                     return found  # a set fails as a whole
                 changed |= found
@@ -387,9 +387,9 @@ class _Read(NamedTuple):
     events: int
 
     @classmethod
-    def of(cls, call: Call, stream: Mapping[str, Any]) -> _Read:
-        start, end = (parse_time(call.query.one(name), "UTC").at(call.now) for name in ("starttime", "endtime"))
-        most, items = call.query.whole("maxcount", 1000), stream["Items"]
+    def of(cls, request: IncomingRequest, stream: Mapping[str, Any]) -> _Read:
+        start, end = (parse_time(request.query.one(name), "UTC").at(request.now) for name in ("starttime", "endtime"))
+        most, items = request.query.whole("maxcount", 1000), stream["Items"]
         reached = ticks_of(items[-1]["Timestamp"]) if len(items) >= most else end
         return cls(start, reached, end, most, len(items))
 
@@ -495,7 +495,7 @@ class TooLong(OfValues):
                 lambda: html(504, "504 Gateway Time-out", "The server did not answer in time."),
                 lambda: html(503, "503 Service Unavailable", "The service is unavailable."),
                 lambda: json_reply({"Errors": ["[-10722] PINET: Timeout on PI RPC or System Call"]}, 500),
-                lambda: Reply(200, [], accident=Accident(drop=True)),
+                lambda: Reply(200, [], wire_fault=WireFault(drop=True)),
             )
         )
 
@@ -550,8 +550,8 @@ class OtherQuestion(OfValues):
     kind = "answers of another window"
     of_all = True
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
-        return super().after(server, call, reply) if call.scope == "sub" else None
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
+        return super().after(server, request, reply) if request.scope == "sub" else None
 
     def look(self, server: Unruly, read: _Read, stream: dict[str, Any]) -> bool | Reply:
         stream["Items"] = [{"Timestamp": "2031-01-01T00:00:00Z", "Value": 1.0, "Good": True}]
@@ -563,11 +563,11 @@ class Cut(Trouble):
     kind = "answers cut midway"
     broad = True
 
-    def after(self, server: Unruly, call: Call, reply: Reply) -> Reply | None:
+    def after(self, server: Unruly, request: IncomingRequest, reply: Reply) -> Reply | None:
         size = sum(map(len, reply.chunks))
-        if call.scope == "sub" or size < 100 or self.dice.random() < 0.6:
+        if request.scope == "sub" or size < 100 or self.dice.random() < 0.6:
             return None
-        reply.accident = Accident(cut_at=size // 2)
+        reply.wire_fault = WireFault(cut_at=size // 2)
         return reply
 
 
@@ -614,12 +614,14 @@ def _body(reply: Reply) -> dict[str, Any]:
 def _spoilt(reply: Reply, body: Mapping[str, Any]) -> Reply:
     # Half a surrogate pair goes out as its escape, as JSON has it.
     escaped = json.dumps(body, separators=(",", ":")).encode()
-    return Reply(reply.status, [escaped], reply.content_type, reply.headers, reply.values, reply.accident)
+    return Reply(reply.status, [escaped], reply.content_type, reply.headers, reply.values, reply.wire_fault)
 
 
-def _streams(server: Unruly, call: Call, body: dict[str, Any]) -> Iterator[tuple[int | None, dict[str, Any]]]:
-    if call.route == "streams/*/recorded":
-        yield (call.touched[0] if call.touched else None), body
+def _streams(
+    server: Unruly, request: IncomingRequest, body: dict[str, Any]
+) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    if request.route == "streams/*/recorded":
+        yield (request.touched[0] if request.touched else None), body
         return
     for stream in body["Items"]:
         yield server.number_of(stream["WebId"]), stream

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from engine import follow
+from engine.run import follow
 from tests.leaping import leaping
 
 __all__ = ["in_virtual_time"]

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
-from .mutate import MAX_BYTES, mutated
-from .targets import TARGETS, Target
+from tests.fuzzing.mutate import MAX_BYTES, mutated
+from tests.fuzzing.targets import TARGETS, Target
 
 __all__ = ["LONGEST_SECS", "FindingError", "corpus_of", "round_of", "try_out"]
 

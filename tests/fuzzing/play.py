@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from .mutate import DICTIONARY, MAX_BYTES, mutated
+from tests.fuzzing.mutate import DICTIONARY, MAX_BYTES, mutated
 
 __all__ = ["main"]
 
@@ -40,7 +40,7 @@ _WATCHED = ("engine.piweb", "engine.datasets", "engine.net", "engine.plan", "wri
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.input:
-        from .harness import try_out
+        from tests.fuzzing.harness import try_out
 
         try_out(options.only[0], options.input.read_bytes())
         return 0
@@ -79,8 +79,8 @@ def _watched() -> tuple[Try, list[str]]:
     import atheris
 
     with atheris.instrument_imports(include=list(_WATCHED)):
-        from .harness import try_out
-        from .targets import TARGETS
+        from tests.fuzzing.harness import try_out
+        from tests.fuzzing.targets import TARGETS
 
     def try_one(name: str, data: bytes) -> object:
         return try_out(name, data, longest_secs=_LONGEST_SECS)

@@ -7,12 +7,14 @@ What coverage adds to them (`python -m tests.fuzzing.play --keep`) lies beside t
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
-from .targets import tag_of
+from tests.fuzzing.targets import tag_of
 
 __all__ = ["SEEDS"]
 
@@ -67,11 +69,47 @@ def figures(*values: Any) -> dict[str, Any]:
     }
 
 
+def on_grid(*values: Any, **more: Any) -> dict[str, Any]:
+    """Values at ten minutes each."""
+    return stream(*({**event(0, one), "Timestamp": f"2024-03-05T10:{n}0:00Z"} for n, one in enumerate(values)), **more)
+
+
+def summaries(*kinds: str, values: tuple[Any, ...] = (1.5, 2, 3, 4, 5, TIMEOUT)) -> dict[str, Any]:
+    items = on_grid(*values)["Items"]
+    return {"Items": [{"Type": kind, "Value": one} for one in items for kind in kinds]}
+
+
+POINTS = {
+    "numbers": on_grid(1.5, 2, 3.25, TIMEOUT, 5, 6),
+    "texts": on_grid("on", ON, None, "", True, [1]),
+    "short": on_grid(1, 2, 3),
+    "off_grid": stream(event(3, 1), event(9, 2)),
+    "failed": on_grid(1, 2, 3, 4, 5, 6, **BROKE_OFF),
+    "refused": NOT_THERE,
+    "empty": stream(),
+}
+FIGURES = {
+    "numbers": summaries("Average", "Maximum", "PercentGood"),
+    "one_kind": summaries("Average"),
+    "short": summaries("Average", "Maximum", "PercentGood", values=(1, 2)),
+    "no_type": {"Items": [{"Value": event(0, 1)}]},
+    "refused": NOT_THERE,
+}
+
+
 def point(n: int) -> dict[str, Any]:
     return {
         "WebId": tag_of(n).web_id, "Name": f"SINUSOID{n}", "Path": rf"\\PI1\SINUSOID{n}", "Descriptor": "12 hour sine",
         "PointClass": "classic", "PointType": "Float32", "DigitalSetName": "", "EngineeringUnits": "m3/h",
         "Span": 100.0, "Zero": 0.0, "Step": False, "Future": False,
+    }  # fmt: skip
+
+
+def attribute(n: int) -> dict[str, Any]:
+    return {
+        "WebId": f"F1AbE{n}", "Name": f"Flow{n}", "Path": rf"\\AF\DB\Pump|Flow{n}", "Type": "Double", "TypeQualifier": "",
+        "DefaultUnitsNameAbbreviation": "m3/h", "DataReferencePlugIn": "PI Point", "HasChildren": False,
+        "CategoryNames": ["Measurement"], "Links": {"Point": f"https://pi/piwebapi/points/{tag_of(n).web_id}"},
     }  # fmt: skip
 
 
@@ -142,8 +180,6 @@ ENTRY = [
 
 def _vector_file() -> bytes:
     """Rows 1, 5 and 9, and what the log says of them."""
-    import struct
-
     bitmap = (
         struct.pack("<II", 12346, 1) + struct.pack("<HH", 0, 2) + struct.pack("<I", 16) + struct.pack("<HHH", 1, 5, 9)
     )
@@ -161,6 +197,19 @@ def lines(*actions: Any) -> bytes:
     return b"".join(json.dumps(action).encode() + b"\n" for action in actions)
 
 
+def _ntlm_challenge() -> bytes:
+    """As a server of Windows sends it: who it is, by pairs of an identity and a text, and the time."""
+    names = ((2, "CORP"), (1, "PI"), (4, "corp.example"), (3, "pi.corp.example"))
+    pairs = b"".join(struct.pack("<HH", what, 2 * len(name)) + name.encode("utf-16-le") for what, name in names)
+    pairs += struct.pack("<HHQ", 7, 8, 133_000_000_000_000_000) + struct.pack("<HH", 0, 0)
+    target = "CORP".encode("utf-16-le")
+    fields = [struct.pack("<HHI", len(data), len(data), at) for data, at in ((target, 56), (pairs, 56 + len(target)))]
+    flags, version = struct.pack("<I", 0xE28A8235), struct.pack("<BBHI", 10, 0, 17763, 0x0F000000)
+    head = b"NTLMSSP\0" + struct.pack("<I", 2) + fields[0] + flags + b"\1\2\3\4\5\6\7\x08" + bytes(8) + fields[1]
+    return head + version + target + pairs
+
+
+CHALLENGE = _ntlm_challenge()
 _REFUSALS: dict[str, Any] = {
     "errors": NOT_THERE,
     "message": {"Message": "Authorization has been denied for this request."},
@@ -180,6 +229,12 @@ SEEDS: dict[str, dict[str, Any]] = {
         "broke_off": {**streamset(STREAMS["numbers"]), **BROKE_OFF},
     },
     "recorded_stream": STREAMS,
+    "interpolated_batch": {name: batch(one, POINTS["numbers"]) for name, one in POINTS.items()},
+    "interpolated_streamset": {name: streamset(one, POINTS["numbers"]) for name, one in POINTS.items()},
+    "interpolated_stream": POINTS,
+    "summaries_batch": {name: batch(one, FIGURES["numbers"]) for name, one in FIGURES.items()},
+    "summaries_streamset": {name: streamset(one, FIGURES["numbers"]) for name, one in FIGURES.items()},
+    "summaries_stream": FIGURES,
     "beside_batch": STREAMS,
     "beside_streamset": STREAMS,
     "values": {"number": 1.5, "state": ON, "blob": [1, 2], "text": "x", "beyond": 2**70, "null": None, "object": {"X": [1]}},
@@ -194,6 +249,19 @@ SEEDS: dict[str, dict[str, Any]] = {
         ]}
     },
     "points_single": {"point": point(0)},
+    "attributes_multiple": {
+        "some": {"Items": [
+            {"Identifier": "F1AbEa", "Object": attribute(0), "Exception": None},
+            {"Identifier": "F1AbEb", "Object": None, "Exception": NOT_THERE},
+        ]}
+    },
+    "attributes_list": {"page": {"Items": [attribute(0), attribute(1), None, NOT_THERE], "Links": {}}},
+    "point_attributes": {
+        "some": {"Items": [
+            {"Name": "compdev", "Value": 0.1}, {"Name": "scan", "Value": 1}, {"Name": "exdesc", "Value": None},
+            {"Name": "state", "Value": {"Name": "On", "Value": 1, "IsSystem": False}}, {"Name": "zero", **NOT_THERE},
+        ]}
+    },
     "servers": {"one": SERVERS},
     "state_sets": {"sets": SETS},
     "states": {"values": VALUES, "refused": NOT_THERE, "broke_off": {**VALUES, **BROKE_OFF}},
@@ -205,6 +273,15 @@ SEEDS: dict[str, dict[str, Any]] = {
     "headers": {
         "date": b"Tue, 05 Mar 2024 10:15:30 GMT", "secs": b"120", "time": b"2024-03-05T10:15:30Z",
         "schemes": b'Negotiate YWJj, Basic realm="pi"', "token": b'Bearer error="invalid_token"',
+    },
+    "ntlm_challenge": {
+        "challenge": CHALLENGE, "bare": CHALLENGE[:48], "header": b"NTLM " + base64.b64encode(CHALLENGE),
+        "offers": b"Negotiate, NTLM", "refused": b"NTLMSSP\0\x03\0\0\0",
+    },
+    "batch_overload": {
+        "refused": {**batch(STREAMS["numbers"]), "1": {"Status": 429, "Headers": {"Retry-After": "5"}, "Content": {"Message": "no"}}},
+        "timed_out": {**batch(STREAMS["numbers"]), "1": {"Status": 504, "Headers": {}, "Content": None}},
+        "answered": batch(STREAMS["numbers"], STREAMS["texts"]),
     },
     "times": {"full": b"2024-03-05T10:15:30.1234567Z", "zone": b"2024-03-05 10:15+01:00", "short": b"2024-03-05T10Z"},
     "web_ids": {"web_id": tag_of(0).web_id.encode(), "path": rb"\\PI1\Unit 1.Flow", "name": b"P1DPump"},

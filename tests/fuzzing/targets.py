@@ -16,35 +16,42 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 import pyarrow as pa
-import requests
 
-from config import Extraction
+from config import ExtractionConfig
 from config.errors import ExtractError
-from engine.datasets.digesting import with_digests
+from engine.datasets.recorded_values import with_digests
+from engine.datasets.sampled import series_of_tag
 from engine.datasets.tags import _now
-from engine.model import Answer, Ask, Tag
-from engine.net import failures
+from engine.model import Ask, DecodedAnswer, Tag
 from engine.net.auth.kerberos import _server_token
+from engine.net.auth.ntlm import challenge_in, offer_of, proof_of
 from engine.net.auth.oauth import OAuth, OAuthSettings
 from engine.net.body import read_body
 from engine.piweb import counts, points, problems, states, times, updates, webid
-from engine.piweb.chunks import ticks_of
+from engine.piweb.assets import decode_list
+from engine.piweb.attribute_tags import as_tags, decode_attributes
+from engine.piweb.batches import overload_of
+from engine.piweb.columns import ticks_of
 from engine.piweb.decode import decode
 from engine.piweb.http import Response
-from engine.piweb.values import land, parse_json
+from engine.piweb.point_attributes import decode_point_attributes
+from engine.piweb.sampled import decode_sampled
+from engine.piweb.values import parse_json, stored_value
 from engine.piweb.wire import DataServer, Shape
-from engine.plan.hints import windows
-from writers import vectors
-from writers.delta_entry import is_checkpoint_due
-from writers.delta_log import find_checkpoint, parse
-from writers.live import holding
-from writers.outcome import judge, parse_entry
-from writers.unity.answers import Answer as CatalogAnswer
+from engine.plan.update_windows import windows_of
+from tests.piweb_protocol.decoders import DECODERS
+from writers.delta.log_entry import is_checkpoint_due
+from writers.log import deletion_vectors
+from writers.log.data_files import files_in_range
+from writers.log.entries import classify, parse_entry
+from writers.log.snapshot import Snapshot, retention_ms
+from writers.storage.log_checkpoints import find_checkpoint, parse
+from writers.tables import PI_SAMPLED, PI_TIMESERIES
+from writers.unity.answers import CatalogAnswer
 from writers.unity.client import CatalogClient
+from writers.unity.compatibility import refuse_foreign
 from writers.unity.delta_api import DeltaApi, Proposal
 from writers.unity.names import TableName
-from writers.unity.refuse import refuse_foreign
-from writers.unity.snapshot import Snapshot, retention_ms
 from writers.unity.transport import Transport, _parsed, _seconds
 
 __all__ = ["TARGETS", "Target", "poisoned", "tag_of"]
@@ -84,10 +91,12 @@ def look_at_text(*texts: str | None) -> None:
             text.encode()
 
 
-def look_at_answer(answer: Answer, asks: Sequence[Ask]) -> None:
+def look_at_answer(
+    answer: DecodedAnswer, asks: Sequence[Ask], truth: Sequence[str] = PI_TIMESERIES.grain.truth
+) -> None:
     """Rows can be stored; outcomes account for them; nothing outside of a window counts."""
     answer.rows.validate(full=True)
-    outcomes = list(with_digests(answer).outcomes)
+    outcomes = list(with_digests(answer, truth).outcomes)
     assert len(outcomes) == len(asks)
     assert sum(outcome.rows for outcome in outcomes) == answer.rows.num_rows
     for outcome, ask in zip(outcomes, asks, strict=True):
@@ -105,10 +114,42 @@ def _recorded(shape: Shape, size: int) -> Target:
     def target(data: bytes) -> None:
         for max_count in (2, 1000):  # long streams are taken apart on another way
             asks = asks_of(size, max_count)
+            answers = []
+            for decoder in DECODERS.values():
+                try:
+                    answers.append(decoder(data, asks, shape, ingested_at=END))
+                    look_at_answer(answers[-1], asks)
+                except ExtractError as error:
+                    look_at(error)
+            # The native decoder, where it is installed, says what Python says.
+            assert len({str(answer.rows.to_pylist()) for answer in answers}) <= 1
+            assert len(answers) in {0, len(DECODERS)}
+
+    return target
+
+
+_GRID = 10 * 60 * 1_000_000
+
+
+def sampled_asks(kinds: Sequence[str], size: int, max_count: int = 1000) -> list[Ask]:
+    """A series of each kind for each tag: the hour on a grid of ten minutes."""
+    return [Ask(series_of_tag(tag_of(n), _GRID, kind), START, END, max_count) for n in range(size) for kind in kinds]
+
+
+def _sampled(shape: Shape, kinds: Sequence[str], size: int) -> Target:
+    def target(data: bytes) -> None:
+        for max_count in (3, 1000):
+            asks = sampled_asks(kinds, size, max_count)
             try:
-                look_at_answer(decode(data, asks, shape, ingested_at=END), asks)
+                answer = decode_sampled(decode, data, asks, shape, ingested_at=END)
             except ExtractError as error:
                 look_at(error)
+                continue
+            look_at_answer(answer, asks, PI_SAMPLED.grain.truth)
+            at = answer.rows.column("timestamp").cast(pa.int64()).to_pylist()
+            assert all(one % _GRID == 0 for one in at), "a value off the grid"
+            series = zip(answer.rows.column("series_id").to_pylist(), at, strict=True)
+            assert len(set(series)) == len(at), "two values at one point"
 
     return target
 
@@ -167,7 +208,7 @@ def _values(data: bytes) -> None:
         return
     for point_type in POINT_TYPES:
         try:
-            landed = land(value, point_type)
+            landed = stored_value(value, point_type)
         except ValueError:  # a state that no column can hold
             continue
         look_at_text(landed.text)
@@ -217,12 +258,23 @@ def _points(read: Callable[[bytes], points.Points]) -> Target:
     return target
 
 
+def _point_attributes(data: bytes) -> None:
+    try:
+        found = decode_point_attributes(data, ("*",))
+    except ExtractError as error:
+        look_at(error)
+        return
+    for name, text in found.texts.items():
+        look_at_text(name, text or "")
+    look_at_text(*found.unread)
+
+
 def _servers(data: bytes) -> None:
     try:
         servers = points.data_servers(data)
         for server in servers[:3]:
             look_at_text(server.WebId, server.Name)
-            _now(server, Response(200, b"", {"date": "Tue, 05 Mar 2024 10:15:30 GMT"}), Extraction())
+            _now(server, {"date": "Tue, 05 Mar 2024 10:15:30 GMT"}, ExtractionConfig())
     except ExtractError as error:
         look_at(error)
 
@@ -282,7 +334,7 @@ def _retrievals(data: bytes) -> None:
     for one in found:
         look_at_text(one.reason, one.marker)
         assert one.marker or one.reason
-        windows(one.messages)
+        windows_of(one.messages)
     list(updates.retrievals([one.marker for one in found if one.marker]))
 
 
@@ -300,7 +352,6 @@ def _refusals(data: bytes) -> None:
         for tags in (0, 1, 2):
             if error := problems.error_for(response, "reading", tags=tags):
                 look_at(error)
-    look_at(failures.refused(Response(500, data), host="pi", what="GET /", attempts=2))
 
 
 def _sentences(data: bytes) -> None:
@@ -325,12 +376,26 @@ def _headers(data: bytes) -> None:
             look_at(error)
     for server in (None, DataServer("F1DS", "PI1", ServerTime=text)):
         try:
-            _now(server, Response(200, b"", {"date": text}), Extraction())
+            _now(server, {"date": text}, ExtractionConfig())
         except ExtractError as error:
             look_at(error)
     for read in (times.parse_http_date, _token_of):
         with suppress(ValueError):
             read(text)
+
+
+def _ntlm_challenge(data: bytes) -> None:
+    """Once as the header that holds it, and once as what is in the header."""
+    challenge_in({"www-authenticate": data.decode("latin-1")})
+    context = offer_of("CORP\\svc_pi", "Sesame-0pen", host="pi.example")
+    context.step()
+    proof = proof_of(context, data)
+    assert proof is None or proof.startswith(b"NTLMSSP\0\x03")
+
+
+def _batch_overload(data: bytes) -> None:
+    found = overload_of(data)
+    assert found is None or found.retry_after_secs >= 0
 
 
 def _token_of(text: str) -> bytes:
@@ -446,9 +511,7 @@ class _Catalog(Transport):
 
     def __init__(self, status: int, data: bytes) -> None:
         super().__init__("https://catalog.example", dict, sleep=lambda _: None)
-        response = requests.Response()
-        response.status_code, response._content = status, data
-        self._answer = CatalogAnswer(status, _parsed(response))
+        self._answer = CatalogAnswer(status, _parsed(data))
 
     def _send(self, *_: Any) -> CatalogAnswer:
         return self._answer
@@ -489,13 +552,13 @@ def _entries(data: bytes) -> None:
         assert snapshot.features is not None
         list(snapshot.checkpoint(0))
         list(snapshot.files({}))
-        list(holding(snapshot.files({}), 0, 2**60))
+        list(files_in_range(snapshot.files({}), PI_TIMESERIES.grain, 0, 2**60))
         snapshot.last_sequence("default")
     except ExtractError as error:
         look_at(error)
     try:
         entry = parse_entry(1, data)
-        judge([entry], "token")
+        classify([entry], "token")
         assert isinstance(entry.seen, int)
         entry.takes_from({})
         assert entry.replaces in {True, False}
@@ -518,9 +581,9 @@ def _vectors(data: bytes) -> None:
     if not said:
         return
     try:
-        place = vectors.inline_or_path(said)
-        found = place if isinstance(place, bytes) else vectors.slice_of_file(content, said)
-        vectors.deleted_rows(found, said)
+        place = deletion_vectors.inline_or_path(said)
+        found = place if isinstance(place, bytes) else deletion_vectors.slice_of_file(content, said)
+        deletion_vectors.deleted_rows(found, said)
     except ValueError:
         pass  # promised, and turned into an error of ours where it is called
 
@@ -529,12 +592,18 @@ def _all() -> Iterator[tuple[str, Target]]:
     for shape, size in ((Shape.BATCH, 4), (Shape.STREAMSET, 4), (Shape.STREAM, 1)):
         yield f"recorded_{shape.value}", _recorded(shape, size)
         yield f"counts_{shape.value}", _counted(shape, min(size, 2))
+    for shape, size in ((Shape.BATCH, 2), (Shape.STREAMSET, 2), (Shape.STREAM, 1)):
+        yield f"interpolated_{shape.value}", _sampled(shape, ("interpolated",), size)
+        yield f"summaries_{shape.value}", _sampled(shape, ("average", "maximum"), size)
     yield "beside_batch", _beside(Shape.BATCH)
     yield "beside_streamset", _beside(Shape.STREAMSET)
     yield "values", _values
     yield "points_page", _points(points.decode_page)
     yield "points_multiple", _points(lambda body: points.decode_multiple(body, [r"\\PI1\SINUSOID", r"\\PI1\TANK"]))
     yield "points_single", _points(points.decode_point)
+    yield "attributes_multiple", _points(lambda body: decode_attributes(body, ["F1AbEa", "F1AbEb"]).found)
+    yield "attributes_list", _points(lambda body: as_tags(decode_list(body).items).found)
+    yield "point_attributes", _point_attributes
     yield "servers", _servers
     yield "state_sets", _sets
     yield "states", _states
@@ -544,6 +613,8 @@ def _all() -> Iterator[tuple[str, Target]]:
     yield "refusals", _refusals
     yield "sentences", _sentences
     yield "headers", _headers
+    yield "ntlm_challenge", _ntlm_challenge
+    yield "batch_overload", _batch_overload
     yield "times", _times
     yield "web_ids", _web_ids
     yield "token_endpoint", _token_endpoint

@@ -9,14 +9,14 @@ from random import Random
 
 import pytest
 
-from engine.app import run
+from engine.run import run
 from engine.telemetry.report import RunReport
 from tests.exactness.expected import assert_same_rows, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import read_table, rows_in
-
-from .mutate import mutated
-from .poisoner import Poison, Rewrite, of_tags, poisoned_site
+from tests.fuzzing.mutate import mutated
+from tests.fuzzing.poisoner import Poison, Rewrite, of_tags, poisoned_site
+from tests.variants import slowly
 
 END = BEGIN + HOUR
 MODES = ("batch", "streamset", "single")
@@ -120,8 +120,10 @@ async def test_one_tag_that_cannot_be_read_is_named_and_the_others_land(
     assert (report.exit_code, [name for name, _ in report.tags_failed]) == (1, [plant.name(4)])
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 21))])
+@pytest.mark.parametrize(
+    ("seed", "mode"),
+    [(1, "batch"), *slowly(*((seed, mode) for seed in range(1, 21) for mode in MODES if (seed, mode) != (1, "batch")))],
+)
 async def test_random_bytes_harm_no_other_tag(
     tmp_path: Path, mode: str, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:

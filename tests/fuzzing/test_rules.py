@@ -10,9 +10,9 @@ from itertools import islice
 
 import pytest
 
-from .harness import FindingError, corpus_of, round_of, try_out
-from .mutate import MAX_BYTES, TOKENS
-from .targets import TARGETS
+from tests.fuzzing.harness import FindingError, corpus_of, round_of, try_out
+from tests.fuzzing.mutate import MAX_BYTES, TOKENS
+from tests.fuzzing.targets import TARGETS
 
 MUTATIONS = 25
 # What patterns look for, and what nests.
@@ -46,6 +46,29 @@ def test_nothing_grows_faster_than_its_input(name: str) -> None:
         escaped = many.decode("latin-1").replace("\\", "\\\\").replace('"', '\\"')[:MAX_BYTES].rstrip("\\")
         printable = "".join(max(letter, " ") for letter in escaped).encode()
         try_out(name, b'{"Errors":["' + printable + b'"]}')
+
+
+NESTS = (
+    (b"[", b"]"),
+    (b'{"Errors":', b"}"),
+    (b'{"Items":[', b"]}"),
+    (b'{"0":{"Status":200,"Content":', b"}}"),
+    (b'{"Items":[{"WebId":"F1DP","Value":', b"}]}"),
+)
+# Around what Python and msgspec allow, which count in different ways, and far beyond.
+DEPTHS = (90, 240, 480, 960, 990, 1_000, 4_000)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_nested_beyond_reason_is_our_error(name: str) -> None:
+    """From the first byte on, or in a part of an answer; closed again, or cut."""
+    for opens, closes in NESTS:
+        for depth in DEPTHS:
+            if depth * len(opens) > 16 * MAX_BYTES:
+                continue
+            whole = opens * depth + b"1" + closes * depth
+            for data in (whole, opens * depth, b'{"0":{"Status":200,"Headers":{},"Content":' + whole + b"}}"):
+                try_out(name, data)
 
 
 def test_the_harness_finds_what_breaks_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tests.exactness.expected import web_id_of
-
-from .ledger import Facts, Mark, Page, assert_like_source, facts_of, span
-from .runs import Ended, Wish
-from .script import Setting
-from .source import Source
+from tests.histories.ledger import Facts, Mark, Page, assert_like_source, facts_of, span
+from tests.histories.runs import Ended, Wish
+from tests.histories.script import Setting
+from tests.histories.source import Source
 
 __all__ = ["assert_accounted"]
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from engine.simulator import Event
 from engine.simulator.times import SECOND, iso
-
-from .script import Setting
-from .source import BEGIN, TYPES, Edits, Source
+from tests.histories.script import Setting
+from tests.histories.source import BEGIN, TYPES, Edits, Source
 
 __all__ = ["edits_for"]
 

@@ -23,14 +23,13 @@ from random import Random
 
 from engine.simulator.times import SECOND, iso
 from tests.crash.process import at_once
-from writers import lease
-
-from .account import assert_accounted
-from .changes import edits_for
-from .ledger import Page, page_of
-from .runs import Wish, carry_out
-from .script import OURS, Script, Setting, Step, script_of
-from .source import BEGIN, serving
+from tests.histories.account import assert_accounted
+from tests.histories.changes import edits_for
+from tests.histories.ledger import Page, page_of
+from tests.histories.runs import Wish, carry_out
+from tests.histories.script import OURS, Script, Setting, Step, script_of
+from tests.histories.source import BEGIN, serving
+from writers.storage import lease
 
 __all__ = ["Told", "main", "play"]
 

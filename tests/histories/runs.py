@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from config import from_mapping
-from engine.app import run
-from engine.commands.verification import Scope, everything
+from engine.commands.verify.compute import Scope, all_suspects
 from engine.flow.stop import Stop
-from engine.telemetry.events import Event, RequestFailed
+from engine.run import run
+from engine.telemetry.events import RequestFailed, RunEvent
 from tests.crash.process import run_of
 from tests.exactness.plant import SECOND, settings, text_of
-
-from .script import Setting
-from .source import BEGIN, Source
+from tests.histories.script import Setting
+from tests.histories.source import BEGIN, Source
 
 __all__ = ["Ended", "Wish", "carry_out"]
 
@@ -102,7 +101,7 @@ class _Fate:
         self.steps.append(step)
         self._pass("step")
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         self.requests_failed += isinstance(event, RequestFailed)
         self._pass("event")
 
@@ -129,7 +128,7 @@ async def carry_out(wish: Wish, source: Source, setting: Setting, root: Path, *,
             stop=stop,
             on_step=fate.step,
             emit=fate.event,
-            suspects=await everything(config, Scope()) if wish.repair else None,
+            suspects=await all_suspects(config, Scope()) if wish.repair else None,
         )
     except Killed:
         return Ended()

@@ -23,8 +23,7 @@ from engine.simulator import ChangeRefusedError, Event, FaultPlan, Point, Simula
 from engine.simulator.times import SECOND, iso, ticks_of
 from tests.exactness.expected import Row, rows_of
 from tests.exactness.plant import BEGIN_TEXT
-
-from .script import Setting
+from tests.histories.script import Setting
 
 __all__ = ["BEGIN", "TYPES", "Edits", "Source", "serving"]
 
@@ -200,7 +199,7 @@ async def _process(
     }  # fmt: skip
     arguments = [text for name, value in told.items() for text in (f"--{name}", str(value))]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "engine.simulator", *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "engine", "simulate", *arguments, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None

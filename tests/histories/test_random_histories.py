@@ -10,7 +10,7 @@ from tests.histories.script import script_of
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [5, 6, 7, 9, 10, 12, 13, 18])
-def test_the_table_equals_the_source_whatever_happens_to_either(number: int) -> None:
+def test_the_table_equals_the_source_after_random_changes_of_either(number: int) -> None:
     told = play(script_of(1, number, processes=False))
     assert told.ends.count("succeeded") + told.ends.count("incomplete") >= 2
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import pyarrow as pa
 
-from writers import PI_TIMESERIES, Landing, Move
+from writers import PI_TIMESERIES, Landing, LandingRun, Move
 from writers.tables import TIMESTAMP
 
 
@@ -33,11 +34,15 @@ class Lake:
     def __init__(self, lakehouse) -> None:
         self.lakehouse = lakehouse
         self._runs = count(1)
+        self.options: dict[str, Any] = {}  # of all landings
 
     def landing(self, shard: str = "0-of-1", run_id: str | None = None, **options) -> Landing:
         run_id = run_id or f"run-{next(self._runs)}"
         return Landing(
-            self.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", shard=shard, run_id=run_id, **options
+            self.lakehouse,
+            PI_TIMESERIES,
+            LandingRun(pipeline="p", dataset="recorded", shard=shard, run_id=run_id, **options),
+            **self.options,
         )
 
     def opened(self, *args, **options) -> Landing:

@@ -8,21 +8,21 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-import writers.probe
+import writers.storage.write_probe
 from config.errors import ConfigurationError, StorageError
-from writers.probe import probe_writing
-from writers.storage import Place
+from writers.storage.location import TableLocation
+from writers.storage.write_probe import probe_writing
 
 
 @pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "a%41b", "a[b", "a]b", "a^b", "a|b", "a\\b"])
 def test_a_folder_that_means_another_in_a_url_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="means something else to delta-rs"):
-        Place.parse(tmp_path / name / "lake")
+        TableLocation.parse(tmp_path / name / "lake")
 
 
 @pytest.mark.parametrize("name", ["100%", "a%b%zz", "50% off", "a#b", "a?b", "a b", "ü", "a'b", "a&b=c+d", "{a}"])
 def test_any_other_folder_holds_tables_where_it_says(tmp_path: Path, name: str) -> None:
-    place = Place.parse(tmp_path / name)
+    place = TableLocation.parse(tmp_path / name)
     probe_writing(place.uri)
     place.make_root()
     table = place.child("t").uri
@@ -36,7 +36,7 @@ def test_any_other_folder_holds_tables_where_it_says(tmp_path: Path, name: str) 
 def test_a_storage_that_lets_a_second_writer_put_the_same_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers.probe.Place, "create_small", Place.write_small)
+    monkeypatch.setattr(writers.storage.write_probe.TableLocation, "create_small", TableLocation.write_small)
     with pytest.raises(StorageError, match="would be lost"):
         probe_writing(str(tmp_path / "lake"))
     assert list(tmp_path.iterdir()) == []

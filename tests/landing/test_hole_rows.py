@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from writers import HoleChange, Marks
-from writers.checkpoint import decode, encode_holes, holes_of, merge, merge_stream
-from writers.draft import Draft
-from writers.holes import Holes
+from writers import HoleChange, WatermarkStore
 from writers.tables import PI_WATERMARKS
+from writers.watermarks.checkpoint_rows import decode, encode_holes, holes_of, merge, merge_stream
+from writers.watermarks.holes import Holes
+from writers.watermarks.pending import PendingWatermarks
 
 CHANGES = st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(1, 4), st.sampled_from([None, "why"])).map(
     lambda one: HoleChange(one[0], one[1], one[1] + one[2], one[3])
@@ -32,14 +32,14 @@ WHERE h.dataset = 'recorded.holes' AND h.status = 'open' AND NOT EXISTS (
 
 def landed(commits: list[list[HoleChange]]) -> tuple[list[pa.RecordBatch], Holes]:
     """The rows that these commits write one after the other, and the holes there are then."""
-    marks, batches = Marks(), []
+    marks, batches = WatermarkStore(), []
     for number, changes in enumerate(commits, 1):
-        draft = Draft(marks)
+        draft = PendingWatermarks(marks)
         draft.note_holes(changes)
         holes, closed, opened = draft.holes(number)
         named = {"pipeline": "p", "dataset": "recorded", "sequence": number, "updated_at": number}
         batches.append(encode_holes(closed, opened, **named))
-        draft.settle({}, holes)
+        draft.apply({}, holes)
     return batches, dict(marks.holes)
 
 

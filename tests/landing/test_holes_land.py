@@ -17,24 +17,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
+from tests.landing.lake import Killed, Lake, event_rows, kill_at
+from tests.memory_lakehouse import MemoryLakehouse
 from tests.unity.places import stand_in_lakehouse
 from tests.variants import slowly
 from writers import (
     PI_TIMESERIES,
     PI_WATERMARKS,
+    Commit,
     CommitKey,
-    HandingOver,
+    Handover,
     Landing,
-    MemoryLakehouse,
+    LandingRun,
     Move,
     open_lakehouse,
     rebuild_watermarks,
 )
-from writers.checkpoint import decode, merge, merge_stream
-from writers.delta_shape import schema_of
-from writers.holes import HoleChange
-
-from .lake import Killed, Lake, event_rows, kill_at
+from writers.delta.schema import schema_of
+from writers.watermarks.checkpoint_rows import decode, merge, merge_stream
+from writers.watermarks.holes import HoleChange
 
 WHY = "[-11002] Record Header Data Mismatch"
 OLD = PI_WATERMARKS.without(PI_WATERMARKS.later_columns)
@@ -42,7 +43,7 @@ HOLE_COLUMNS = ("hole_end", "hole_since", "hole_attempts", "hole_ask_at")
 Stretch = tuple[int, int]
 
 
-@pytest.fixture(params=["memory", "folder", "managed", *slowly("external")])
+@pytest.fixture(params=["memory", "folder", *slowly("managed", "external")])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     if request.param == "memory":
         yield Lake(MemoryLakehouse())
@@ -74,7 +75,7 @@ def holes(landing: Landing) -> dict[str, list[Stretch]]:
     return {tag: [(hole.start, hole.end) for hole in found] for tag, found in landing.open().holes.items()}
 
 
-def test_a_hole_is_told_to_whoever_opens_later_and_is_closed_for_all(lake: Lake) -> None:
+def test_a_hole_is_known_to_all_who_open_later_and_is_closed_for_all(lake: Lake) -> None:
     first = lake.opened(now=lambda: 1_000)
     land(first, "a", 0, 10, (4, 5))
     [hole] = first.open().holes["a"]
@@ -93,7 +94,7 @@ def test_a_hole_is_told_to_whoever_opens_later_and_is_closed_for_all(lake: Lake)
     assert lake.landing().open()["a"].high == 12
 
 
-def test_the_newest_word_on_a_hole_counts_whatever_the_clocks_of_machines_say(lake: Lake) -> None:
+def test_the_newest_word_on_a_hole_counts_also_if_clocks_of_machines_differ(lake: Lake) -> None:
     """A machine whose clock is a day ahead closes a hole; one whose clock is right opens it again."""
     land(lake.opened(now=lambda: 1_000), "a", 0, 10, (4, 5))
     land(lake.opened(now=lambda: 86_400_000_000), "a", 10, 10, closed=(4, 5))
@@ -114,7 +115,7 @@ def test_the_newest_word_on_a_hole_counts_whatever_the_clocks_of_machines_say(la
         ("after_watermark_commit", True),
     ],
 )
-def test_whoever_dies_leaves_the_hole_and_the_watermark_or_neither(lake: Lake, step: str, landed: bool) -> None:
+def test_a_run_that_dies_leaves_the_hole_and_the_watermark_or_neither(lake: Lake, step: str, landed: bool) -> None:
     land(lake.opened(), "a", 0, 4, (1, 2))
     with pytest.raises(Killed):
         land(lake.opened(on_step=kill_at(step)), "a", 4, 10, (6, 8))
@@ -134,9 +135,7 @@ def test_a_hole_that_is_noted_without_rows_lands_or_does_not(lake: Lake, step: s
     assert hole.attempts == (2 if step == "after_watermark_commit" else 1)
 
 
-def test_compaction_keeps_open_holes_as_they_are_and_drops_closed_ones(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compaction_keeps_open_holes_as_they_are_and_drops_closed_ones(lake: Lake) -> None:
     clock = count(1_000)
     landing = lake.opened(now=lambda: next(clock))
     for n in range(8):
@@ -146,7 +145,7 @@ def test_compaction_keeps_open_holes_as_they_are_and_drops_closed_ones(
     land(landing, "t1", 30, 30, closed=(2, 3))
     before = dict(landing.open().holes)
     assert holes(landing) == {"t0": [(12, 14), (22, 24)], "t1": [(3, 4), (12, 14), (22, 24)], "t2": [(2, 4), (12, 14)]}
-    monkeypatch.setattr("writers.landing._MANY_FILES", 3)
+    lake.options["many_files"] = 3
     assert dict(lake.landing().open().holes) == before
     table = lake.lakehouse.table(PI_WATERMARKS).open()
     assert table.file_count(where={"pipeline": "p"}) < 10
@@ -157,11 +156,9 @@ def test_compaction_keeps_open_holes_as_they_are_and_drops_closed_ones(
 
 
 @pytest.mark.parametrize("shards", [("0-of-2", "1-of-2"), ("0-of-1", "backfill.0-of-1")])
-def test_who_works_beside_another_keeps_its_holes(
-    lake: Lake, shards: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_works_beside_another_keeps_its_holes(lake: Lake, shards: tuple[str, str]) -> None:
     """Neither knows what the other has landed since it was opened, and both put the rows together."""
-    monkeypatch.setattr("writers.landing._MANY_FILES", 2)
+    lake.options["many_files"] = 2
     one, other = lake.opened(shards[0]), lake.opened(shards[1])
     for n in range(3):
         land(one, "a", 100 + 10 * n, 110 + 10 * n, (103 + 10 * n, 104 + 10 * n))
@@ -174,7 +171,7 @@ def test_who_works_beside_another_keeps_its_holes(
 
 def test_holes_of_other_pipelines_are_theirs(lake: Lake) -> None:
     land(lake.opened(), "a", 0, 10, (4, 5))
-    other = Landing(lake.lakehouse, PI_TIMESERIES, pipeline="q", dataset="recorded", run_id="q-1")
+    other = Landing(lake.lakehouse, PI_TIMESERIES, LandingRun(pipeline="q", dataset="recorded", run_id="q-1"))
     other.open()
     land(other, "b", 0, 10, (6, 7))
     assert holes(lake.landing()) == {"a": [(4, 5)]}
@@ -190,9 +187,9 @@ def test_holes_go_over_with_their_tags(lake: Lake) -> None:
     land(landing, "a", 20, 20, closed=(15, 16))
     land(landing, "b", 0, 10, (6, 7))
     before = landing.open().holes["a"]
-    giver = HandingOver(lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="q-1")
+    giver = Handover(lake.lakehouse, PI_TIMESERIES, LandingRun(pipeline="p", dataset="recorded", run_id="q-1"))
     assert giver.hand_over(["a"], "q").tags == 1
-    taker = Landing(lake.lakehouse, PI_TIMESERIES, pipeline="q", dataset="recorded", run_id="q-2")
+    taker = Landing(lake.lakehouse, PI_TIMESERIES, LandingRun(pipeline="q", dataset="recorded", run_id="q-2"))
     assert taker.open().holes == {"a": before}
     assert holes(lake.landing()) == {"b": [(6, 7)]}
     land(taker, "a", 20, 20, closed=(4, 20))
@@ -203,31 +200,25 @@ def test_holes_go_over_with_their_tags(lake: Lake) -> None:
 def rebuild(lake: Lake) -> None:
     rebuild_watermarks(
         *(lake.lakehouse, PI_TIMESERIES),
-        pipeline="p",
-        dataset="recorded",
-        shard="0-of-1",
-        run_id="r",
-        now=lambda: 5_000,
+        LandingRun(pipeline="p", dataset="recorded", run_id="r", now=lambda: 5_000),
     )
 
 
-def test_a_rebuild_forgets_holes_and_says_so_also_to_who_takes_the_tags_over(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rebuild_forgets_holes_and_says_so_also_to_who_takes_the_tags_over(lake: Lake) -> None:
     land(lake.opened(), "a", 0, 10, (4, 5))
     assert lake.landing().open().holes_unknown_before is None
     rebuild(lake)
     marks = lake.landing().open()
     assert (dict(marks.holes), marks.holes_unknown_before, marks["a"].high) == ({}, 5_000, 10)
     land(lake.opened(), "a", 10, 20, (14, 15))
-    monkeypatch.setattr("writers.landing._MANY_FILES", 1)
+    lake.options["many_files"] = 1
     for _ in range(2):  # the second time from what was put together
         marks = lake.landing().open()
         assert holes(lake.landing()) == {"a": [(14, 15)]}
         assert marks.holes_unknown_before == 5_000
-    giver = HandingOver(lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", run_id="q-1")
+    giver = Handover(lake.lakehouse, PI_TIMESERIES, LandingRun(pipeline="p", dataset="recorded", run_id="q-1"))
     giver.hand_over(["a"], "q")
-    taker = Landing(lake.lakehouse, PI_TIMESERIES, pipeline="q", dataset="recorded", run_id="q-2")
+    taker = Landing(lake.lakehouse, PI_TIMESERIES, LandingRun(pipeline="q", dataset="recorded", run_id="q-2"))
     assert (holes(taker), taker.open().holes_unknown_before) == ({"a": [(14, 15)]}, 5_000)
     assert lake.landing().open().holes_unknown_before == 5_000
 
@@ -263,7 +254,7 @@ def test_who_cannot_add_the_columns_says_that_holes_cannot_be_kept(
 def test_a_managed_table_without_the_columns_keeps_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stand_in_lakehouse("managed", str(tmp_path), None) as opened:
         with monkeypatch.context() as patch:
-            patch.setattr("writers.landing.PI_WATERMARKS", OLD)
+            patch.setattr("writers.landing.landing.PI_WATERMARKS", OLD)
             patch.setattr("writers.unity.lakehouse.PI_WATERMARKS", OLD)
             opened().table(OLD).open()
         lake = Lake(opened())
@@ -299,7 +290,7 @@ def test_holes_that_an_earlier_version_has_put_together_are_not_known_any_more(t
     stage = table.stage()
     for batch in rows.to_batches():
         stage.write(batch)
-    table.commit(CommitKey("of-earlier", 1), stage.close(), replace_where={"pipeline": "p"})
+    table.commit(Commit(CommitKey("of-earlier", 1), stage.close(), replace_where={"pipeline": "p"}))
     marks = lake.landing().open()
     assert (dict(marks.holes), marks.holes_unknown_before, marks["a"].high) == ({}, 7_000, 10)
     land(lake.opened(now=lambda: 8_000), "a", 10, 20, (14, 15))
@@ -333,7 +324,7 @@ def test_the_ledger_is_what_was_said_last_of_each_instant(
         batch.commit()
         if first // together == compacted_after:
             landing._compact(landing._merged())
-    for marks in (landing._marks, lake.landing().open()):
+    for marks in (landing._watermarks, lake.landing().open()):
         told: dict[str, Any] = {
             tag: {t for hole in marks.holes.get(tag, ()) for t in range(hole.start, hole.end)} for tag in "ab"
         }

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from config.errors import FencedError
 from tests.crash.process import at_once
 from tests.examples import examples
+from tests.landing.lake import Killed, Lake, event_rows, kill_at, land
 from tests.landing.worker import worker
-from writers import PI_WATERMARKS, MemoryLakehouse, Move, open_lakehouse
-
-from .lake import Killed, Lake, event_rows, kill_at, land
+from tests.memory_lakehouse import MemoryLakehouse
+from tests.variants import slowly
+from writers import PI_WATERMARKS, Move, open_lakehouse
 
 STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
 
@@ -172,14 +173,15 @@ def test_a_fenced_commit_removes_its_files_and_the_landing_must_be_opened_again(
 
 def test_many_small_commits_are_put_together(tmp_path: Path) -> None:
     lake = Lake(open_lakehouse(tmp_path))
+    lake.options["many_files"] = 8
     landing = lake.opened()
-    for n in range(70):
+    for n in range(10):
         land(landing, "ab"[n % 2], n // 2, n // 2 + 1)
     table = lake.lakehouse.table(PI_WATERMARKS).open()
-    assert table.file_count(where={"pipeline": "p"}) == 70 - 64 + 1
+    assert table.file_count(where={"pipeline": "p"}) == 10 - 8 + 1
     assert {m.tag_webid: (m.low, m.high, m.rows_total) for m in lake.opened().open().values()} == {
-        "a": (0, 35, 35),
-        "b": (0, 35, 35),
+        "a": (0, 5, 5),
+        "b": (0, 5, 5),
     }
     assert lake.events() == promised(lake)
 
@@ -190,7 +192,9 @@ def forks() -> None:
 
 
 @pytest.mark.usefixtures("forks")
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", ["after_staging", "after_data_commit", *slowly("before_staging", "after_watermark_commit")]
+)
 async def test_sigkill_at_each_step_then_rerun(step: str, tmp_path: Path) -> None:
     killed = await worker(tmp_path, "killed", until=4, kill=step).end()
     assert killed.code == -signal.SIGKILL

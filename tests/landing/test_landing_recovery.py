@@ -8,20 +8,22 @@ from pathlib import Path
 import pytest
 
 from config.errors import FencedError, LostStateError, StorageError, UnknownCommitError
+from tests.landing.lake import Killed, Lake, event_rows, kill_at, land
+from tests.memory_lakehouse import MemoryLakehouse, MemoryLease
 from writers import (
     PI_TIMESERIES,
     PI_WATERMARKS,
+    Commit,
     CommitKey,
-    MemoryLakehouse,
+    Landing,
+    LandingRun,
     Move,
     Watermark,
     open_lakehouse,
     rebuild_watermarks,
 )
-from writers.checkpoint import encode
-from writers.owners import State, settle
-
-from .lake import Killed, Lake, event_rows, kill_at, land
+from writers.landing.commit_ids import SequenceState, compare_sequences
+from writers.watermarks.checkpoint_rows import encode
 
 APP_ID = "osipi/p/recorded/0-of-1"
 
@@ -33,26 +35,29 @@ def lake() -> Lake:
 
 def rebuild(lake: Lake, shard: str = "0-of-1", **options):
     return rebuild_watermarks(
-        lake.lakehouse, PI_TIMESERIES, pipeline="p", dataset="recorded", shard=shard, run_id="rebuilder", **options
+        lake.lakehouse,
+        PI_TIMESERIES,
+        LandingRun(pipeline="p", dataset="recorded", shard=shard, run_id="rebuilder"),
+        **options,
     )
 
 
 @pytest.mark.parametrize(
     ("data", "watermarks", "state"),
     [
-        (None, None, State.SETTLED),
-        (None, 0, State.SETTLED),
-        (3, 3, State.SETTLED),
-        (1, None, State.ROLL_FORWARD),
-        (4, 3, State.ROLL_FORWARD),
-        (2, None, State.LOST),
-        (5, 3, State.LOST),
-        (2, 3, State.LOST),
-        (None, 1, State.LOST),
+        (None, None, SequenceState.EQUAL),
+        (None, 0, SequenceState.EQUAL),
+        (3, 3, SequenceState.EQUAL),
+        (1, None, SequenceState.ROLL_FORWARD),
+        (4, 3, SequenceState.ROLL_FORWARD),
+        (2, None, SequenceState.LOST),
+        (5, 3, SequenceState.LOST),
+        (2, 3, SequenceState.LOST),
+        (None, 1, SequenceState.LOST),
     ],
 )
 def test_how_data_and_watermarks_stand(data, watermarks, state) -> None:
-    assert settle(data, watermarks) is state
+    assert compare_sequences(data, watermarks) is state
 
 
 def test_two_tables_seen_while_a_rival_commits_are_looked_at_again(lake: Lake, monkeypatch) -> None:
@@ -64,11 +69,11 @@ def test_two_tables_seen_while_a_rival_commits_are_looked_at_again(lake: Lake, m
 
     def slowly(self) -> None:
         looks.append(1)
-        self._checkpoint.open()
+        self._checkpoint = self._checkpoint_table.open()
         if len(looks) == 1:
             land(rival, "a", 2, 4)
             land(rival, "a", 4, 6)
-            self._data.open()
+            self._data = self._data_table.open()
         else:
             look(self)
 
@@ -119,13 +124,13 @@ def test_a_dropped_data_table_is_noticed_and_rebuilding_starts_over(lake: Lake) 
 def test_a_rebuild_that_dies_halfway_is_noticed_and_repeated(lake: Lake, monkeypatch) -> None:
     land(lake.opened(), "a", 0, 2)
     lake.lakehouse.drop(PI_TIMESERIES)
-    table = type(lake.lakehouse.table(PI_TIMESERIES))
-    commit = table.commit
+    table = type(lake.lakehouse.table(PI_TIMESERIES).open())
+    land_commit = table.commit
 
-    def dies_at_the_data(self, key, files, **options):
+    def dies_at_the_data(self, commit):
         if self.spec is PI_TIMESERIES:
             raise Killed
-        return commit(self, key, files, **options)
+        return land_commit(self, commit)
 
     with monkeypatch.context() as patch:
         patch.setattr(table, "commit", dies_at_the_data)
@@ -143,7 +148,7 @@ def test_rebuilding_keeps_other_datasets_and_pipelines(lake: Lake) -> None:
     stage = table.stage()
     for pipeline, dataset in (("p", "frames"), ("q", "recorded")):
         stage.write(encode([Watermark("x", 1, 2)], pipeline=pipeline, dataset=dataset, sequence=1, updated_at=1))
-    table.commit(CommitKey("someone", 1), stage.close())
+    table.commit(Commit(CommitKey("someone", 1), stage.close()))
     rebuild(lake)
     rows = lake.lakehouse.table(PI_WATERMARKS).open().read(["pipeline", "dataset", "tag_webid"]).read_all()
     found = sorted(tuple(row.values()) for row in rows.to_pylist())
@@ -162,7 +167,7 @@ def test_rebuilding_leaves_out_only_what_belongs_to_others_beyond_doubt(lake: La
     for pipeline, tags in (("p", ["kept"]), ("q", ["kept", "wanted", "strange"])):
         marks = [Watermark(tag, 0, 2) for tag in tags]
         stage.write(encode(marks, pipeline=pipeline, dataset="recorded", sequence=1, updated_at=1))
-    table.commit(CommitKey("someone", 1), stage.close())
+    table.commit(Commit(CommitKey("someone", 1), stage.close()))
     report = rebuild(lake, selected={"wanted"})
     assert (report.tags, report.strangers) == (3, 1)
     assert sorted(lake.opened().open()) == ["kept", "ours", "wanted"]
@@ -221,6 +226,35 @@ def test_shards_of_another_division_are_refused_while_alive_and_finished_when_de
     assert lake.events() == [("b", t) for t in range(4)]
 
 
+def test_rows_of_a_dead_run_whose_watermarks_and_lease_were_dropped_are_no_empty_start(lake: Lake) -> None:
+    """Its data is one commit ahead of a table that is new: reading again from the start would double its rows."""
+    with pytest.raises(Killed):
+        land(lake.opened("1-of-2", on_step=kill_at("after_data_commit")), "b", 0, 2)
+    lake.lakehouse.drop(PI_WATERMARKS)
+    other = Landing(lake.lakehouse, PI_TIMESERIES, LandingRun(pipeline="q", dataset="recorded", run_id="q-1"))
+    other.open()  # makes the table anew
+    land(other, "x", 0, 1)
+    with pytest.raises(LostStateError, match="the watermarks of commit 1 are gone"):
+        lake.opened("0-of-1")
+
+
+def test_a_silent_run_of_another_division_lands_nothing_more_when_it_wakes(lake: Lake, monkeypatch) -> None:
+    """Its successors commit under other names, so only a fence under its own name can stop it."""
+    lake.lakehouse.lease("p", "0-of-1", "asleep").acquire()
+    asleep = lake.opened("0-of-1", "asleep")
+    land(asleep, "a", 0, 3)
+    batch = asleep.begin()
+    batch.write(event_rows("a", [3, 4]))
+    # A holder that is silent for long enough is succeeded.
+    monkeypatch.setattr(MemoryLease, "acquire", lambda _lease: None)
+    land(lake.opened("0-of-2"), "a", 3, 5)
+    with pytest.raises(FencedError):
+        batch.commit([Move("a", 3, 5, 4, 2)])
+    with pytest.raises(RuntimeError, match="open the landing"):
+        asleep.begin()
+    assert lake.events() == [("a", t) for t in range(5)]
+
+
 def test_rebuilding_covers_all_shards_and_refuses_while_one_is_at_work(lake: Lake) -> None:
     for shard, tag in (("0-of-2", "a"), ("1-of-2", "b")):
         lease = lake.lakehouse.lease("p", shard, f"run of {shard}")
@@ -240,7 +274,7 @@ def test_rebuilding_covers_all_shards_and_refuses_while_one_is_at_work(lake: Lak
 
 
 def test_watermarks_alone_stay_where_it_is_unknown_whether_they_landed(tmp_path: Path, monkeypatch) -> None:
-    from writers.delta import DeltaCommitTable
+    from writers.delta.table import OpenDeltaTable
 
     lake = Lake(open_lakehouse(tmp_path))
     land(lake.opened(), "a", 0, 2)
@@ -250,7 +284,7 @@ def test_watermarks_alone_stay_where_it_is_unknown_whether_they_landed(tmp_path:
         raise UnknownCommitError("the log cannot be read")
 
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaCommitTable, "_look", cannot_look)
+        patch.setattr(OpenDeltaTable, "_look", cannot_look)
         with pytest.raises(UnknownCommitError):
             landing.begin().commit([Move("a", 2, 9)])
     with pytest.raises(RuntimeError, match="open the landing"):
@@ -272,11 +306,11 @@ def test_after_a_commit_there_is_nothing_to_abort(tmp_path: Path) -> None:
 
 
 def test_an_unknown_outcome_is_settled_by_the_next_open(tmp_path: Path, monkeypatch) -> None:
-    from writers.delta import DeltaCommitTable
+    from writers.delta.table import OpenDeltaTable
 
     lake = Lake(open_lakehouse(tmp_path))
     landing = lake.opened()
-    look = DeltaCommitTable._look
+    look = OpenDeltaTable._look
 
     def cannot_look(self, base, token):
         raise UnknownCommitError("the log cannot be read")
@@ -287,7 +321,7 @@ def test_an_unknown_outcome_is_settled_by_the_next_open(tmp_path: Path, monkeypa
         with monkeypatch.context() as patch:
             name = {"data": "pi_timeseries", "checkpoint": "pi_watermarks"}[table]
             patch.setattr(
-                DeltaCommitTable,
+                OpenDeltaTable,
                 "_look",
                 lambda self, base, token, name=name: (cannot_look if self.spec.name == name else look)(
                     self, base, token
@@ -302,12 +336,12 @@ def test_an_unknown_outcome_is_settled_by_the_next_open(tmp_path: Path, monkeypa
 
 
 def test_a_failure_that_surely_did_not_land_cleans_up_and_the_run_may_go_on(tmp_path: Path, monkeypatch) -> None:
-    from writers.delta import DeltaCommitTable
+    from writers.delta.table import OpenDeltaTable
 
     lake = Lake(open_lakehouse(tmp_path))
     landing = lake.opened()
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaCommitTable, "_send", lambda *_: OSError("No space left on device (os error 28)"))
+        patch.setattr(OpenDeltaTable, "_send", lambda *_: OSError("No space left on device (os error 28)"))
         with pytest.raises(StorageError, match="no room left"):
             land(landing, "a", 0, 2)
     assert list(tmp_path.rglob("part-*.parquet")) == []
@@ -328,10 +362,10 @@ def test_aborted_batches_leave_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "folder"])
 def test_watermarks_that_another_shard_adds_to_meanwhile_are_put_together_another_time(
-    kind: str, tmp_path: Path, monkeypatch
+    kind: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("writers.landing._MANY_FILES", 2)
     lake = Lake(MemoryLakehouse() if kind == "memory" else open_lakehouse(tmp_path))
+    lake.options["many_files"] = 2
     other = lake.opened("1-of-2")
     ends = iter(range(10, 100, 10))
 

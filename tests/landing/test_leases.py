@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from config.errors import FencedError
-from writers.lease import FileLease, lease_name, shards_with_lease
-from writers.storage import Place
+from writers.storage.lease import FileLease, lease_name, shards_with_lease
+from writers.storage.location import TableLocation
 
 
 class Sleep:
@@ -27,7 +27,7 @@ class Sleep:
 
 
 def lease(tmp_path: Path, run_id: str, sleep=None, shard: str = "0-of-1") -> FileLease:
-    return FileLease(Place.parse(tmp_path), "p", shard, run_id, sleep=sleep or Sleep())
+    return FileLease(lambda: TableLocation.parse(tmp_path), "p", shard, run_id, sleep=sleep or Sleep())
 
 
 def record(tmp_path: Path) -> dict:
@@ -64,8 +64,8 @@ def test_a_silent_holder_on_another_machine_is_succeeded_within_seconds(tmp_path
 
 def test_a_dead_process_of_this_machine_is_succeeded_at_once(tmp_path: Path) -> None:
     script = (
-        "import sys; from writers.lease import FileLease; from writers.storage import Place;"
-        "FileLease(Place.parse(sys.argv[1]), 'p', '0-of-1', 'gone', sleep=lambda s: None).acquire()"
+        "import sys; from writers.storage.lease import FileLease; from writers.storage.location import TableLocation;"
+        "FileLease(lambda: TableLocation.parse(sys.argv[1]), 'p', '0-of-1', 'gone', sleep=lambda s: None).acquire()"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
     assert record(tmp_path)["run_id"] == "gone"
@@ -113,7 +113,7 @@ def test_a_released_lease_is_taken_without_waiting(tmp_path: Path) -> None:
     assert sleep.secs < 1.0
 
 
-def test_a_damaged_lease_file_stops_nobody(tmp_path: Path) -> None:
+def test_a_damaged_lease_file_stops_no_run(tmp_path: Path) -> None:
     lease(tmp_path, "first").acquire()
     (tmp_path / "_osipi" / lease_name("p", "0-of-1")).write_text("{")
     second = lease(tmp_path, "second")
@@ -123,7 +123,7 @@ def test_a_damaged_lease_file_stops_nobody(tmp_path: Path) -> None:
 
 
 def test_shards_are_listed_by_pipeline(tmp_path: Path) -> None:
-    place = Place.parse(tmp_path)
+    place = TableLocation.parse(tmp_path)
     assert shards_with_lease(place, "p") == ()
     for pipeline, shard in (
         ("p", "0-of-2"),
@@ -132,7 +132,7 @@ def test_shards_are_listed_by_pipeline(tmp_path: Path) -> None:
         ("p/x", "0-of-1"),
         ("p_x", "2-of-3"),
     ):
-        FileLease(place, pipeline, shard, "r", sleep=Sleep()).acquire()
+        FileLease(lambda: place, pipeline, shard, "r", sleep=Sleep()).acquire()
     assert shards_with_lease(place, "p") == ("0-of-2", "1-of-2")
     assert shards_with_lease(place, "p/x") == ("0-of-1",)
     assert shards_with_lease(place, "p_x") == ("2-of-3",)

@@ -8,17 +8,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from writers import PI_WATERMARKS, Marks, MemoryLakehouse, Move, Moves, Watermark
-from writers.checkpoint import decode, encode
-from writers.digest import signed
-from writers.draft import Draft
-from writers.watermark import widen
-
-from .lake import Killed, Lake, event_rows, kill_at, land
+from tests.landing.lake import Killed, Lake, event_rows, kill_at, land
+from tests.landing.widening import moves_in, widen
+from tests.memory_lakehouse import MemoryLakehouse
+from writers import PI_WATERMARKS, Move, Moves, Watermark, WatermarkStore
+from writers.row_hash import signed
+from writers.watermarks.checkpoint_rows import decode, encode
+from writers.watermarks.pending import PendingWatermarks
 
 TAGS = "abc"
 MICROS = st.integers(0, 7)
@@ -86,33 +86,34 @@ def refusal_of(apply: Callable[[Any], None], given: Any) -> str | None:
 
 @examples(1000)
 @given(_watermarks(), COMMITS, st.booleans())
+# A backfill and a reading ahead that found nothing new: its last event lies below what was done.
+@example({"a": Watermark("a", 100, 200, 150, 1)}, [[[Move("a", 50, 300, 60, 7, last_event_digest=9)]]], False)
 def test_moving_many_at_once_is_moving_them_one_by_one(
     before: dict[str, Watermark], commits: list, behind: bool
 ) -> None:
-    marks = Marks.of(before.values())
+    marks = WatermarkStore.of(before.values())
     for steps in commits:
-        draft, expected = Draft(marks, behind=behind), OneByOne(before, behind=behind)
+        draft, expected = PendingWatermarks(marks, behind=behind), OneByOne(before, behind=behind)
         for step in steps:
             moves = [step] if isinstance(step, Move) else step
             # A refusal ends a commit, so of several that a block holds any may be named.
             refusals = {refusal_of(expected.move, move) for move in moves} - {None}
-            apply = draft.move if isinstance(step, Move) else draft.move_all
-            refused = refusal_of(apply, step if isinstance(step, Move) else Moves.of(step))
+            refused = refusal_of(draft.move, Moves.of(moves))
             assert (refused in refusals) if refusals else refused is None
             assert marks == before
             if refused:
                 return
-        assert {mark.tag_webid: mark for mark in draft.said({})} == expected.after
-        assert (draft.has_news, draft.tags) == (bool(expected.after), len(expected.moved))
+        assert {mark.tag_webid: mark for mark in draft.changed({})} == expected.after
+        assert (draft.has_changes, draft.tags) == (bool(expected.after), len(expected.moved))
         before = before | expected.after
-        draft.settle({}, {})
+        draft.apply({}, {})
         assert marks == before
 
 
 @given(st.lists(MOVES))
 def test_a_block_is_its_moves(moves: list[Move]) -> None:
-    assert list(Moves.of(moves)) == moves
-    parts = [list(part) for part in Moves.of(moves).apart()]
+    assert moves_in(Moves.of(moves)) == moves
+    parts = [moves_in(part) for part in Moves.of(moves).without_repeats()]
     for tag in TAGS:
         assert [m for part in parts for m in part if m.tag_webid == tag] == [m for m in moves if m.tag_webid == tag]
     assert all(len({move.tag_webid for move in part}) == len(part) for part in parts)
@@ -124,19 +125,19 @@ def test_a_block_is_its_moves(moves: list[Move]) -> None:
 def test_rows_that_a_correction_inserts_are_counted_once(
     before: dict[str, Watermark], inserted: dict[str, int], moves: list[Move], behind: bool
 ) -> None:
-    marks, expected = Marks.of(before.values()), OneByOne(before, behind=behind)
-    draft = Draft(marks, behind=behind)
+    marks, expected = WatermarkStore.of(before.values()), OneByOne(before, behind=behind)
+    draft = PendingWatermarks(marks, behind=behind)
     for move in moves:
         if refusal_of(expected.move, move) is None:
-            draft.move(move)
+            draft.move(Moves.of([move]))
     after = before | expected.after
     inserted = {tag: rows for tag, rows in inserted.items() if tag in after}
     rows_of = {tag: mark.rows_total + inserted.get(tag, 0) for tag, mark in after.items()}
     for _ in range(2):  # worked out anew on what others have left
-        said = {mark.tag_webid: mark.rows_total for mark in draft.said(inserted)}
+        said = {mark.tag_webid: mark.rows_total for mark in draft.changed(inserted)}
         assert said == {tag: rows_of[tag] for tag in expected.after.keys() | inserted.keys()}
     assert marks == before
-    draft.settle(inserted, {})
+    draft.apply(inserted, {})
     assert {tag: mark.rows_total for tag, mark in marks.items()} == rows_of
     more = {tag: rows - (before[tag].rows_total if tag in before else 0) for tag, rows in rows_of.items()}
     assert {tag: mark.rows_behind for tag, mark in marks.items()} == {tag: behind * more[tag] for tag in rows_of}
@@ -145,23 +146,23 @@ def test_rows_that_a_correction_inserts_are_counted_once(
 
 def test_marks_are_a_mapping_like_any_other() -> None:
     known = {tag: Watermark(tag, n, n + 1) for n, tag in enumerate(TAGS)}
-    marks = Marks.of(known.values())
+    marks = WatermarkStore.of(known.values())
     assert marks == known
     assert dict(marks) == known
     assert list(marks) == list(TAGS)
     assert (marks["b"], marks.get("b"), marks.get("x"), "x" in marks) == (known["b"], known["b"], None, False)
     assert marks.get("x", known["a"]) is known["a"]
-    assert repr(marks) == "Marks(3 tags)"
+    assert repr(marks) == "WatermarkStore(3 tags)"
     with pytest.raises(KeyError, match="x"):
         marks["x"]
-    assert Marks() == {}
+    assert WatermarkStore() == {}
 
 
 @given(_watermarks(), st.lists(st.sampled_from([*TAGS, "x"])))
 def test_many_are_looked_up_at_once_like_one_after_the_other(before, asked: list[str]) -> None:
-    marks, expected = Marks.of(before.values()), [before.get(tag) for tag in asked]
+    marks, expected = WatermarkStore.of(before.values()), [before.get(tag) for tag in asked]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("writers.marks._MANY", 3)
+        patch.setattr("writers.watermarks.store._MANY", 3)
         assert list(marks.each(asked)) == expected
     found = marks.chosen(asked)
     assert list(found) == [mark for mark in expected if mark]
@@ -175,19 +176,19 @@ def test_rows_of_the_checkpoint_table_keep_all_there_is_of_a_watermark(before: d
     rows = encode(before.values(), pipeline="p", dataset="d", sequence=1, updated_at=1)
     assert rows.schema == PI_WATERMARKS.schema
     assert decode(pa.Table.from_batches([rows]), "d") == before
-    again = encode(Marks.of(before.values()).columns, pipeline="p", dataset="d", sequence=1, updated_at=1)
+    again = encode(WatermarkStore.of(before.values()).columns, pipeline="p", dataset="d", sequence=1, updated_at=1)
     assert again.equals(rows)
 
 
 def test_new_tags_keep_their_places_over_many_commits() -> None:
-    marks, expected, numbers = Marks(), {}, count()
+    marks, expected, numbers = WatermarkStore(), {}, count()
     for size in (1, 3, 200, 2, 1000):
-        draft = Draft(marks)
+        draft = PendingWatermarks(marks)
         for part in (size, 1):
             moves = [Move(f"tag {n}", n, n + 5, n, 1, last_event_digest=n) for n in islice(numbers, part)]
-            draft.move_all(Moves.of(moves))
+            draft.move(Moves.of(moves))
             expected |= {move.tag_webid: widen(None, move) for move in moves}
-        draft.settle({}, {})
+        draft.apply({}, {})
         assert marks == expected
 
 

@@ -12,16 +12,19 @@ import pyarrow.compute as pc
 import pytest
 
 from config.errors import ConfigurationError, ExtractError, FencedError
+from tests.landing.lake import Killed, kill_at, land
+from tests.memory_lakehouse import MemoryLakehouse
 from tests.unity.places import stand_in_lakehouse
-from tests.variants import slowly
+from tests.variants import crossed, slowly
 from writers import (
     PI_TIMESERIES,
     PI_WATERMARKS,
+    Commit,
     CommitKey,
-    HandingOver,
+    Handover,
     Held,
     Landing,
-    MemoryLakehouse,
+    LandingRun,
     Move,
     TagOwners,
     Watermark,
@@ -29,16 +32,14 @@ from writers import (
     rebuild_watermarks,
     refuse,
 )
-from writers.checkpoint import encode
-from writers.tag_owners import table_name
-
-from .lake import Killed, kill_at, land
+from writers.landing.tag_owners import table_name
+from writers.watermarks.checkpoint_rows import encode
 
 DATASET = "recorded"
 OTHER_TABLE = replace(PI_TIMESERIES, name="pi_other")
 
 
-@pytest.fixture(params=["memory", "folder", "managed", *slowly("external")])
+@pytest.fixture(params=["memory", "folder", *slowly("managed", "external")])
 def open_lake(request, tmp_path) -> Iterator:
     """Opens the lakehouse as a new run does."""
     if request.param == "memory":
@@ -65,11 +66,13 @@ class Pipelines:
 
     def owners(self, pipeline: str, *, spec=PI_TIMESERIES, **options) -> TagOwners:
         run_id = f"{pipeline}-{next(self._runs)}"
-        return TagOwners(self.opened(), spec, pipeline=pipeline, dataset=DATASET, run_id=run_id, **options)
+        return TagOwners(self.opened(), spec, LandingRun(pipeline=pipeline, dataset=DATASET, run_id=run_id, **options))
 
     def landing(self, pipeline: str, *, spec=PI_TIMESERIES, shard: str = "0-of-1", **options) -> Landing:
         run_id = f"{pipeline}-{next(self._runs)}"
-        return Landing(self.opened(), spec, pipeline=pipeline, dataset=DATASET, shard=shard, run_id=run_id, **options)
+        return Landing(
+            self.opened(), spec, LandingRun(pipeline=pipeline, dataset=DATASET, shard=shard, run_id=run_id, **options)
+        )
 
     def start(self, pipeline: str, tags: list[str], *, spec=PI_TIMESERIES, shard: str = "0-of-1", **options):
         """What a run does before it reads: the landing, or who has the tags."""
@@ -90,7 +93,9 @@ class Pipelines:
 
     def take_over(self, source: str, tags: list[str], to: str, **options):
         run_id = f"{to}-{next(self._runs)}"
-        giver = HandingOver(self.opened(), PI_TIMESERIES, pipeline=source, dataset=DATASET, run_id=run_id, **options)
+        giver = Handover(
+            self.opened(), PI_TIMESERIES, LandingRun(pipeline=source, dataset=DATASET, run_id=run_id, **options)
+        )
         return giver.hand_over(tags, to)
 
     def events(self, spec=PI_TIMESERIES) -> list[tuple[str, int]]:
@@ -109,7 +114,7 @@ class Pipelines:
         table = self.opened().table(PI_WATERMARKS).open()
         stage = table.stage()
         stage.write(encode(marks, pipeline=pipeline, dataset=dataset, sequence=0, updated_at=1))
-        table.commit(CommitKey(f"someone-{next(self._runs)}", 1), stage.close())
+        table.commit(Commit(CommitKey(f"someone-{next(self._runs)}", 1), stage.close()))
 
 
 def each_once(*tags: str, until: int) -> list[tuple[str, int]]:
@@ -239,7 +244,7 @@ def two_tables(request, tmp_path) -> Pipelines:
     return Pipelines((lambda: memory) if request.param == "memory" else (lambda: open_lakehouse(tmp_path)))
 
 
-def test_a_pipeline_that_writes_to_another_data_table_is_in_nobodys_way(two_tables) -> None:
+def test_a_pipeline_that_writes_to_another_data_table_is_in_no_ones_way(two_tables) -> None:
     lake = two_tables
     lake.start("claimed", ["x"], spec=OTHER_TABLE)
     lake.run("landed", ["x"], 3, spec=PI_TIMESERIES)
@@ -361,8 +366,9 @@ def test_a_commit_that_was_half_done_is_finished_before_tags_go_over(lake) -> No
     assert lake.events() == each_once("x", until=7)
 
 
-@pytest.mark.parametrize("step", ["before_fencing", "after_fencing", "after_handover"])
-@pytest.mark.parametrize("next_is", ["the same", "old first"])
+@pytest.mark.parametrize(
+    ("step", "next_is"), crossed(["after_fencing", "before_fencing", "after_handover"], ["old first", "the same"])
+)
 def test_killed_while_tags_go_over(lake, step: str, next_is: str) -> None:
     lake.run("a", ["x", "y"], 3)
     with pytest.raises(Killed):
@@ -432,7 +438,7 @@ def test_watermarks_that_are_rebuilt_do_not_make_tags_anothers(lake) -> None:
     """What is in the data does not say whose it is: claims do."""
     lake.run("a", ["x"], 3)
     lake.run("b", ["y"], 3)
-    rebuild_watermarks(lake.opened(), PI_TIMESERIES, pipeline="a", dataset=DATASET, shard="0-of-1", run_id="rebuild")
+    rebuild_watermarks(lake.opened(), PI_TIMESERIES, LandingRun(pipeline="a", dataset=DATASET, run_id="rebuild"))
     assert {("recorded", "x"), ("recorded", "y")} <= lake.rows("a")
     assert lake.run("b", ["y"], 5) is None
     assert lake.run("a", ["x"], 5) is None
@@ -447,10 +453,7 @@ def test_tags_that_went_over_stay_over_when_watermarks_are_rebuilt(lake) -> None
         rebuild_watermarks(
             lake.opened(),
             PI_TIMESERIES,
-            pipeline=pipeline,
-            dataset=DATASET,
-            shard="0-of-1",
-            run_id="rebuild",
+            LandingRun(pipeline=pipeline, dataset=DATASET, run_id="rebuild"),
             selected=selected,
         )
     assert lake.run("a", ["y"], 5) is None
@@ -496,13 +499,13 @@ def test_the_refusal_names_tags_and_pipelines() -> None:
 
 
 def test_a_claim_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch) -> None:
-    from writers.delta import DeltaCommitTable
+    from writers.delta.table import OpenDeltaTable
 
     lake = Pipelines(lambda: open_lakehouse(tmp_path))
     landing = lake.landing("a")
     marks = landing.open()
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaCommitTable, "_send", lambda *_: OSError("No space left on device (os error 28)"))
+        patch.setattr(OpenDeltaTable, "_send", lambda *_: OSError("No space left on device (os error 28)"))
         with pytest.raises(ExtractError, match="no room left"):
             lake.owners("a").claim(["x"], marks, landing.checkpoint)
     assert list(tmp_path.rglob("part-*.parquet")) == []

@@ -6,10 +6,9 @@ import pyarrow as pa
 import pytest
 
 from config.errors import CommitConflictError
-from writers import PI_TAGS, MemoryLakehouse, SyncReceipt, open_lakehouse, sync_tags
-from writers.tags import merge_tags
-
-from .lake import Killed, kill_at
+from tests.landing.lake import Killed, kill_at
+from tests.memory_lakehouse import MemoryLakehouse
+from writers import PI_TAGS, SyncReceipt, open_lakehouse, sync_point_attributes, sync_tags
 
 DAY = 86_400_000_000
 NOON = 20_000 * DAY + DAY // 2
@@ -57,7 +56,7 @@ def test_the_life_of_points(lakehouse) -> None:
     }
     assert found["a"]["first_seen"] == NOON
     assert found["a"]["last_seen"] == 20_000 * DAY
-    assert found["a"]["attributes"] == [("k", "v"), ("l", "a")]
+    assert found["a"]["attributes"] is None  # those are brought by a dataset of their own
     assert sync_tags(lakehouse, points(a="z"), now=NOON + 7, gone=["b", "c"]) == SyncReceipt(0, 0, 2)
     assert sync_tags(lakehouse, points(a="z"), now=NOON + 8, gone=["b", "never seen", "a"]) == SyncReceipt(0, 0, 0)
     assert {t: r["deleted_at"] for t, r in stored(lakehouse).items()} == {"a": None, "b": NOON + 7, "c": NOON + 7}
@@ -67,14 +66,27 @@ def test_the_life_of_points(lakehouse) -> None:
     assert commits(lakehouse) == 4
 
 
-def test_last_seen_moves_once_a_day(lakehouse) -> None:
-    sync_tags(lakehouse, points(a="x"), now=NOON)
-    assert sync_tags(lakehouse, points(a="x"), now=NOON + DAY) == SyncReceipt(0, 0, 0)
-    assert stored(lakehouse)["a"]["last_seen"] == 20_001 * DAY
-    sync_tags(lakehouse, points(a="x"), now=NOON + DAY + 1)
-    sync_tags(lakehouse, points(a="x"), now=NOON)  # a clock that went back
-    assert commits(lakehouse) == 2
-    assert stored(lakehouse)["a"]["last_seen"] == 20_001 * DAY
+def test_last_seen_is_the_day_of_the_run_that_wrote_the_row(lakehouse) -> None:
+    sync_tags(lakehouse, points(a="x", b="x"), now=NOON)
+    for later in (NOON + 1, NOON + DAY, NOON + 9 * DAY):
+        assert sync_tags(lakehouse, points(a="x", b="x"), now=later) == SyncReceipt(0, 0, 0)
+    assert commits(lakehouse) == 1
+    assert sync_tags(lakehouse, points(a="y", b="x"), now=NOON + 9 * DAY) == SyncReceipt(0, 1, 0)
+    assert {tag: row["last_seen"] for tag, row in stored(lakehouse).items()} == {"a": 20_009 * DAY, "b": 20_000 * DAY}
+    assert sync_tags(lakehouse, points(a="z", b="x"), now=NOON) == SyncReceipt(0, 1, 0)  # a clock that went back
+    assert stored(lakehouse)["a"]["last_seen"] == 20_009 * DAY
+
+
+def test_a_point_is_linked_to_the_one_before_it_when_that_one_is_found_gone(lakehouse) -> None:
+    def at_one_path(web_id: str) -> pa.Table:
+        found = points(**{web_id: "x"})
+        return found.set_column(found.schema.get_field_index("path"), "path", pa.array([r"\\PIDA\Flow"]))
+
+    sync_tags(lakehouse, at_one_path("old"), now=NOON)
+    sync_tags(lakehouse, at_one_path("new"), now=NOON + 1)
+    assert stored(lakehouse)["new"]["replaces"] is None
+    assert sync_tags(lakehouse, at_one_path("new"), now=NOON + 2, gone=["old"]) == SyncReceipt(0, 0, 1)
+    assert {tag: row["replaces"] for tag, row in stored(lakehouse).items()} == {"old": None, "new": "old"}
 
 
 def test_a_point_found_twice_is_one(lakehouse) -> None:
@@ -117,7 +129,6 @@ def test_a_sync_that_dies_is_repeated(lakehouse, step: str) -> None:
 
 
 def test_attributes_are_compared_point_by_point() -> None:
-    first, _ = merge_tags(PI_TAGS.schema.empty_table(), points(a="x", b="y"), now=NOON)
     changed = points(a="x", b="y")
     place = changed.schema.get_field_index("attributes")
     for values, count in (
@@ -126,4 +137,17 @@ def test_attributes_are_compared_point_by_point() -> None:
         ([None, []], 2),
     ):
         other = changed.set_column(place, "attributes", pa.array(values, pa.map_(pa.string(), pa.string())))
-        assert merge_tags(first, other, now=NOON)[1] == SyncReceipt(0, count, 0)
+        lakehouse = MemoryLakehouse()
+        sync_tags(lakehouse, changed, now=NOON)
+        assert sync_point_attributes(lakehouse, _attributes_of(changed), now=NOON) == SyncReceipt(0, 2, 0)
+        assert sync_point_attributes(lakehouse, _attributes_of(other), now=NOON) == SyncReceipt(0, count, 0)
+        assert sync_tags(lakehouse, changed, now=NOON) == SyncReceipt(0, 0, 0)
+        found = stored(lakehouse)
+        expected = {tag: sorted(one) if one else one for tag, one in zip("ab", values, strict=True)}
+        assert {
+            tag: sorted(row["attributes"]) if row["attributes"] else row["attributes"] for tag, row in found.items()
+        } == expected
+
+
+def _attributes_of(rows: pa.Table) -> pa.Table:
+    return rows.select(["tag_webid", "attributes"])

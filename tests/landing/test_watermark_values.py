@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.landing.widening import widen
 from writers import Move, Watermark
-from writers.checkpoint import _merged, decode, encode, merge, merge_stream
-from writers.watermark import widen
+from writers.watermarks.checkpoint_rows import _merged, decode, encode, merge, merge_stream
 
 MOVES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.booleans(), st.booleans()), max_size=12)
 
@@ -69,7 +69,7 @@ def test_rows_of_writers_that_know_nothing_of_each_other_merge_alike_in_any_orde
     merged = merge_stream(batches)
     rng.shuffle(batches)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("writers.checkpoint._MERGE_ROWS", pieces)
+        patch.setattr("writers.watermarks.checkpoint_rows._MERGE_ROWS", pieces)
         assert merge_stream(batches).equals(merged)
         assert merge_stream([*merged.to_batches(), *batches, *batches]).equals(merged)
 
@@ -78,7 +78,7 @@ def test_rows_of_writers_that_know_nothing_of_each_other_merge_alike_in_any_orde
     st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.none() | st.integers(0, 120), st.none() | st.just(7))),
     st.randoms(),
 )
-def test_whatever_moves_say_of_the_last_event_the_rows_say_it_too(steps, rng: random.Random) -> None:
+def test_what_moves_say_of_the_last_event_the_rows_say_too(steps, rng: random.Random) -> None:
     marks: dict[str, Watermark] = {}
     rows = []
     for number, (length, backward, last, digest) in enumerate(steps, 1):
@@ -148,7 +148,7 @@ def test_the_last_event_is_of_the_highest_row_that_knows_one() -> None:
 def test_merging_in_pieces_is_the_same(monkeypatch) -> None:
     batches = history([("a", 1, False, False), ("b", 2, False, True), ("a", 3, True, False), ("b", 0, False, False)])
     whole = merge_stream(batches)
-    monkeypatch.setattr("writers.checkpoint._MERGE_ROWS", 1)
+    monkeypatch.setattr("writers.watermarks.checkpoint_rows._MERGE_ROWS", 1)
     assert merge_stream(batches).sort_by("tag_webid").equals(whole.sort_by("tag_webid"))
 
 
@@ -159,8 +159,8 @@ def test_memory_follows_the_number_of_tags_and_not_of_rows(monkeypatch) -> None:
         together.append(rows.num_rows)
         return _merged(rows)
 
-    monkeypatch.setattr("writers.checkpoint._MERGE_ROWS", 50)
-    monkeypatch.setattr("writers.checkpoint._merged", merged)
+    monkeypatch.setattr("writers.watermarks.checkpoint_rows._MERGE_ROWS", 50)
+    monkeypatch.setattr("writers.watermarks.checkpoint_rows._merged", merged)
     commits = (
         encode([Watermark(tag, 0, n) for tag in "abcde"], pipeline="p", dataset="d", sequence=n, updated_at=n)
         for n in range(1, 101)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import config
-from engine.wiring import lakehouse_of
+from engine.run.connect import lakehouse_of
 from writers import PI_CONNECTOR_METRICS
 
 
@@ -13,7 +13,7 @@ def plant(folder, **sections: Any) -> config.Config:
     document = {
         "pipeline": "p",
         "development": {"simulator": {"tags": 5, "history": "1h"}},
-        "pi_web_api": {"auth_type": "anonymous"},
+        "pi_web_api": {"auth_type": "anonymous", "max_requests_per_second": 100_000},
         "extraction": {"tag_name_filter": "*", "start_date": "now-1h"},
         "storage": {"root": str(folder)},
     }

@@ -10,17 +10,23 @@ import pytest
 from deltalake import DeltaTable
 
 from config.errors import FencedError
-from engine.app import run
 from engine.cli import main
 from engine.flow.stop import Stop
+from engine.run import run
+from engine.run.connect import lakehouse_of
 from engine.telemetry.events import Planned, TagsFound
-from engine.wiring import lakehouse_of
+from tests.memory_lakehouse import MemoryLakehouse
+from tests.monitoring.plants import metrics, plant
 from tests.unity.places import stand_in_lakehouse
-from writers import PI_CONNECTOR_METRICS, PI_TIMESERIES, MemoryLakehouse, add_run, newest_runs, open_lakehouse
-from writers import journal as journal_module
-from writers.delta_shape import schema_of
-
-from .plants import metrics, plant
+from writers import (
+    PI_CONNECTOR_METRICS,
+    PI_TIMESERIES,
+    add_run,
+    newest_runs,
+    open_lakehouse,
+)
+from writers.delta.schema import schema_of
+from writers.landing import append_rows as journal_module
 
 
 def row(**given):
@@ -38,6 +44,7 @@ async def test_the_row_says_what_the_report_says(tmp_path):
     )  # fmt: skip
     assert {name: found[name] for name in same} == {name: getattr(report, name) for name in same}
     assert (found["run_id"], found["command"]) == ("job-7", "run")
+    assert found["datasets"] == "recorded,tags,digital_states,data_servers"
     assert found["records_written"] > 100
     assert (found["tags_failed"], found["error"]) == (0, None)
     # The lag is 30 s: that is how far behind a run that did everything leaves its tags.

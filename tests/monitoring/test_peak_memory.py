@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from engine.telemetry.report import peak_rss_bytes
+from engine.telemetry.peak_memory import peak_rss_bytes
 
-CHILD = "from engine.telemetry.report import peak_rss_bytes; print(peak_rss_bytes())"
+CHILD = "from engine.telemetry.peak_memory import peak_rss_bytes; print(peak_rss_bytes())"
 PARENT = (
     "import subprocess, sys; held = b'x' * (600 << 20); subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
 )

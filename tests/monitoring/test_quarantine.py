@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from engine.app import run
+from engine.run import run
 from tests.exactness.expected import web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant, text_of
 from tests.exactness.reading import is_table, read_table

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from config.errors import AuthenticationError, ExtractError, UnavailableError
-from engine.follow import Cycle
 from engine.net.settings import ClientStats
-from engine.reporting import report_of
-from engine.telemetry.events import TagFailed, TagsFound
+from engine.run.report import CycleResult, report_of
+from engine.telemetry.events import Cleared, DatasetSynced, TagFailed, TagsFound
 from engine.telemetry.report import RunReport, Tally
 
 GONE = UnavailableError("it does not answer")
@@ -27,10 +26,10 @@ def reported(
     tally = Tally()
     tally(TagsFound(5_000 - unresolved, unresolved, 0.0))
     for n in range(failed):
-        tally(TagFailed(f"tag{n}", "gone", f"id{n}"))
+        tally(TagFailed("recorded", f"tag{n}", "gone", f"id{n}"))
     return report_of(
         tally,
-        Cycle(0, undone=undone, stopped=stopped),
+        CycleResult(0, unfinished=[f"id{n}" for n in range(undone)], stopped=stopped),
         ClientStats(),
         run=("r", "p", "0/1"),
         unresolved=[(f"stranger{n}", "no such tag") for n in range(unresolved)],
@@ -56,7 +55,7 @@ def reported(
         ({"failed": 1, "interrupted": True, "follows": True}, "incomplete", 1),
     ],
 )
-def test_whatever_is_left_undone_shows_in_status_and_exit_code(given, status: str, code: int) -> None:
+def test_all_that_is_left_undone_shows_in_status_and_exit_code(given, status: str, code: int) -> None:
     report = reported(**given)
     assert (report.status, report.exit_code) == (status, code)
     assert (report.failure() is None) == (code == 0)
@@ -71,3 +70,21 @@ def test_a_tag_is_extracted_failed_or_undone() -> None:
 def test_a_report_lists_a_thousand_failed_tags_and_counts_them_all() -> None:
     said = reported(failed=1_200).as_dict()
     assert (len(said["tags_failed"]), said["tags_failed_count"], said["tags_extracted"]) == (1_000, 1_200, 3_800)
+
+
+def test_what_could_not_be_read_is_said_until_it_is_read() -> None:
+    tally = Tally()
+    tally(DatasetSynced("digital_states", "pi_digital_states", added=2, unread=(("Pump", "denied"),)))
+    tally(DatasetSynced("digital_states", "pi_digital_states", problem="the disk is full"))
+    assert tally.warnings == ("pi_digital_states is not up to date: the disk is full",)
+    tally(DatasetSynced("digital_states", "pi_digital_states", added=1))
+    found = tally.datasets["digital_states"]
+    assert (found.rows_written, found.unread, found.problem, tally.warnings) == (3, (), "", ())
+
+
+def test_a_tag_that_is_read_again_fails_no_more() -> None:
+    tally = Tally()
+    for name in ("a", "b"):
+        tally(TagFailed("recorded", name, "gone", f"id of {name}"))
+    tally(Cleared("a"))
+    assert tally.failed == {"b": "gone"}

@@ -10,12 +10,16 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.patience import HANGS_AFTER_SECS
+from tests.servers import free_port
 
 REALM = "PLANT.EXAMPLE"
 _SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -56,7 +60,7 @@ def require_kdc() -> None:
 @contextmanager
 def realm(folder: Path) -> Iterator[Realm]:
     """Bring up a realm with a user and a service, and take it down again."""
-    port = _free_port()
+    port = free_port()
     environment = _configure(folder, port)
     made = Realm(
         folder=folder,
@@ -79,7 +83,7 @@ def realm(folder: Path) -> Iterator[Realm]:
         yield made
     finally:
         daemon.terminate()
-        daemon.wait(10)
+        daemon.wait(HANGS_AFTER_SECS)
         log.close()
 
 
@@ -127,7 +131,8 @@ def _configure(folder: Path, port: int) -> dict[str, str]:
 
 
 def _wait_until_it_listens(port: int, daemon: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
+    deadline = time.monotonic() + HANGS_AFTER_SECS
+    while time.monotonic() < deadline:
         if daemon.poll() is not None:
             pytest.fail("the KDC ended before it listened")
         with socket.socket() as probe:
@@ -139,12 +144,6 @@ def _wait_until_it_listens(port: int, daemon: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     pytest.fail("the KDC does not listen")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _find(tool: str) -> str:

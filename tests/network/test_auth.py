@@ -11,12 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from config.errors import AuthenticationError, ConfigurationError, ExtractError
-from config.model_source import PiWebApi
+from config.model_source import PiWebApiConfig
 from engine.net.auth import Anonymous, Auth, Basic, Bearer, OAuth, OAuthSettings, auth_from
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.http import Request
-
-from .sinner import Sinner, answer
+from tests.network.sinner import Sinner, answer
 
 GET = Request("GET", "/system")
 SECRET = "s3cr3t-Pa55"
@@ -61,14 +60,14 @@ async def test_a_token_goes_out_bare_however_it_was_pasted(token: str) -> None:
     ],
 )
 def test_the_section_of_the_configuration_fits(section: dict[str, Any], shown: str) -> None:
-    assert repr(auth_from(PiWebApi(url="https://pi.corp.example/piwebapi", **section))) == shown
+    assert repr(auth_from(PiWebApiConfig(url="https://pi.corp.example/piwebapi", **section))) == shown
 
 
 async def test_anonymous_sends_nothing() -> None:
     assert await authorization(auth_from(fields(auth_type="anonymous"))) is None
 
 
-async def test_oauth_with_a_token_that_somebody_else_fetched_is_a_bearer() -> None:
+async def test_oauth_with_a_token_that_was_fetched_elsewhere_is_a_bearer() -> None:
     empty = SimpleNamespace(client_id=None, client_secret=None, token_url=None, discover=False, scope="system")
     auth = auth_from(fields(auth_type="oauth", token=SecretStr("t0k"), oauth=empty))
     assert await authorization(auth) == "Bearer t0k"
@@ -84,7 +83,8 @@ async def test_oauth_with_a_token_that_somebody_else_fetched_is_a_bearer() -> No
         ({"auth_type": "bearer", "token": f"{SECRET}\r\nX-Evil: 1"}, "characters that no token has"),
         ({"auth_type": "bearer", "token": '{"access_token": "' + SECRET + '"}'}, "characters that no token has"),
         ({"auth_type": "oauth"}, "needs a client id and a client secret"),
-        ({"auth_type": "ntlm", "username": "u", "password": SECRET}, "'ntlm' is not supported"),
+        ({"auth_type": "ntlm", "username": "u"}, "needs a user name and a password"),
+        ({"auth_type": "digest", "username": "u", "password": SECRET}, "'digest' is not supported"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_is_tried(values: dict[str, Any], message: str) -> None:

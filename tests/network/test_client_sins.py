@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import socket
@@ -22,9 +23,7 @@ from config.errors import (
 from engine.net.auth import Auth, Basic, Credential
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.http import Request
-from tests.patience import patiently
-
-from .sinner import (
+from tests.network.sinner import (
     Sinner,
     answer,
     gzipped,
@@ -32,6 +31,7 @@ from .sinner import (
     reset_in_body,
     too_short_for_its_length,
 )
+from tests.patience import patiently
 
 GET = Request("GET", "/system")
 FRESH = answer(b'{"fresh":1}')
@@ -415,3 +415,48 @@ async def test_cookies_are_not_sent_back() -> None:
 async def test_of_a_refusal_only_so_much_is_read_as_an_error_text_may_be_long() -> None:
     async with Sinner([answer(b"x" * 10_000_000, status=404)]) as pi, client(pi.url) as piweb:
         assert len((await piweb.send(GET)).body) == 1 << 16
+
+
+# --- what the pace hears ------------------------------------------------------------
+
+BATCH = Request("POST", "/batch", b"{}", items=3)
+
+
+def parts(*statuses: int, **headers: str) -> bytes:
+    return json.dumps(
+        {str(n): {"Status": status, "Headers": headers, "Content": {}} for n, status in enumerate(statuses)}
+    ).encode()
+
+
+@pytest.mark.parametrize("statuses", [(200, 429, 200), (503, 503, 503), (200, 504, 408)])
+async def test_a_part_of_a_batch_that_is_refused_slows_the_pace_once(statuses: tuple[int, ...]) -> None:
+    async with Sinner([answer(parts(*statuses), status=207)]) as pi, client(pi.url, max_in_flight=8) as piweb:
+        response = await piweb.send(BATCH)
+        assert (response.status, len(pi.arrivals)) == (207, 1)  # its parts are asked for again by who asked for them
+        assert piweb.statistics().rate == 500.0
+        assert piweb.statistics().throttled == (504 not in statuses)
+
+
+async def test_a_part_of_a_batch_can_ask_for_silence() -> None:
+    refused = answer(parts(200, 429, **{"Retry-After": "60"}), status=207)
+    async with Sinner([refused]) as pi, client(pi.url, max_retry_after_secs=0.3) as piweb:
+        await piweb.send(BATCH)
+        began = time.monotonic()
+        await piweb.send(BATCH)
+        assert time.monotonic() - began > 0.2
+
+
+async def test_a_text_that_speaks_of_a_status_slows_nothing() -> None:
+    words = {"0": {"Status": 200, "Headers": {}, "Content": {"Value": '"Status":429', "Status": 429}}}
+    async with Sinner([answer(json.dumps(words).encode(), status=207)]) as pi, client(pi.url) as piweb:
+        await piweb.send(BATCH)
+        assert piweb.statistics().rate == 1000.0
+
+
+@pytest.mark.parametrize("status", [408, 504])
+async def test_a_server_or_gateway_that_gave_up_waiting_is_asked_less(status: int) -> None:
+    async with Sinner([answer(status=status), FRESH]) as pi, client(pi.url, max_in_flight=8) as piweb:
+        with contextlib.suppress(UnavailableError):
+            await piweb.send(GET)
+        assert piweb.statistics().rate <= 510.0
+        assert piweb.statistics().window < 8

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from config import Extraction
+from config import ExtractionConfig
 from config.errors import UnavailableError
 from engine.datasets.tags import ask_time, find_tags
 from engine.net.client import ClientSettings, PIClient
@@ -68,7 +68,7 @@ async def client_of(server: Server) -> AsyncIterator[PIClient]:
 async def test_all_points_are_found_once(total: int, links: bool) -> None:
     server = Server(total, links=links)
     async with client_of(server) as client:
-        found = await find_tags(client, Extraction(tag_name_filter="*"))
+        found = await find_tags(client, ExtractionConfig(tag_name_filter="*"))
     assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(total)]
     assert len(server.asked) <= total // 1_000 + 5
     assert len(set(server.asked)) == len(server.asked)
@@ -79,14 +79,14 @@ async def test_all_points_are_found_once(total: int, links: bool) -> None:
 async def test_a_server_that_gives_less_than_was_asked_for_is_followed(cap: int, links: bool) -> None:
     server = Server(cap * 9 + 1, cap=cap, links=links)
     async with client_of(server) as client:
-        found = await find_tags(client, Extraction(tag_name_filter="*"))
+        found = await find_tags(client, ExtractionConfig(tag_name_filter="*"))
     assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(cap * 9 + 1)]
 
 
 async def test_a_server_that_refuses_large_pages_is_asked_for_smaller_ones() -> None:
     server = Server(1_234, refuses_above=300)
     async with client_of(server) as client:
-        found = await find_tags(client, Extraction(tag_name_filter="*"))
+        found = await find_tags(client, ExtractionConfig(tag_name_filter="*"))
     assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(1_234)]
     assert server.asked[0] == (0, 1_000)
 
@@ -99,7 +99,7 @@ async def test_a_server_that_shows_the_same_page_again_is_not_asked_for_ever(lin
         with pytest.raises(
             UnavailableError, match=r"'\*': from 1,000 on the server shows the first ones again"
         ) as refused:
-            await find_tags(client, Extraction(tag_name_filter="*"))
+            await find_tags(client, ExtractionConfig(tag_name_filter="*"))
     assert "startIndex" in refused.value.hint
 
 
@@ -108,7 +108,7 @@ async def test_a_point_that_is_created_meanwhile_shifts_the_pages_and_ends_nothi
     server = Server(1_000, links=False)
     server.grows = True
     async with client_of(server) as client:
-        found = await find_tags(client, Extraction(tag_name_filter="*"))
+        found = await find_tags(client, ExtractionConfig(tag_name_filter="*"))
     assert [tag.name for tag in found.tags] == [f"t{n}" for n in range(1_000)]
     assert len(server.asked) > 1
 
@@ -116,7 +116,7 @@ async def test_a_point_that_is_created_meanwhile_shifts_the_pages_and_ends_nothi
 async def test_pages_come_side_by_side_once_the_list_has_shown_to_be_long() -> None:
     server = Server(20_000)
     async with client_of(server) as client:
-        await find_tags(client, Extraction(tag_name_filter="*"))
+        await find_tags(client, ExtractionConfig(tag_name_filter="*"))
     starts = [start for start, _ in server.asked]
     assert starts[0] == 0
     assert sorted(starts[1:3]) == [1_000, 2_000]
@@ -139,15 +139,15 @@ async def test_an_archive_that_does_not_tell_its_time_leaves_it_to_the_pi_web_ap
     server = Server(1)
     server.time = told
     async with client_of(server) as client:
-        found = await find_tags(client, Extraction(tag_name_filter="*"))
-        assert await ask_time(client, Extraction()) == found.server_now == parse_micros(now)
+        found = await find_tags(client, ExtractionConfig(tag_name_filter="*"))
+        assert await ask_time(client, ExtractionConfig()) == found.server_now == parse_micros(now)
 
 
 async def test_a_name_that_is_no_points_is_told_and_a_pattern_without_points_is_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with client_of(Server(3)) as client:
-        found = await find_tags(client, Extraction(tag_name_filter=["t?", "NO.SUCH", "U9.*"]))
+        found = await find_tags(client, ExtractionConfig(tag_name_filter=["t?", "NO.SUCH", "U9.*"]))
     assert [tag.name for tag in found.tags] == ["t0", "t1", "t2"]
     assert found.unresolved == (("NO.SUCH", "no point that we may see has this name"),)
     assert [record.getMessage() for record in caplog.records if record.name == "osipi.tags"] == [

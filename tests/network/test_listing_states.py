@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from engine.datasets.recorded import Mode
-from engine.datasets.states import StatesSource, WantedSets
+from engine.datasets.digital_states import StatesSource
+from engine.datasets.request_mode import Mode
+from engine.datasets.tags import WantedSets
 from engine.net.client import ClientSettings, PIClient
 
 

@@ -14,13 +14,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from config.errors import AuthenticationError, CertificateError, ConfigurationError, ExtractError, UnavailableError
+from config.errors import (
+    AuthenticationError,
+    CertificateError,
+    ConfigurationError,
+    ExtractError,
+    UnavailableError,
+)
 from engine.net.auth import OAuth, OAuthSettings
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.http import Request
-
-from .conftest import Certificates
-from .sinner import Sinner, answer
+from tests.network.conftest import Certificates
+from tests.network.sinner import Sinner, answer
 
 GET = Request("GET", "/system")
 SECRET = "s3cr3t/Pa55:+"
@@ -166,7 +171,7 @@ async def test_a_fresh_token_that_is_rejected_too_ends_it(issuer: Issuer) -> Non
         (400, {"error": "invalid_scope", "error_description": SECRET}, AuthenticationError, r"\(invalid_scope\)"),
         (503, {}, UnavailableError, r"gives no token \(status 503\)"),
         (408, {}, UnavailableError, r"gives no token \(status 408\)"),
-        (302, {}, AuthenticationError, r"refuses the client \(status 302\)"),
+        (302, {}, ConfigurationError, r"redirects a request for a token \(status 302\)"),
         (200, {"token": "x"}, AuthenticationError, "sent no access token"),
         (200, {"access_token": "a\r\nb"}, ConfigurationError, "characters that no token has"),
     ],
@@ -216,7 +221,7 @@ async def test_a_server_that_cannot_name_its_endpoint_just_now_is_asked_again(st
 
 async def test_the_secret_is_not_sent_to_where_an_endpoint_points(issuer: Issuer) -> None:
     async with Sinner([answer(status=307, Location=f"{issuer.url}/connect/token")]) as elsewhere:
-        with pytest.raises(AuthenticationError, match="status 307"):
+        with pytest.raises(ConfigurationError, match="status 307"):
             async with piweb(issuer, token_url=elsewhere.url) as client:
                 await client.send(GET)
     assert len(elsewhere.arrivals) == 1
@@ -266,7 +271,7 @@ POISON = {
 
 @pytest.mark.parametrize("discovered", [True, False], ids=["discovery", "token"])
 @pytest.mark.parametrize("body", POISON.values(), ids=POISON)
-async def test_whatever_an_identity_provider_answers_is_one_error_of_ours(body: bytes, discovered: bool) -> None:
+async def test_every_answer_of_an_identity_provider_is_one_error_of_ours(body: bytes, discovered: bool) -> None:
     async with Sinner([answer(body)] * 3) as provider:
         settings = OAuthSettings(provider.url, "connector", SECRET, "" if discovered else f"{provider.url}/token")
         client = PIClient(ClientSettings(provider.url, auth=OAuth(settings), retry_attempts=1))

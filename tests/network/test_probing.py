@@ -10,12 +10,13 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from aiohttp import web
 
-from config.errors import ConfigurationError
-from engine.datasets.recorded import Mode, RecordedSource, choose_mode
-from engine.model import Ask, Tag
+from config.errors import ConfigurationError, WrongWindowError
+from engine.datasets.recorded_values import RecordedSource
+from engine.datasets.request_mode import Mode, choose_mode
+from engine.model import Ask, AskOutcome, AskOutcomes, DecodedAnswer, Tag
 from engine.net.client import ClientSettings, PIClient
-
-from .sinner import Sinner
+from tests.network.sinner import Sinner
+from writers import PI_TIMESERIES
 
 START, END = 1_704_067_200_000_000, 1_704_153_600_000_000
 SAMPLE = [Ask(Tag(f"F1DP{n}", f"T{n}"), START, END, 10) for n in range(3)]
@@ -162,3 +163,17 @@ def test_a_way_that_is_mistrusted_later_gives_way_to_a_simpler_one(caplog: pytes
     fixed = RecordedSource(client, "", Mode.BATCH, None, now=lambda: 0)  # type: ignore[arg-type]
     assert not fixed.mistrust_batches("as configured")
     assert fixed.mode is Mode.BATCH
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "mode"), [(3, 1, Mode.BATCH), (3, 2, Mode.STREAMSET), (0, 1, Mode.STREAMSET)]
+)
+def test_batches_are_left_if_most_answers_are_for_another_window(right: int, wrong: int, mode: Mode) -> None:
+    """One wrong answer among many is the error of one tag."""
+    client = PIClient(ClientSettings("http://127.0.0.1:1"))
+    source = RecordedSource(client, "", Mode.BATCH, None, now=lambda: 0, may_change=True)  # type: ignore[arg-type]
+    asks = [Ask(Tag(f"w{n}", f"T{n}"), 0, 100, 10) for n in range(right + wrong)]
+    outcomes = [AskOutcome(ask, 5, 100, 90) for ask in asks[:right]]
+    outcomes += [AskOutcome(ask, 0, 0, error=WrongWindowError("another window")) for ask in asks[right:]]
+    source._look_for_other_windows(DecodedAnswer(PI_TIMESERIES.schema.empty_table(), AskOutcomes.of(outcomes), 0))
+    assert source.mode is mode

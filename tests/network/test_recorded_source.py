@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from config.errors import SplitError
-from engine.datasets.recorded import MIN_BODY_BYTES, Mode, RecordedSource
+from engine.datasets.recorded_values import MIN_BODY_BYTES, RecordedSource
+from engine.datasets.request_mode import Mode
 from engine.model import Ask, Tag
 from engine.net.client import ClientSettings, PIClient
-
-from .sinner import Sinner, answer
+from tests.network.sinner import Sinner, answer
 
 EMPTY = b'{"Items": []}'
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import CertificateError, UnavailableError
-from engine.net.retry import RETRIED_STATUSES, Exchange, PoliteRetry, with_retries
+from engine.net.retry import Exchange, PoliteRetry, with_retries
 from engine.piweb.http import Response
-from engine.piweb.problems import retry_after_secs
+from engine.piweb.problems import RETRIED_STATUSES, retry_after_secs
 
 NOON = dt.datetime(2026, 3, 5, 12, tzinfo=dt.UTC)
 
@@ -85,10 +85,10 @@ async def attempts_made(*results: Exchange | Exception) -> tuple[int, Exchange |
     return len(made), outcome
 
 
-async def test_429_and_passing_5xx_are_repeated_and_nothing_else() -> None:
+async def test_408_429_and_passing_5xx_are_repeated_and_nothing_else() -> None:
     for status in range(200, 600):
         made, outcome = await attempts_made(exchange(status), exchange(200))
-        again = status == 429 or (status >= 500 and status not in {501, 505})
+        again = status in {408, 429} or (status >= 500 and status not in {501, 505})
         assert (made, outcome) == ((2, exchange(200)) if again else (1, exchange(status)))
         assert (status in RETRIED_STATUSES) == again
 

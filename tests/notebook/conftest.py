@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .kernel import Kernel
+from tests.notebook.kernel import Kernel
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,9 +25,9 @@ def installed(tmp_path_factory) -> Path:
     return site
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def kernel(installed, tmp_path_factory):
-    """One for all tests of a file, as one notebook runs many cells: each begins where the others have ended."""
+    """One kernel for all tests, as one notebook runs many cells: each begins where the others have ended."""
     started = Kernel(tmp_path_factory.mktemp("kernel"), str(installed))
     yield started
     started.close()

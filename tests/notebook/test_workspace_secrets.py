@@ -16,12 +16,10 @@ from deltalake import DeltaTable, QueryBuilder
 
 import config
 from config.errors import ExtractError
-from engine.app import run
-from engine.simulator import Basic, FaultPlan, Simulator, SimulatorOptions
+from engine.run import run
+from engine.simulator import BasicLogin, FaultPlan, Simulator, SimulatorOptions
 from osipi_connector import PILakeflowConnector
 from tests.bundle.workspace import TOKEN, Workspace
-
-from .kernel import Kernel
 
 # Imported here and not in a thread of a run: what kernels of other tests leave to be collected may import, too,
 # and Python 3.11 trips over an import inside an import.
@@ -77,11 +75,16 @@ def plant(url: str, folder: Path, scope: str = "pi-connector") -> dict:
 
 
 CELL = """
-import sys
+import os, sys
 from importlib import metadata
+os.environ.update({env!r})
 sys.argv = ["run", "-c", {path!r}, "--debug"]
 [found] = [e for e in metadata.distribution("osipi-connector").entry_points if e.name == "run"]
-found.load()()
+try:
+    found.load()()
+finally:
+    for name in {env!r}:
+        del os.environ[name]
 """
 
 
@@ -97,7 +100,7 @@ async def pi():
     echo = {"Errors": [f"Denied. Authorization: Basic {BASIC} password={PASSWORD}"]}
     rules = [{"match": {"route": "*recorded", "nth": 1}, "do": {"status": 500, "body": echo}}]
     faults = FaultPlan.from_dict({"rules": rules})
-    options = SimulatorOptions(tags=4, auth=Basic(USER, PASSWORD), faults=faults)
+    options = SimulatorOptions(tags=4, auth=BasicLogin(USER, PASSWORD), faults=faults)
     async with Simulator(options).serve() as url:
         yield url
 
@@ -109,29 +112,21 @@ def outside(workspace, monkeypatch):
     return workspace
 
 
-async def test_a_wheel_task_that_succeeds_shows_none(pi, workspace, installed, tmp_path):
+async def test_a_wheel_task_that_succeeds_shows_none(pi, workspace, kernel, tmp_path):
     document = tmp_path / "plant.yaml"
     document.write_text(yaml.safe_dump(plant(pi, tmp_path / "lake")))
-    kernel = await asyncio.to_thread(Kernel, tmp_path, str(installed), **workspace.env())
-    try:
-        answer = await asyncio.to_thread(kernel.run, CELL.format(path=str(document)))
-    finally:
-        await asyncio.to_thread(kernel.close)
+    answer = await asyncio.to_thread(kernel.run, CELL.format(path=str(document), env=workspace.env()))
     assert answer.status == "ok", answer
     assert "4 of 4 read" in answer.text
     assert workspace.asked.count("/api/2.0/secrets/get") >= 4
     assert_kept(repr(answer), "the cell")
-    assert assert_kept_by_files(tmp_path / "lake") == 5
+    assert assert_kept_by_files(tmp_path / "lake") == 6
 
 
-async def test_a_wheel_task_that_is_refused_shows_none(pi, workspace, installed, tmp_path):
+async def test_a_wheel_task_that_is_refused_shows_none(pi, workspace, kernel, tmp_path):
     document = tmp_path / "plant.yaml"
     document.write_text(yaml.safe_dump(plant(pi, tmp_path / "lake", scope="wrong")))
-    kernel = await asyncio.to_thread(Kernel, tmp_path, str(installed), **workspace.env())
-    try:
-        answer = await asyncio.to_thread(kernel.run, CELL.format(path=str(document)))
-    finally:
-        await asyncio.to_thread(kernel.close)
+    answer = await asyncio.to_thread(kernel.run, CELL.format(path=str(document), env=workspace.env()))
     assert answer.ename == "TaskFailedError"
     assert "does not accept our credentials" in answer.evalue
     assert_kept(repr(answer), "the cell")

@@ -37,12 +37,17 @@ def tracked(*folders: str) -> set[str]:
 
 def test_it_holds_the_product_and_nothing_else(wheel):
     inside = {name for name in members(wheel) if ".dist-info/" not in name}
-    assert inside == tracked("config", "writers", "engine", "osipi_connector.py")
+    assert inside == tracked("config", "writers", "engine", "osipi_connector.py", "osipi_start.py")
 
 
 def test_it_carries_what_is_read_at_run_time(wheel):
     inside = members(wheel)
-    assert {"config/schema.json", "config/examples/local.yaml"} <= inside
+    assert {
+        "config/schema.json",
+        "config/examples/local.yaml",
+        "engine/commands/report/style.css",
+        "engine/commands/views/sql/pi_tag_progress.sql",
+    } <= inside
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
 
@@ -51,7 +56,7 @@ def test_it_is_pure_python_and_offers_its_command(wheel):
     with zipfile.ZipFile(wheel) as archive:
         [entry_points] = [n for n in archive.namelist() if n.endswith("entry_points.txt")]
         text = archive.read(entry_points).decode()
-    assert "osipi-connector = engine.__main__:end" in text
+    assert "osipi-connector = osipi_start:program" in text
 
 
 def test_it_works_where_it_is_installed(wheel, tmp_path):

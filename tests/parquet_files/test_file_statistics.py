@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writers.statistics import MAX_TEXT, FloatStatistics, file_statistics, lower_text, upper_text
+from writers.log.statistics import MAX_TEXT, FloatStatistics, file_statistics, lower_text, upper_text
 from writers.tables import TIMESTAMP
 
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from writers import PI_TAGS, PI_TIMESERIES, CommitKey, open_lakehouse
-from writers.parquet import ParquetStage, split_by_partition
-from writers.storage import Place
+from writers import PI_TAGS, PI_TIMESERIES, Commit, CommitKey, open_lakehouse
+from writers.storage.location import TableLocation
+from writers.storage.parquet_stage import ParquetStage, split_by_partition
 from writers.tables import TIMESTAMP
 
 DAY = 86_400_000_000
@@ -83,7 +83,7 @@ def test_delta_kernel_and_arrow_read_back_what_was_written(tmp_path: Path, encod
         stage.write(batch)
     files = stage.close()
     assert len(files) == 3  # one a day
-    table.commit(CommitKey("me", 1), files)
+    table.commit(Commit(CommitKey("me", 1), files))
     wanted = plain(*batches)
     kernel = read_by_delta_kernel(table.uri).select(wanted.schema.names).cast(wanted.schema)
     assert in_order(kernel).equals(wanted)
@@ -111,14 +111,14 @@ def test_maps_are_read_back_too(tmp_path: Path) -> None:
     )
     stage = table.stage()
     stage.write(batch)
-    table.commit(CommitKey("me", 1), stage.close())
+    table.commit(Commit(CommitKey("me", 1), stage.close()))
     for found in (read_by_delta_kernel(table.uri), table.open().read().read_all()):
         assert found["attributes"].to_pylist() == [[("a", "1"), ("b", None)], None]
         assert found["tag_webid"].to_pylist() == ["w1", "w2"]
 
 
 def test_only_encodings_that_every_reader_takes(tmp_path: Path) -> None:
-    stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES)
+    stage = ParquetStage(TableLocation.parse(tmp_path), PI_TIMESERIES)
     stage.write(make(5000, seed=1))
     stage.write(make(5000, seed=2))  # with other dictionaries: no falling back to PLAIN
     [file] = stage.close()
@@ -147,7 +147,7 @@ def test_only_encodings_that_every_reader_takes(tmp_path: Path) -> None:
 
 def test_statistics_are_those_of_the_rows(tmp_path: Path) -> None:
     batch = make(3000, days=2, tags=9)
-    stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES)
+    stage = ParquetStage(TableLocation.parse(tmp_path), PI_TIMESERIES)
     stage.write(batch)
     for file in stage.close():
         rows = plain(batch).filter(
@@ -178,7 +178,7 @@ def test_a_nan_takes_the_bounds_away_and_is_read_back(tmp_path: Path) -> None:
     assert "value" not in stats["minValues"]
     assert "value" not in stats["maxValues"]
     assert stats["nullCount"]["value"] == 0
-    table.commit(CommitKey("me", 1), files)
+    table.commit(Commit(CommitKey("me", 1), files))
     found = read_by_delta_kernel(table.uri)["value"].to_pylist()
     assert sorted(map(str, found)) == ["-inf", "1.0", "nan"]
     # Nor does the footer have any: it would leave the NaN out, and for Spark NaN is greater than any number.
@@ -209,7 +209,7 @@ def test_a_batch_of_one_day_is_passed_on_untouched() -> None:
 
 
 def test_few_files_are_open_and_little_waits_however_many_days(tmp_path: Path) -> None:
-    stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES, open_files=2, stage_bytes=20_000)
+    stage = ParquetStage(TableLocation.parse(tmp_path), PI_TIMESERIES, open_files=2, stage_bytes=20_000)
     batches = [make(600, days=6, seed=seed) for seed in range(8)]
     for batch in batches:
         stage.write(batch)
@@ -223,7 +223,7 @@ def test_few_files_are_open_and_little_waits_however_many_days(tmp_path: Path) -
 
 def test_what_is_being_encoded_is_never_more_than_two_parts(tmp_path: Path) -> None:
     """Parts that are on their way into a file are memory, too, and are not counted as waiting any more."""
-    stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES, stage_bytes=1)
+    stage = ParquetStage(TableLocation.parse(tmp_path), PI_TIMESERIES, stage_bytes=1)
     stage.write(make(600, days=6))
     assert (len(stage._files), stage._waiting) == (6, {})
     assert len(stage._running) <= 2
@@ -231,7 +231,7 @@ def test_what_is_being_encoded_is_never_more_than_two_parts(tmp_path: Path) -> N
 
 
 def test_nothing_stays_open_or_behind_after_an_abort(tmp_path: Path) -> None:
-    stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES, open_files=1, stage_bytes=1000)
+    stage = ParquetStage(TableLocation.parse(tmp_path), PI_TIMESERIES, open_files=1, stage_bytes=1000)
     stage.write(make(500, days=3))
     assert list(tmp_path.rglob("*.parquet"))
     stage.abort()
@@ -240,6 +240,6 @@ def test_nothing_stays_open_or_behind_after_an_abort(tmp_path: Path) -> None:
 
 
 def test_a_column_that_is_missing_is_our_bug_and_says_so(tmp_path: Path) -> None:
-    stage = ParquetStage(Place.parse(tmp_path), PI_TIMESERIES)
+    stage = ParquetStage(TableLocation.parse(tmp_path), PI_TIMESERIES)
     with pytest.raises(KeyError, match="units"):
         stage.write(make(5).drop_columns(["units"]))

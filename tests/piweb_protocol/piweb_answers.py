@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.model import Answer, Ask, Tag
+from engine.model import Ask, DecodedAnswer, Tag
 from engine.piweb.times import parse_micros
 
 START = parse_micros("2024-03-05T10:00:00Z")
@@ -52,7 +52,7 @@ def streamset(*streams: dict[str, Any]) -> bytes:
     ).encode()
 
 
-def column(answer: Answer, name: str) -> list[Any]:
+def column(answer: DecodedAnswer, name: str) -> list[Any]:
     values = answer.rows.column(answer.rows.schema.get_field_index(name))
     if pa.types.is_timestamp(values.type):
         return values.cast(pa.int64()).to_pylist()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import UnavailableError
-from engine.piweb.clocks import Clocks, now_by
+from engine.piweb.clocks import Clocks, source_time
 from engine.piweb.times import iso_text, parse_micros
 
 NOW = parse_micros("2024-03-05T10:00:00Z")
@@ -32,7 +32,7 @@ YEAR_9999 = parse_micros("9999-12-31T23:59:59Z")
     ],
 )
 def test_small_differences_are_warned_of(archive: int | None, web_api: int | None, ours: int, words: str) -> None:
-    now = now_by(Clocks(*(None if at is None else NOW + at for at in (archive, web_api)), NOW + ours), TOLERANCE)
+    now = source_time(Clocks(*(None if at is None else NOW + at for at in (archive, web_api)), NOW + ours), TOLERANCE)
     assert now.at == NOW + (archive if archive is not None else web_api or 0)
     assert words in now.warning
     assert bool(now.warning) == bool(words)
@@ -53,7 +53,7 @@ def test_a_clock_that_is_ahead_is_refused_with_what_each_clock_said(
     archive: int | None, web_api: int | None, words: str
 ) -> None:
     with pytest.raises(UnavailableError) as refused:
-        now_by(Clocks(archive, web_api, NOW), TOLERANCE)
+        source_time(Clocks(archive, web_api, NOW), TOLERANCE)
     assert words in refused.value.message
     for at in (archive, web_api, NOW):
         assert at is None or iso_text(at) in refused.value.message
@@ -66,7 +66,7 @@ AT = st.integers(NOW - 10 * DAY, NOW + 10 * DAY) | st.just(YEAR_9999)
 @given(AT, AT, AT, st.integers(1, 20 * DAY))
 def test_now_never_lies_further_ahead_than_is_tolerated(archive: int, web_api: int, ours: int, tolerance: int) -> None:
     try:
-        now = now_by(Clocks(archive, web_api, ours), tolerance)
+        now = source_time(Clocks(archive, web_api, ours), tolerance)
     except UnavailableError:
         assert archive > min(web_api, ours) + tolerance
     else:

@@ -19,26 +19,37 @@ from config.errors import (
     UndecodableError,
     WrongWindowError,
 )
-from engine.model import Answer
+from engine.model import DecodedAnswer
 from engine.piweb import decode as fast
-from engine.piweb import reference
+from engine.piweb import reference_decoder
 from engine.piweb.decode import ROWS_SCHEMA, Decoder
 from engine.piweb.wire import Shape
+from tests.piweb_protocol.piweb_answers import (
+    END,
+    INGESTED_AT,
+    START,
+    ask,
+    at,
+    batch,
+    column,
+    event,
+    stream,
+    streamset,
+    tag,
+)
 from writers.tables import PI_TIMESERIES
 
-from .piweb_answers import END, INGESTED_AT, START, ask, at, batch, column, event, stream, streamset, tag
 
-
-@pytest.fixture(params=[fast.decode, reference.decode], ids=["decode", "reference"])
+@pytest.fixture(params=[fast.decode, reference_decoder.decode], ids=["decode", "reference"])
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     return request.param
 
 
-def one(decoder: Decoder, content: object, **of_ask: object) -> Answer:
+def one(decoder: Decoder, content: object, **of_ask: object) -> DecodedAnswer:
     return decoder(batch(content), [ask(**of_ask)], Shape.BATCH, ingested_at=INGESTED_AT)
 
 
-def values_of(answer: Answer) -> list[tuple[object, ...]]:
+def values_of(answer: DecodedAnswer) -> list[tuple[object, ...]]:
     names = ("value", "value_string", "state_code", "value_kind")
     return list(zip(*(column(answer, name) for name in names), strict=True))
 

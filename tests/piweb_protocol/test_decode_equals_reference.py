@@ -1,4 +1,4 @@
-"""The fast decoder and the obvious one say the same of every answer."""
+"""The fast decoders and the obvious one say the same of every answer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.errors import UnavailableError
-from engine.model import Answer, Ask
+from engine.model import Ask, DecodedAnswer
 from engine.piweb import decode as fast
-from engine.piweb import reference
+from engine.piweb import reference_decoder
 from engine.piweb.decode import Decoder
 from engine.piweb.times import iso_text
 from engine.piweb.wire import Shape
 from tests.examples import examples
-
-from .piweb_answers import END, INGESTED_AT, START, ask, batch, event, stream, tag
+from tests.piweb_protocol.decoders import DECODERS
+from tests.piweb_protocol.piweb_answers import END, INGESTED_AT, START, ask, batch, event, stream, tag
 
 POINT_TYPES = ("", "Float32", "Int32", "String", "Digital", "Timestamp", "Blob")
 
@@ -96,7 +96,7 @@ def asks_of(count: int, max_count: int) -> list[Ask]:
     return [ask(n, max_count=max_count, point_type=POINT_TYPES[n % len(POINT_TYPES)], units="m") for n in range(count)]
 
 
-def said(answer: Answer) -> tuple[Any, ...]:
+def said(answer: DecodedAnswer) -> tuple[Any, ...]:
     """All an answer says, in a form that compares: NaN equals NaN, errors by class."""
     return (
         answer.rows.schema,
@@ -117,9 +117,10 @@ def run(decoder: Decoder, body: bytes, asks: list[Ask], shape: Shape) -> Any:
 
 
 def check(body: bytes, asks: list[Ask], shape: Shape) -> Any:
-    outcome = run(fast.decode, body, asks, shape)
-    assert outcome == run(reference.decode, body, asks, shape)
-    return outcome
+    expected = run(reference_decoder.decode, body, asks, shape)
+    for name, decoder in DECODERS.items():
+        assert run(decoder, body, asks, shape) == expected, name
+    return expected
 
 
 any_content = st.one_of(*[contents(strict_values)] * 4, contents(strict_values | odd_values), broken_contents)

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from config.errors import UnavailableError, UndecodableError
-from engine.model import Answer, Ask
+from engine.model import Ask, DecodedAnswer
 from engine.piweb import guarded as module
 from engine.piweb.decode import decode
 from engine.piweb.guarded import UNFORESEEN, guarded
 from engine.piweb.wire import Shape
-
-from .piweb_answers import INGESTED_AT, ask, batch, column, event, stream, streamset
+from tests.piweb_protocol.piweb_answers import INGESTED_AT, ask, batch, column, event, stream, streamset
 
 ASKS = [ask(n) for n in range(3)]
 STREAMS = [stream(event("10:00:01", n)) for n in range(3)]
@@ -22,7 +21,7 @@ BODIES = {Shape.BATCH: batch(*STREAMS), Shape.STREAMSET: streamset(*STREAMS)}
 
 
 def stumbling(error: Exception) -> Any:
-    def decoder(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: int) -> Answer:
+    def decoder(body: bytes, asks: Sequence[Ask], shape: Shape, *, ingested_at: int) -> DecodedAnswer:
         raise error
 
     return decoder

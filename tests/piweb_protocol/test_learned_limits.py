@@ -31,7 +31,7 @@ def test_a_limit_is_found_by_a_logarithm_of_refusals_and_nearly_filled(limit: in
 
 
 @given(st.lists(st.tuples(st.integers(1, 9_000), st.booleans()), max_size=60))
-def test_whatever_comes_a_budget_is_above_nothing_refused_and_below_nothing_that_worked(
+def test_a_budget_is_above_nothing_refused_and_below_nothing_that_worked(
     told: list[tuple[int, bool]],
 ) -> None:
     bound = Bound(8_000)

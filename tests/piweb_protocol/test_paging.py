@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.piweb.paging import End, Habits, PageLinks, Paging
+from engine.piweb.paging import ListEnd, PageLinks, Paging, PagingFacts
 
 
 @dataclass
@@ -43,21 +43,22 @@ class Source:
 
 
 def walked(
-    source: Source, size: int = 1_000, at_once: int = 1, habits: Habits | None = None
-) -> tuple[list[int], End, int]:
+    source: Source, size: int = 1_000, at_once: int = 1, facts: PagingFacts | None = None
+) -> tuple[list[int], ListEnd, int]:
     """What is found, how it ended, and how many pages it took."""
-    walk = Paging(size, at_once=at_once, habits=habits)
+    walk = Paging(size, at_once=at_once, facts=facts)
     found: list[int] = []
     asked = 0
     while walk.end is None:
         starts = walk.starts
         asked += len(starts)
         pages = [source.page(start, walk.size) for start in starts]
-        walk.widen()
         for items, links in pages:
             found += items
             if not walk.take(items, len(items), links):
                 break
+        else:
+            walk.widen()
         assert asked < 10_000, "without end"
     return found, walk.end, asked
 
@@ -71,7 +72,7 @@ def test_everything_is_found_and_the_list_is_known_to_be_whole(
 ) -> None:
     found, end, _ = walked(Source(total, cap, links), size, at_once)
     assert found == list(range(total))
-    assert end is End.WHOLE
+    assert end is ListEnd.COMPLETE
 
 
 @given(st.integers(1, 400), st.integers(1, 120), LINKS, st.integers(1, 100))
@@ -91,9 +92,9 @@ def test_thirty_thousand_take_one_request_more_at_most(links: str) -> None:
 
 def test_what_a_long_list_has_shown_serves_the_others() -> None:
     """Of many filters, only the first has to prove where a page may end."""
-    habits = Habits()
-    walked(Source(800, links="missing"), habits=habits)
-    assert [walked(Source(total, links="missing"), habits=habits)[2] for total in (1, 100, 400, 0)] == [1, 1, 1, 1]
+    facts = PagingFacts()
+    walked(Source(800, links="missing"), facts=facts)
+    assert [walked(Source(total, links="missing"), facts=facts)[2] for total in (1, 100, 400, 0)] == [1, 1, 1, 1]
 
 
 @given(st.integers(0, 300), st.integers(1, 60), LINKS, st.integers(1, 50))
@@ -101,7 +102,7 @@ def test_a_server_that_repeats_its_last_page_ends_the_list(total: int, cap: int,
     found, end, asked = walked(Source(total, cap, links, clamps=True), size)
     assert set(found) == set(range(total))
     one_page = 0 < total <= min(size, cap)  # the last page is the first one, too: that looks like a server that is deaf
-    assert one_page or end is End.WHOLE
+    assert one_page or end is ListEnd.COMPLETE
     assert asked <= -(-total // min(size, cap)) + 3
 
 
@@ -113,7 +114,7 @@ def test_a_server_that_ignores_the_start_is_not_taken_for_one_that_is_whole(
     found, end, asked = walked(Source(total, cap, links, deaf=True, grows=grows if 4 * grows <= page else 0), size)
     if set(range(total)) - set(found):
         # One page that is capped and repeated: nothing tells it from one that holds all there is.
-        assert end is End.AGAIN or (end is End.UNSURE and cap < size)
+        assert end is ListEnd.RESTARTED or (end is ListEnd.UNPROVEN and cap < size)
     assert asked <= 6 + 4 * size / page + page / 4
 
 
@@ -132,7 +133,7 @@ def test_a_link_beside_an_empty_page_is_followed_once() -> None:
     assert walk.end is None
     for _ in range(2):
         walk.take([], 0, PageLinks.NEXT)
-    assert walk.end is End.UNSURE
+    assert walk.end is ListEnd.UNPROVEN
 
 
 def test_pages_shrink_to_one_and_no_further() -> None:
@@ -140,3 +141,63 @@ def test_pages_shrink_to_one_and_no_further() -> None:
     assert walk.shrink()
     assert walk.size == 1
     assert not walk.shrink()
+
+
+@given(
+    st.integers(0, 3_000), st.integers(1, 400), st.integers(1, 40), st.integers(0, 12), st.integers(1, 4),
+    st.integers(1, 4),
+)  # fmt: skip
+def test_pages_that_an_outage_cut_short_get_long_again(
+    total: int, size: int, begins: int, failing: int, at_once: int, by: int
+) -> None:
+    """Nothing is lost or shown twice, and the rest of the list takes a few requests more, not as many as short pages would."""
+    source, walk = Source(total, cap=400), Paging(size, at_once=at_once)
+    found: list[int] = []
+    asked = 0
+    while walk.end is None:
+        for start in walk.starts:
+            asked += 1
+            if begins <= asked < begins + failing and walk.shrink(1 + by):
+                break
+            items, links = source.page(start, walk.size)
+            found += items
+            if not walk.take(items, len(items), links):
+                break
+        else:
+            walk.widen()
+    assert found == list(range(total))
+    assert walk.end is ListEnd.COMPLETE
+    assert asked <= -(-total // size) + 1 + failing + 4 * (7 + 8)
+
+
+@given(st.integers(0, 50), st.integers(1, 30), st.integers(1, 40), LINKS)
+def test_a_server_that_puts_what_cannot_be_read_on_every_page_ends_the_list(
+    total: int, bad: int, size: int, links: str
+) -> None:
+    source, walk = Source(total, links=links), Paging(size)
+    found: list[int] = []
+    asked = 0
+    while walk.end is None:
+        asked += 1
+        assert asked < 150, "without end"
+        items, said = source.page(walk.start, max(0, walk.size - bad))
+        found += items
+        walk.take(items, len(items) + bad, said)
+    assert len(found) == len(set(found))
+
+
+def test_pages_that_are_always_too_long_are_tried_ever_more_seldom() -> None:
+    source, walk = Source(200_000), Paging(1_000)
+    tried = [0]
+    asked = 0
+    while walk.end is None:
+        asked += 1
+        if walk.size > 100:
+            tried.append(asked)
+            assert walk.shrink()
+            continue
+        items, links = source.page(walk.start, walk.size)
+        if walk.take(items, len(items), links):
+            walk.widen()
+    assert asked < 200_000 / 62 + len(tried) + 20
+    assert len(tried) < 20

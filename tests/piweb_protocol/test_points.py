@@ -62,7 +62,6 @@ def test_a_point_becomes_a_tag_and_a_row() -> None:
             "step": False,
             "future": False,
             "data_server": "SIMDA",
-            "attributes": None,
         }
     ]
 
@@ -188,7 +187,7 @@ def test_a_field_of_an_odd_type_costs_no_point(field: str, value: Any, column: s
     )
 )
 @pytest.mark.parametrize("field", ["WebId", "Name", "Span", "Future", "Path", "WebException"])
-def test_whatever_a_field_holds_the_others_are_read(field: str, value: Any) -> None:
+def test_the_others_are_read_for_any_content_of_a_field(field: str, value: Any) -> None:
     found = decode_page(page(point(1), point(2, **{field: value})))
     assert found.tags[0].name == "Unit1.Flow1"
     assert len(found.tags) + len(found.failures) == 2

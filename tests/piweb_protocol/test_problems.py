@@ -26,10 +26,10 @@ from engine.piweb.problems import (
     excerpt_of,
     is_batch_unsupported,
     is_csrf_refusal,
-    not_known,
     retry_after_secs,
     sentence_of,
     tag_error,
+    unauthorized,
 )
 
 CSRF = b'{"Message":"The X-Requested-With header is required for this request."}'
@@ -103,7 +103,7 @@ def test_a_login_refused_names_what_the_server_accepts() -> None:
     error = error_for(response, "x")
     assert error is not None
     assert str(error).endswith("it offers Negotiate, NTLM, Basic")
-    assert error.hint == "set pi_web_api.auth_type: kerberos, or basic"
+    assert error.hint == "set pi_web_api.auth_type: kerberos, or ntlm, or basic"
     assert "abc" not in str(error)
 
 
@@ -121,7 +121,8 @@ def test_a_token_that_expired_is_told_from_a_wrong_one() -> None:
         ("negotiate, NTLM", "basic", "Negotiate, NTLM", "set pi_web_api.auth_type: kerberos"),
         ('Basic realm="pi, Bearer x", charset="UTF-8"', "kerberos", "Basic", "set pi_web_api.auth_type: basic"),
         ('Bearer realm="x"', "anonymous", "Bearer", "set pi_web_api.auth_type: oauth (or bearer)"),
-        ("NTLM", "basic", "NTLM", "none of these is supported here"),
+        ("NTLM", "basic", "NTLM", "set pi_web_api.auth_type: ntlm"),
+        ("Digest", "basic", "Digest", "none of these is supported here"),
         ('Basic realm="pi"', "basic", "Basic", "check user name and password"),
         ('Bearer realm="x"', "bearer", "Bearer", "check user name and password or token"),
     ],
@@ -129,7 +130,7 @@ def test_a_token_that_expired_is_told_from_a_wrong_one() -> None:
 def test_a_way_to_log_in_that_is_offered_is_named_as_the_configuration_calls_it(
     challenge: str, auth: str, offered: str, hint: str
 ) -> None:
-    error = not_known(Response(401, b"", {"www-authenticate": challenge}), "x", auth=auth)
+    error = unauthorized(Response(401, b"", {"www-authenticate": challenge}), "x", auth=auth)
     assert str(error) == f"x; it offers {offered}"
     assert error.hint.startswith(hint)
 

@@ -13,8 +13,7 @@ from config.errors import SplitError
 from engine.model import Ask, Tag
 from engine.piweb import requests
 from engine.piweb.http import Request
-
-from .piweb_answers import END, START, ask, at, tag
+from tests.piweb_protocol.piweb_answers import END, START, ask, at, tag
 
 
 def query_of(request: Request) -> dict[str, list[str]]:
@@ -101,8 +100,8 @@ class TestInventory:
 
     def test_special_characters_of_a_path_are_encoded(self) -> None:
         path = "\\\\SRV\\a b#c&d+e%f;g?h/ü"
-        request = requests.point_by_path(path)
-        assert "path=%5C%5CSRV%5Ca%20b%23c%26d%2Be%25f%3Bg%3Fh%2F%C3%BC&" in request.path
+        [(request, _)] = requests.points_by_path([path])
+        assert "path=%5C%5CSRV%5Ca%20b%23c%26d%2Be%25f%3Bg%3Fh%2F%C3%BC" in request.path
         assert query_of(request)["path"] == [path]
 
     @given(st.lists(st.text(min_size=1, max_size=300), max_size=60))

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain
 
-from engine.model import Ask, Outcome, Outcomes, Window
-from engine.plan.overlap import MASK, Known
+from engine.model import Ask, AskOutcome, AskOutcomes, Window
+from engine.plan.chunk_result import RowDisposition
+from engine.plan.overlap import DIGEST_MASK, WatermarkState
 from engine.plan.planner import Plan
-from engine.plan.settled import Keep
+from tests.landing.widening import moves_in, widen
 from writers import Move, Watermark
-from writers.watermark import widen
 
 __all__ = ["Row", "Table", "answer", "between", "digest", "land"]
 
@@ -24,7 +24,9 @@ Row = tuple[int, int]  # time and value
 
 
 def digest(rows: list[Row]) -> int:
-    return sum(int.from_bytes(blake2b(repr(row).encode(), digest_size=8).digest(), "little") for row in rows) & MASK
+    return (
+        sum(int.from_bytes(blake2b(repr(row).encode(), digest_size=8).digest(), "little") for row in rows) & DIGEST_MASK
+    )
 
 
 def between(rows: list[Row], start: int, end: int) -> list[Row]:
@@ -38,15 +40,15 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     mark: Watermark | None = None
 
-    def known(self) -> Known | None:
+    def known(self) -> WatermarkState | None:
         mark = self.mark
         if mark is None:
             return None
-        last = None if mark.last_event_digest is None else mark.last_event_digest & MASK
-        return Known(mark.low, mark.high, mark.last_event, last)
+        last = None if mark.last_event_digest is None else mark.last_event_digest & DIGEST_MASK
+        return WatermarkState(mark.low, mark.high, mark.last_event, last)
 
 
-def answer(ask: Ask, source: list[Row]) -> tuple[Outcome, list[Row]]:
+def answer(ask: Ask, source: list[Row]) -> tuple[AskOutcome, list[Row]]:
     """What decoding makes of a server's answer."""
     times = [t for t, _ in source]
     found = source[bisect_left(times, ask.start) : bisect_left(times, ask.end)][: ask.max_count]
@@ -57,7 +59,7 @@ def answer(ask: Ask, source: list[Row]) -> tuple[Outcome, list[Row]]:
     last = found[-1][0] if found else None
     overlap = ask.overlap or Window(0, 0)
     return (
-        Outcome(
+        AskOutcome(
             ask,
             len(found),
             until,
@@ -79,18 +81,18 @@ def land(plan: Plan, tables: Mapping[str, Table], sources: Mapping[str, list[Row
         if chunk is None:
             break
         answers = [answer(ask, sources[ask.tag.web_id]) for ask in chunk.asks]
-        settled = plan.settle(chunk, Outcomes.of([outcome for outcome, _ in answers]))
-        for swap in settled.swaps:
+        result = plan.record_answer(chunk, AskOutcomes.of([outcome for outcome, _ in answers]))
+        for swap in result.replaced:
             table = tables[swap.tag.web_id]
             table.rows = [row for row in table.rows if not swap.start <= row[0] < swap.end]
-        swapped += len(settled.swaps)
-        for keep, (outcome, rows) in zip(settled.keep, answers, strict=True):
+        swapped += len(result.replaced)
+        for disposition, (outcome, rows) in zip(result.dispositions, answers, strict=True):
             overlap = outcome.ask.overlap
-            since = 0 if overlap is None else overlap.start if keep == Keep.REPLACE else overlap.end
-            if keep != Keep.NOTHING:
+            since = 0 if overlap is None else overlap.start if disposition == RowDisposition.REPLACE else overlap.end
+            if disposition != RowDisposition.NOTHING:
                 tables[outcome.ask.tag.web_id].rows += [row for row in rows if overlap is None or row[0] >= since]
-        moves += chain.from_iterable(settled.moves)
-        assert not settled.failures
+        moves += chain.from_iterable(map(moves_in, result.moves))
+        assert not result.failures
         plan.give_back(chunk)
     assert plan.done or chunks < 10_000
     for move in moves:

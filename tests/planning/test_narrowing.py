@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.plan.narrowing import Found, Narrowing, most_asks
+from engine.plan.narrowing import Narrowing, NarrowingState, most_asks
 from engine.plan.timeline import DAY, HOUR, SECOND
 from tests.examples import examples
 
@@ -23,7 +23,7 @@ class Search:
         self.narrowing = Narrowing(total, failed, **options)
         self.asks: list[tuple[int, int]] = []
         self.landed: list[tuple[int, int]] = []
-        while self.narrowing.found is Found.NOTHING_YET:
+        while self.narrowing.state is NarrowingState.SEARCHING:
             now = self.narrowing
             start, end = now.start, now.end
             assert 0 <= start < end <= total
@@ -35,7 +35,7 @@ class Search:
                 now.worked(end)
             else:
                 now.failed()
-        if self.narrowing.found is Found.CLEAR and "resolution" not in options:
+        if self.narrowing.state is NarrowingState.DONE and "resolution" not in options:
             # What it has read follows on what was read before, but for the one hole.
             hole = self.narrowing.hole
             assert self.uncovered(self.narrowing.read) == ([] if hole is None else [hole]), self.narrowing
@@ -61,7 +61,7 @@ def test_one_instant_is_found_wherever_it_lies(total: int, data: st.DataObject) 
     failed = data.draw(st.integers(bad + 1, total))
     search = Search(touching([(bad, bad + 1)]), total, failed)
     if bad == total - 1:
-        assert search.narrowing.found is Found.HOPELESS  # nothing lies behind it that could land with it
+        assert search.narrowing.state is NarrowingState.HOPELESS  # nothing lies behind it that could land with it
         assert search.uncovered(bad) == []
     else:
         assert search.narrowing.hole == (bad, bad + 1)
@@ -89,7 +89,7 @@ def test_a_limit_on_the_length_leaves_no_hole(total: int, data: st.DataObject) -
     if failed <= limit:
         return
     search = Search(lambda start, end: end - start <= limit, total, failed)
-    assert search.narrowing.found is Found.CLEAR
+    assert search.narrowing.state is NarrowingState.DONE
     assert search.narrowing.hole is None
     assert search.uncovered(search.narrowing.read) == []
     assert search.narrowing.read > 0
@@ -119,7 +119,7 @@ def test_any_holes_and_any_limit_at_once_lose_nothing_else(found: list[tuple[int
 
         search = Search(answers, SHORT - begun, length)
         asks += len(search.asks)
-        if search.narrowing.found is Found.HOPELESS:
+        if search.narrowing.state is NarrowingState.HOPELESS:
             break
         if search.narrowing.hole is not None:
             holes.append((begun + search.narrowing.hole[0], begun + search.narrowing.hole[1]))
@@ -185,7 +185,7 @@ def test_what_can_be_read_between_two_damages_is_found_by_asking_again(
     for retries in range(1, total // between + 2):
         search = Search(answers, total, total, retries=retries)
         assert len(search.asks) <= most_asks(total)
-        if search.narrowing.found is Found.CLEAR:
+        if search.narrowing.state is NarrowingState.DONE:
             assert search.narrowing.hole == (0, one)
             assert search.uncovered(search.narrowing.read) == [(0, one)]
             return
@@ -203,14 +203,14 @@ def test_a_source_that_heals_meanwhile_is_soon_read_as_before() -> None:
         return asked > 7 or end <= DAY // 3
 
     search = Search(answers, LONG, DAY)
-    assert search.narrowing.found is Found.CLEAR
+    assert search.narrowing.state is NarrowingState.DONE
     assert search.narrowing.hole is None
     assert len(search.asks) <= 7 + 5
 
 
 def test_what_is_never_answered_is_given_up_at_once() -> None:
     search = Search(lambda _start, _end: False, LONG, DAY)
-    assert search.narrowing.found is Found.HOPELESS
+    assert search.narrowing.state is NarrowingState.HOPELESS
     assert len(search.asks) == 6
 
 
@@ -225,7 +225,7 @@ def test_the_hole_of_another_tag_is_tried_first(first: int, length: int) -> None
 
 @given(st.integers(0, DAY), st.integers(1, 3 * DAY), st.integers(0, LONG - 2))
 @examples(200)
-def test_the_hole_of_another_tag_misleads_nobody(first: int, length: int, bad: int) -> None:
+def test_the_hole_of_another_tag_misleads_no_tag(first: int, length: int, bad: int) -> None:
     failed = max(bad + 1, LONG // 2)
     search = Search(touching([(bad, bad + 1)]), LONG, failed, known=(first, first + length))
     hole = search.narrowing.hole
@@ -242,7 +242,7 @@ def test_a_coarse_resolution_costs_less_and_still_covers_what_is_bad(total: int,
     bad = data.draw(st.integers(0, total - 1))
     failed = data.draw(st.integers(bad + 1, total))
     search = Search(touching([(bad, bad + 1)]), total, failed, resolution=resolution)
-    if search.narrowing.found is Found.HOPELESS:
+    if search.narrowing.state is NarrowingState.HOPELESS:
         assert total - search.narrowing.read <= resolution
         return
     [(first, last)] = search.uncovered(search.narrowing.read)

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.model import Outcomes, Tag, Window
+from engine.model import AskOutcomes, Tag, Window
 from engine.plan import planner
-from engine.plan.forecast import forecast
-from engine.plan.lanes import Limits, Reading, readings_for
-from engine.plan.overlap import Known, begin, overlap_of, settled_until, window_to_sum
+from engine.plan.chunk_result import RowDisposition, as_expected
+from engine.plan.overlap import WatermarkState, final_until, overlap_of, reading_start, window_to_sum
 from engine.plan.planner import Plan
-from engine.plan.settled import Keep, as_expected
+from engine.plan.run_estimate import estimate_run
+from engine.plan.tag_cursor import GapKind, RequestLimits, TagCursor, cursors_for
 from tests.planning.imagined import Row, Table, answer, between, digest, land
 from writers import Watermark
 
-SMALL = Limits(tags_per_request=4, values_per_answer=20, max_count_per_tag=5)
+SMALL = RequestLimits(tags_per_request=4, values_per_answer=20, max_count_per_tag=5)
 DAY = 86_400_000_000
 END = 1_000_000_000  # about 17 minutes, in which any microsecond may hold events
 
@@ -30,7 +30,7 @@ def run(
     tables: dict[str, Table], sources: dict[str, list[Row]], end: int, lookback: int, *, chunks: int = 10_000
 ) -> int:
     """One run over all tags; gives the number of swaps. It dies after so many chunks."""
-    readings = []
+    cursors = []
     for name, table in tables.items():
         known = table.known()
         done = Window(known.low, known.high) if known else None
@@ -40,10 +40,10 @@ def run(
             summed = digest(between(table.rows, window.start, window.end)) if window else 0
             overlap = overlap_of(known, lookback, summed)
         wanted = Window(done.end if done else 0, end)
-        readings += readings_for(
+        cursors += cursors_for(
             Tag(name, name), wanted, done, rows_done=len(table.rows), assumed_rate=1e-7, overlap=overlap
         )
-    return land(Plan(readings, SMALL), tables, sources, chunks=chunks)
+    return land(Plan(cursors, SMALL), tables, sources, chunks=chunks)
 
 
 rows = st.lists(st.tuples(st.integers(0, END - 1), st.integers(0, 3)), max_size=30, unique_by=lambda row: row[0]).map(
@@ -96,18 +96,18 @@ def test_a_run_that_dies_passes_nothing_that_it_did_not_mend(before, after, firs
 
 
 @given(st.lists(st.tuples(rows, st.integers(1, END), st.integers(1, 12)), min_size=2, max_size=6), lookbacks)
-def test_what_is_settled_is_never_touched_by_a_run_and_never_becomes_less(steps, lookback) -> None:
+def test_what_is_settled_is_never_touched_by_a_run_and_never_shrinks(steps, lookback) -> None:
     """However the past was changed between the runs, and wherever they died: it is all a repair's."""
-    tables, settled = {"a": Table()}, 0
+    tables, final = {"a": Table()}, 0
     ends = sorted(end for _, end, _ in steps)
     for (source, _, chunks), end in zip(steps, ends, strict=True):
-        before = between(tables["a"].rows, 0, settled)
+        before = between(tables["a"].rows, 0, final)
         run(tables, {"a": source}, end, lookback, chunks=chunks)
-        assert between(tables["a"].rows, 0, settled) == before
+        assert between(tables["a"].rows, 0, final) == before
         known = tables["a"].known()
-        assert known is None or settled_until(known, lookback) >= settled
-        settled = 0 if known is None else settled_until(known, lookback)
-        assert known is None or known.low <= settled <= known.high
+        assert known is None or final_until(known, lookback) >= final
+        final = 0 if known is None else final_until(known, lookback)
+        assert known is None or known.low <= final <= known.high
 
 
 @given(rows, st.lists(st.integers(1, END), min_size=2, max_size=5), lookbacks)
@@ -151,8 +151,8 @@ def test_a_table_from_before_digests_were_kept_is_compared_all_the_same(before, 
     assert between(tables["a"].rows, since, END) == between(after, since, second_end + 1)
 
 
-def _one_by_one(readings: Sequence[Reading], _outcomes: Outcomes) -> npt.NDArray[np.bool_]:
-    return np.zeros(len(readings), np.bool_)
+def _one_by_one(cursors: Sequence[TagCursor], _outcomes: AskOutcomes) -> npt.NDArray[np.bool_]:
+    return np.zeros(len(cursors), np.bool_)
 
 
 @given(rows | many_rows, rows | many_rows, st.lists(st.integers(1, END), min_size=1, max_size=3), lookbacks)
@@ -173,7 +173,7 @@ def test_settling_many_together_says_what_settling_them_one_by_one_says(before, 
 @given(st.integers(0, END), st.integers(0, END), st.integers(0, END), st.sampled_from([0.0, 1e-7, 1e-3]))
 def test_reading_begins_early_enough_and_not_much_earlier(low, start, high, rate: float) -> None:
     low, start, high = sorted((low, start, high))
-    found = begin(low, high, start, rate)
+    found = reading_start(low, high, start, rate)
     assert low <= found <= start
     assert high - found <= max(2 * (high - start), 1 << 22)
     assert rate * (start - found) <= 32
@@ -183,9 +183,9 @@ def test_reading_begins_early_enough_and_not_much_earlier(low, start, high, rate
 @pytest.mark.parametrize("lookback", [0, 7 * DAY])
 def test_years_of_silence_are_asked_for_at_once(last_event: int | None, lookback: int) -> None:
     """Also of a tag that was busy before: what is older than its last event is not read again."""
-    known = Known(0, 3650 * DAY, last_event, None if last_event is None else 5)
+    known = WatermarkState(0, 3650 * DAY, last_event, None if last_event is None else 5)
     rows_done = 0 if last_event is None else last_event // 1_000_000
-    readings = readings_for(
+    cursors = cursors_for(
         Tag("a", "a"),
         Window(known.high, known.high + 300_000_000),
         Window(known.low, known.high),
@@ -193,15 +193,15 @@ def test_years_of_silence_are_asked_for_at_once(last_event: int | None, lookback
         assumed_rate=1e-7,
         overlap=overlap_of(known, lookback, 0),
     )
-    plan = Plan(readings, Limits())
+    plan = Plan(cursors, RequestLimits())
     [ask] = plan.take().asks
     assert ask.end == known.high + 300_000_000
     assert ask.start == (last_event or 0)
 
 
 def test_after_years_of_silence_the_new_is_read_in_slices_as_ever() -> None:
-    known = Known(0, 3650 * DAY, 40 * DAY, 5)
-    readings = readings_for(
+    known = WatermarkState(0, 3650 * DAY, 40 * DAY, 5)
+    cursors = cursors_for(
         Tag("a", "a"),
         Window(known.high, known.high + 90 * DAY),
         Window(known.low, known.high),
@@ -209,21 +209,21 @@ def test_after_years_of_silence_the_new_is_read_in_slices_as_ever() -> None:
         assumed_rate=1e-7,
         overlap=overlap_of(known, 0, 0),
     )
-    [ask] = Plan(readings, Limits()).take().asks
+    [ask] = Plan(cursors, RequestLimits()).take().asks
     assert known.high < ask.end <= known.high + 31 * DAY
 
 
 def test_a_window_within_what_is_done_is_read_again_and_put_in_its_place() -> None:
     tag, source = Tag("a", "a"), [(n, n) for n in range(0, 100, 3)]
-    reading = Reading(tag, 10, 60, backward=False, rate=0.3, low=0, high=100, repair=True)
-    plan = Plan([reading], SMALL)
+    cursor = TagCursor(tag, 10, 60, GapKind.REPAIR, rate=0.3, low=0, high=100)
+    plan = Plan([cursor], SMALL)
     windows = []
     while (chunk := plan.take()) is not None:
         [(outcome, found)] = [answer(ask, source) for ask in chunk.asks]
-        settled = plan.settle(chunk, Outcomes.of([outcome]))
-        [swap] = settled.swaps
-        assert settled.keep.tolist() == [Keep.REPLACE]
-        assert settled.moves == ()
+        result = plan.record_answer(chunk, AskOutcomes.of([outcome]))
+        [swap] = result.replaced
+        assert result.dispositions.tolist() == [RowDisposition.REPLACE]
+        assert result.moves == ()
         assert found == between(source, swap.start, swap.end)
         windows.append((swap.start, swap.end))
         plan.give_back(chunk)
@@ -234,13 +234,13 @@ def test_a_window_within_what_is_done_is_read_again_and_put_in_its_place() -> No
 
 @pytest.mark.parametrize("lookback", [0, END])
 def test_a_forecast_takes_the_source_to_be_what_the_table_holds(lookback: int) -> None:
-    known = Known(0, END // 2, END // 2 - 5, 123)
+    known = WatermarkState(0, END // 2, END // 2 - 5, 123)
     overlap = overlap_of(known, lookback, 77)
     done = Window(known.low, known.high)
     wanted = Window(known.high, END)
     tag = Tag("a", "a")
-    found = readings_for(tag, wanted, done, rows_done=10, assumed_rate=1e-7, overlap=overlap)
+    found = cursors_for(tag, wanted, done, rows_done=10, assumed_rate=1e-7, overlap=overlap)
     plan = Plan(found, SMALL)
-    forecast(plan)
+    estimate_run(plan)
     assert plan.done
     assert plan.fraction_done == 1.0

@@ -21,16 +21,17 @@ from config.errors import (
     UndecodableError,
     WrongWindowError,
 )
-from engine.model import Ask, Outcome, Outcomes, Tag, Window
+from engine.model import Ask, AskOutcome, AskOutcomes, Tag, Window
+from engine.plan.chunk_result import RowDisposition
 from engine.plan.decisions import MAX_TAG_ATTEMPTS, Decision, decide
-from engine.plan.forecast import forecast
-from engine.plan.lanes import Limits, Reading, pack, readings_for
 from engine.plan.planner import Plan
-from engine.plan.settled import Keep
+from engine.plan.run_estimate import estimate_run
+from engine.plan.tag_cursor import GapKind, RequestLimits, TagCursor, cursors_for, pack
 from engine.plan.timeline import DAY
 from tests.examples import examples
+from tests.landing.widening import moves_in
 
-SMALL = Limits(tags_per_request=3, values_per_answer=12, max_count_per_tag=8, server_max_count=64)
+SMALL = RequestLimits(tags_per_request=3, values_per_answer=12, max_count_per_tag=8, server_max_count=64)
 
 
 class Table:
@@ -44,13 +45,13 @@ class Table:
             self.rows[web_id] = [t for t in (events or {})[web_id] if window.start <= t < window.end]
 
 
-def answer(ask: Ask, events: list[int]) -> tuple[Outcome, list[int]]:
+def answer(ask: Ask, events: list[int]) -> tuple[AskOutcome, list[int]]:
     """What the decoder makes of a server's answer, with its cut rule."""
     found = events[bisect_left(events, ask.start) : bisect_left(events, ask.end)][: ask.max_count]
     if len(found) < ask.max_count:
-        return Outcome(ask, len(found), ask.end, found[-1] if found else None), found
+        return AskOutcome(ask, len(found), ask.end, found[-1] if found else None), found
     kept = [t for t in found if t < found[-1]]
-    return Outcome(ask, len(kept), found[-1], kept[-1] if kept else None), kept
+    return AskOutcome(ask, len(kept), found[-1], kept[-1] if kept else None), kept
 
 
 def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda chunk, n: None, steps: int = 5_000):
@@ -62,23 +63,23 @@ def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda
             break
         error = fail(chunk, n)
         if error is not None:
-            settled = plan.fault(chunk, error)
-            failures += settled.failures
+            result = plan.record_failure(chunk, error)
+            failures += result.failures
         else:
             answers = [answer(ask, events[ask.tag.web_id]) for ask in chunk.asks]
-            settled = plan.settle(chunk, Outcomes.of([outcome for outcome, _ in answers]))
-            for keep, ask, (_, rows) in zip(settled.keep, chunk.asks, answers, strict=True):
-                if keep == Keep.FRESH:
+            result = plan.record_answer(chunk, AskOutcomes.of([outcome for outcome, _ in answers]))
+            for disposition, ask, (_, rows) in zip(result.dispositions, chunk.asks, answers, strict=True):
+                if disposition == RowDisposition.FRESH:
                     table.rows[ask.tag.web_id] += rows
-            for move in chain.from_iterable(settled.moves):
+            for move in chain.from_iterable(map(moves_in, result.moves)):
                 before = table.done.get(move.tag_webid)
                 now = Window(move.low, move.high)
                 assert before is None or (now.start <= before.end and before.start <= now.end), "a hole"
                 table.done[move.tag_webid] = (
                     Window(min(before.start, now.start), max(before.end, now.end)) if before is not None else now
                 )
-            failures += settled.failures
-        for note in settled.holes:
+            failures += result.failures
+        for note in result.holes:
             assert note.error is not None
             table.holes[note.tag.web_id].append((note.start, note.end))
         plan.give_back(chunk)
@@ -86,12 +87,12 @@ def drive(plan: Plan, events: dict[str, list[int]], table: Table, *, fail=lambda
 
 
 def make_plan(events, wanted: Window, table: Table, limits=SMALL) -> Plan:
-    readings = []
+    cursors = []
     for web_id in events:
-        readings += readings_for(
+        cursors += cursors_for(
             Tag(web_id, web_id), wanted, table.done.get(web_id), rows_done=len(table.rows[web_id]), assumed_rate=1e-6
         )
-    return Plan(readings, limits)
+    return Plan(cursors, limits)
 
 
 def assert_exact(events, wanted: Window, table: Table, *, but=()) -> None:
@@ -164,7 +165,7 @@ def test_killed_runs_continue_where_they_stopped(case, kills):
 
 @given(histories, st.sampled_from("abcdefgh"))
 @examples(100)
-def test_one_bad_tag_is_found_by_halves_and_holds_up_nobody(events, bad):
+def test_one_bad_tag_is_found_by_halves_and_holds_up_no_other(events, bad):
     """A request with the bad tag fails whole, as an ad hoc streamset does."""
     wanted = Window(0, 4 * DAY + 1)
     table = Table()
@@ -222,10 +223,10 @@ def test_several_tags_are_divided_once_shorter_windows_do_not_help():
 
 def test_an_error_that_stops_the_run_leaves_nothing_to_take():
     events = {"a": [1], "b": [2]}
-    plan = make_plan(events, Window(0, 10), Table(), Limits(tags_per_request=1))
+    plan = make_plan(events, Window(0, 10), Table(), RequestLimits(tags_per_request=1))
     error = ConfigurationError("no")
     chunk = plan.take()
-    plan.fault(chunk, error)
+    plan.record_failure(chunk, error)
     plan.give_back(chunk)
     assert plan.take() is None
     assert plan.done
@@ -235,11 +236,11 @@ def test_an_error_that_stops_the_run_leaves_nothing_to_take():
 def test_live_data_goes_before_backfill_and_backfill_starts_at_its_newest_end():
     done = {w: Window(10 * DAY, 20 * DAY) for w in "ab"}
     events = {"a": [], "b": []}
-    plan = make_plan(events, Window(0, 21 * DAY), Table(done, events), Limits(tags_per_request=1))
+    plan = make_plan(events, Window(0, 21 * DAY), Table(done, events), RequestLimits(tags_per_request=1))
     order = []
     while (chunk := plan.take()) is not None:
-        order.append((chunk.readings[0].backward, chunk.asks[0].end))
-        plan.settle(chunk, Outcomes.of([Outcome(a, 0, a.end) for a in chunk.asks]))
+        order.append((chunk.cursors[0].backward, chunk.asks[0].end))
+        plan.record_answer(chunk, AskOutcomes.of([AskOutcome(a, 0, a.end) for a in chunk.asks]))
         plan.give_back(chunk)
     assert [b for b, _ in order] == sorted(b for b, _ in order)
     ends = [end for backward, end in order if backward]
@@ -247,7 +248,7 @@ def test_live_data_goes_before_backfill_and_backfill_starts_at_its_newest_end():
 
 
 def test_an_answer_is_bounded_however_wrong_the_expectation():
-    limits = Limits(tags_per_request=100, values_per_answer=1_000, max_count_per_tag=500)
+    limits = RequestLimits(tags_per_request=100, values_per_answer=1_000, max_count_per_tag=500)
     plan = make_plan({str(n): [] for n in range(100)}, Window(0, 10), Table(), limits)
     chunk = plan.take()
     assert len(chunk.asks) == 100
@@ -257,15 +258,15 @@ def test_an_answer_is_bounded_however_wrong_the_expectation():
 def test_tags_that_failed_wait_for_those_that_did_not():
     events = {"late": [], "good": []}
     table = Table({"late": Window(0, 1), "good": Window(0, 5)}, events)
-    plan = make_plan(events, Window(0, 10), table, Limits(tags_per_request=1))
+    plan = make_plan(events, Window(0, 10), table, RequestLimits(tags_per_request=1))
     order = []
     while (chunk := plan.take()) is not None:
         [ask] = chunk.asks
         order.append(ask.tag.web_id)
         if order == ["late"]:
-            plan.fault(chunk, UnavailableError("not now"))
+            plan.record_failure(chunk, UnavailableError("not now"))
         else:
-            plan.settle(chunk, Outcomes.of([Outcome(ask, 0, ask.end)]))
+            plan.record_answer(chunk, AskOutcomes.of([AskOutcome(ask, 0, ask.end)]))
         plan.give_back(chunk)
     assert order[:2] == ["late", "good"]
     assert set(order[2:]) == {"late"}
@@ -295,7 +296,7 @@ def test_history_is_hardly_read_in_vain():
     events = {"t": sorted(dice.randrange(4 * DAY) for _ in range(20_000))}
     table = Table({"t": Window(4 * DAY - 1, 4 * DAY)}, events)
     wanted = Window(0, 4 * DAY)
-    plan = make_plan(events, wanted, table, Limits(values_per_answer=300, max_count_per_tag=100))
+    plan = make_plan(events, wanted, table, RequestLimits(values_per_answer=300, max_count_per_tag=100))
     requests = 0
 
     def count(*_):
@@ -311,14 +312,14 @@ def test_a_forecast_walks_the_same_lanes_as_the_run():
     """With events at the expected rate, forecast and run agree on requests and values."""
     hour = 3_600_000_000
     events = {f"t{i}": [j * 60_000_000 + i * 1_000 for j in range(60)] for i in range(40)}
-    limits = Limits(tags_per_request=10, values_per_answer=300, max_count_per_tag=25)
+    limits = RequestLimits(tags_per_request=10, values_per_answer=300, max_count_per_tag=25)
 
     def plan():
         return Plan(
             [
                 r
                 for w in events
-                for r in readings_for(Tag(w, w), Window(0, hour), None, rows_done=0, assumed_rate=1 / 60_000_000)
+                for r in cursors_for(Tag(w, w), Window(0, hour), None, rows_done=0, assumed_rate=1 / 60_000_000)
             ],
             limits,
         )
@@ -331,7 +332,7 @@ def test_a_forecast_walks_the_same_lanes_as_the_run():
         requests += 1
 
     drive(plan(), events, table, fail=count)
-    found = forecast(plan())
+    found = estimate_run(plan())
     assert abs(found.requests - requests) <= 0.1 * requests
     assert abs(found.values - 2400) <= 240
 
@@ -339,21 +340,20 @@ def test_a_forecast_walks_the_same_lanes_as_the_run():
 @given(st.lists(st.tuples(st.integers(0, 3 * DAY), st.sampled_from([1e-9, 1e-8])), max_size=20), st.booleans())
 def test_who_travels_together_shares_a_window_or_in_a_batch_a_day(starts, one_window) -> None:
     end = 4 * DAY
-    readings = [
-        Reading(Tag(str(n), str(n)), start, end, backward=False, rate=rate, low=start, high=start)
+    cursors = [
+        TagCursor(Tag(str(n), str(n)), start, end, GapKind.FORWARD, rate=rate, low=start, high=start)
         for n, (start, rate) in enumerate(starts)
     ]
-    ordered = [reading for pile in pack(readings, Limits(one_window=one_window)) for reading in pile]
+    ordered = [cursor for pile in pack(cursors, RequestLimits(one_window=one_window)) for cursor in pile]
     keys = [(r.start if one_window else r.start // DAY, r.rate, int(r.tag.web_id)) for r in ordered]
     assert keys == sorted(keys)
-    assert len(keys) == len(readings)
+    assert len(keys) == len(cursors)
 
 
-@given(st.lists(st.booleans(), max_size=20))
-def test_nobody_travels_with_those_who_go_the_other_way(directions) -> None:
-    readings = [
-        Reading(Tag(str(n), str(n)), 0, DAY, backward=backward, rate=1e-9, low=DAY, high=DAY)
-        for n, backward in enumerate(directions)
+@given(st.lists(st.sampled_from([GapKind.FORWARD, GapKind.BACKWARD]), max_size=20))
+def test_no_cursor_shares_a_request_with_one_of_the_other_direction(directions) -> None:
+    cursors = [
+        TagCursor(Tag(str(n), str(n)), 0, DAY, kind, rate=1e-9, low=DAY, high=DAY) for n, kind in enumerate(directions)
     ]
-    piles = list(pack(readings, Limits()))
-    assert [len({reading.backward for reading in pile}) for pile in piles] == [1] * len(set(directions))
+    piles = list(pack(cursors, RequestLimits()))
+    assert [len({cursor.backward for cursor in pile}) for pile in piles] == [1] * len(set(directions))

@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 
 from config import from_mapping
 from config.durations import format_duration, parse_duration
-from engine.datasets.recorded import Mode
+from engine.datasets.recorded_values import Mode
 from engine.model import Micros, Tag, Window
-from engine.plan.ahead import future_tags
-from engine.plan.parts import Part
+from engine.plan.future_data import future_tags
 from engine.plan.planner import Plan
+from engine.plan.run_scope import RunScope
 from engine.plan.timeline import DAY, HOUR, SECOND
-from engine.wiring import plan_of, wanted_window, windows_to_sum
+from engine.run import plans
+from engine.run.plans import limits_of, plan_of, wanted_window, windows_to_digest
 from tests.planning.imagined import Row, Table, between, digest, land
-from writers import Digest, Marks, Watermark
+from writers import Digest, Watermark, WatermarkStore
 
 NOW = 20_000 * DAY + 10 * HOUR
 FORECAST, ORDINARY = Tag("F", "Load.Forecast", future=True), Tag("O", "Load")
@@ -47,12 +48,12 @@ def _text(at: Micros) -> str:
     return iso_text(at)
 
 
-def planned(tables: dict[str, Table], now: Micros, part: Part = Part.ALL, **extraction: Any) -> Plan:
+def planned(tables: dict[str, Table], now: Micros, scope: RunScope = RunScope.ALL, **extraction: Any) -> Plan:
     config = config_of(**extraction)
-    marks = Marks.of(table.mark for table in tables.values() if table.mark is not None)
-    windows = windows_to_sum(config, TAGS, marks)
+    marks = WatermarkStore.of(table.mark for table in tables.values() if table.mark is not None)
+    windows = windows_to_digest(config, TAGS, marks)
     sums = {name: Digest(1, digest(between(tables[name].rows, *window))) for name, window in windows.items()}
-    return plan_of(config, TAGS, marks, sums, now=now, mode=Mode.BATCH, part=part)
+    return plan_of(config, TAGS, marks, sums, now=now, limits=limits_of(config, Mode.BATCH), scope=scope)
 
 
 def fresh() -> dict[str, Table]:
@@ -97,7 +98,7 @@ steps = st.lists(
 @given(steps)
 @example([(0, ([1], DAY), 0, "2d", "0s", 10_000), (HOUR, ([2], DAY), HOUR, "1h", "0s", 10_000)])  # shorter
 @example([(0, ([1], DAY), 0, "2d", "0s", 10_000), (HOUR, ([2], DAY), 30 * HOUR, None, "0s", 10_000)])  # off
-def test_whatever_is_forecast_and_however_far_it_is_read_the_table_equals_the_source(found) -> None:
+def test_the_table_equals_the_source_for_every_forecast_and_horizon(found) -> None:
     site, tables = Site(), fresh()
     for before, (values, reach), after, horizon, lookback, chunks in found:
         site.now += before
@@ -168,13 +169,13 @@ def test_tags_that_were_never_read_begin_with_the_present_day_and_the_history_co
     site, tables = Site(), fresh()
     full = {"mode": "full", "start_date": _text(NOW - 2 * DAY), "future_horizon": "1d"}
     site.forecast = [(at, 0) for at in range(NOW - 3 * DAY, NOW + 2 * DAY, HOUR)]
-    land(planned(tables, NOW, Part.FRONT, **full), tables, site.sources())
+    land(planned(tables, NOW, RunScope.FORWARD, **full), tables, site.sources())
     assert (tables["F"].mark.low, tables["F"].mark.high) == (NOW // DAY * DAY, NOW + DAY)
     site.renew([3], DAY)
-    land(planned(tables, NOW, Part.BACK, **full), tables, site.sources())
+    land(planned(tables, NOW, RunScope.BACKFILL, **full), tables, site.sources())
     mark = tables["F"].mark
     assert (mark.low, mark.high, mark.ahead_from) == (NOW - 2 * DAY, NOW + DAY, NOW - 30 * SECOND)
-    land(planned(tables, NOW, Part.FRONT, **full), tables, site.sources())
+    land(planned(tables, NOW, RunScope.FORWARD, **full), tables, site.sources())
     assert tables["F"].rows == between(site.forecast, NOW - 2 * DAY, NOW + DAY)
 
 
@@ -191,11 +192,21 @@ def test_watermarks_that_were_rebuilt_are_taken_to_be_those_of_a_run_like_this_o
     assert tables["F"].rows == between(site.forecast, mark.low, tables["F"].mark.high)
 
 
+@pytest.mark.parametrize(
+    ("high", "last", "start"),
+    [(NOW - HOUR, NOW - 2 * HOUR, NOW - HOUR), (NOW + HOUR, NOW - 2 * HOUR, NOW - 2 * HOUR), (NOW + 2, NOW + 1, NOW)],
+)
+def test_a_point_that_continues_another_begins_no_later_than_now(high: Micros, last: Micros, start: Micros) -> None:
+    marks = WatermarkStore.of([Watermark("old", NOW - 6 * HOUR, high, last)])
+    config = config_of(recreated_tags="continue")
+    assert plans._starts_of_recreated(config, marks, {"new": "old"}, NOW) == {"new": start}
+
+
 def test_an_ordinary_tag_is_planned_as_if_there_were_no_horizon() -> None:
-    marks = Marks.of([Watermark("O", NOW - DAY, NOW - HOUR, NOW - HOUR - 1, 100, last_event_digest=3)])
+    marks = WatermarkStore.of([Watermark("O", NOW - DAY, NOW - HOUR, NOW - HOUR - 1, 100, last_event_digest=3)])
     plans = [
-        plan_of(config_of(**chosen), (ORDINARY,), marks, {}, now=NOW, mode=Mode.BATCH)
-        for chosen in ({}, {"future_horizon": "7d"})
+        plan_of(config, (ORDINARY,), marks, {}, now=NOW, limits=limits_of(config, Mode.BATCH))
+        for config in (config_of(), config_of(future_horizon="7d"))
     ]
     chunks = [plan.take() for plan in plans]
     assert chunks[0] is not None
@@ -204,15 +215,15 @@ def test_an_ordinary_tag_is_planned_as_if_there_were_no_horizon() -> None:
 
 
 def test_a_forecast_says_what_comparing_ahead_costs() -> None:
-    from engine.plan.forecast import forecast
+    from engine.plan.run_estimate import estimate_run
 
     site, tables = Site(), fresh()
     land(planned(tables, NOW, future_horizon="1d"), tables, site.sources())
-    ordinary = forecast(planned({"O": tables["O"], "F": Table(mark=None)}, NOW))
+    ordinary = estimate_run(planned({"O": tables["O"], "F": Table(mark=None)}, NOW))
     assert ordinary.requests > 0
     plan = planned(tables, NOW, future_horizon="1d")
     assert plan.unfinished == {"F"}
-    walked = forecast(plan)
+    walked = estimate_run(plan)
     assert plan.done
     assert (walked.requests > 0, walked.values) == (True, 0)
 
@@ -227,7 +238,7 @@ def test_classes_have_horizons_of_their_own() -> None:
     )
     assert str(future_tags(config.extraction, [FORECAST, ORDINARY])) == "1 tag with future data, read up to 7d ahead"
     tags = [Tag(name, name, future=True) for name in ("price.1", "x", "Load")]
-    plan = plan_of(config, tags, Marks(), {}, now=NOW, mode=Mode.BATCH)
+    plan = plan_of(config, tags, WatermarkStore(), {}, now=NOW, limits=limits_of(config, Mode.BATCH))
     ends = {}
     while (chunk := plan.take()) is not None:
         for ask in chunk.asks:
@@ -258,9 +269,9 @@ def test_what_is_said_of_tags_that_store_future_data(chosen: dict, tags: list[Ta
 
 def test_windows_to_sum_reach_from_the_present_of_the_last_run_to_the_end() -> None:
     mark = Watermark("F", NOW - DAY, NOW + DAY, NOW + HOUR, 10, last_event_digest=1, ahead_from=NOW - 30 * SECOND)
-    marks = Marks.of([mark, msgspec.structs.replace(mark, tag_webid="O", high=NOW, ahead_from=None)])
-    assert windows_to_sum(config_of(), TAGS, marks) == {"F": (NOW - 30 * SECOND, NOW + DAY)}
-    looked_back = windows_to_sum(config_of(lookback="1h", future_horizon="3d"), TAGS, marks)
+    marks = WatermarkStore.of([mark, msgspec.structs.replace(mark, tag_webid="O", high=NOW, ahead_from=None)])
+    assert windows_to_digest(config_of(), TAGS, marks) == {"F": (NOW - 30 * SECOND, NOW + DAY)}
+    looked_back = windows_to_digest(config_of(lookback="1h", future_horizon="3d"), TAGS, marks)
     assert looked_back["F"] == (NOW - HOUR - 30 * SECOND, NOW + DAY)
     assert looked_back["O"] == (NOW - HOUR, NOW)
     assert Window(*looked_back["F"]).end == mark.high

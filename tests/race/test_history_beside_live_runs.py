@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from config.errors import FencedError
-from engine.app import run
-from engine.flow.leased import under
+from engine.flow.run_with_lease import run_with_lease
 from engine.plan.shards import Shard
-from engine.telemetry.events import Event, Planned
+from engine.run import run
+from engine.run.connect import lakehouse_of
+from engine.telemetry.events import Planned, RunEvent
 from engine.telemetry.report import RunReport
-from engine.wiring import lakehouse_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant, text_of
 
 TOP = BEGIN + 60 * HOUR
@@ -27,14 +27,14 @@ def plant(tmp_path: Path) -> Plant:
 
 async def test_live_runs_go_on_while_history_is_read(plant: Plant) -> None:
     live: list[asyncio.Task[RunReport]] = []
-    planned: list[Event] = []
+    planned: list[RunEvent] = []
 
     async def run_live(url: str) -> RunReport:
         return await run(plant.config(url))
 
     async with plant.simulator(TOP).serve() as url, plant.simulator(TOP + 5 * MINUTE).serve() as later:
 
-        def emit(event: Event) -> None:
+        def emit(event: RunEvent) -> None:
             if isinstance(event, Planned):
                 planned.append(event)
                 if len(planned) == 2:  # the front is done, and its lease is free
@@ -55,8 +55,8 @@ async def test_history_is_read_while_a_live_run_holds_the_pipeline(plant: Plant)
         lease = lakehouse_of(config).lease("default", "0-of-1", "live")
         lease.acquire()
         with pytest.raises(FencedError, match="live"):
-            await under(lease, run(plant.config(url)))
-        report = await under(lease, run(config))
+            await run_with_lease(lease, run(plant.config(url)))
+        report = await run_with_lease(lease, run(config))
         lease.release()
     assert report.status == "succeeded"
     plant.assert_exact(BEGIN, TOP)
@@ -67,11 +67,21 @@ async def test_tags_that_were_never_read_wait_for_the_live_run_and_are_named_und
         config = plant.config(url, **FULL)
         lease = lakehouse_of(config).lease("default", "0-of-1", "live")
         lease.acquire()
-        report = await under(lease, run(config))
+        report = await run_with_lease(lease, run(config))
         lease.release()
         assert (report.status, report.exit_code, report.tags_undone, report.records_written) == ("incomplete", 1, 6, 0)
         assert (await run(config)).status == "succeeded"
     plant.assert_exact(BEGIN, TOP)
+
+
+async def test_history_claims_no_tags_that_it_does_not_read(plant: Plant) -> None:
+    async with plant.simulator(TOP).serve() as url:
+        config = plant.config(url, **FULL)
+        lease = lakehouse_of(config).lease("default", "0-of-1", "live")
+        lease.acquire()
+        assert (await run_with_lease(lease, run(config))).tags_undone == 6
+        lease.release()
+        assert (await run(plant.config(url, pipeline="another"))).status == "succeeded"
 
 
 async def test_two_that_read_history_at_once_are_one_too_many(plant: Plant) -> None:
@@ -81,7 +91,7 @@ async def test_two_that_read_history_at_once_are_one_too_many(plant: Plant) -> N
         lease = lakehouse_of(config).lease("default", "backfill.0-of-1", "tonight")
         lease.acquire()
         with pytest.raises(FencedError, match="tonight"):
-            await under(lease, run(config))
+            await run_with_lease(lease, run(config))
         lease.release()
         assert (await run(config)).status == "succeeded"
     plant.assert_exact(BEGIN, TOP)
@@ -94,7 +104,7 @@ async def test_history_is_not_read_by_two_divisions_of_the_tags_at_once(plant: P
         lease = lakehouse_of(config).lease("default", "backfill.0-of-1", "tonight")
         lease.acquire()
         with pytest.raises(FencedError, match="tonight"):
-            await under(lease, run(config, shard=Shard(0, 2)))
+            await run_with_lease(lease, run(config, shard=Shard(0, 2)))
         lease.release()
         for index in range(2):
             assert (await run(config, shard=Shard(index, 2))).status == "succeeded"

@@ -16,6 +16,7 @@ from tests.exactness.expected import assert_same_rows
 from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import rows_in
 from tests.patience import patiently
+from tests.variants import first_of
 
 END = BEGIN + HOUR
 SMALL = {"performance": {"commit_rows": 100, "values_per_answer": 60}}
@@ -94,7 +95,7 @@ async def test_shards_that_are_killed_and_started_again_all_at_once(tmp_path: Pa
     plant.assert_exact(BEGIN, END)
 
 
-@pytest.mark.parametrize("where", ["here", "elsewhere"])
+@pytest.mark.parametrize("where", first_of(["here", "elsewhere"]))
 async def test_a_killed_run_stands_in_the_way_for_seconds_only(tmp_path: Path, where: str) -> None:
     """On this machine one can see that it is dead; of another machine's run one sees that it is silent."""
     plant = plant_of(tmp_path)

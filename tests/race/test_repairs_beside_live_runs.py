@@ -22,18 +22,19 @@ import pytest
 
 from config import from_mapping
 from config.errors import CommitConflictError
-from engine import app
-from engine.app import run
-from engine.datasets import updates
+from engine.datasets import stream_updates
+from engine.flow.run_with_lease import run_with_lease
 from engine.flow.stop import Stop
+from engine.model import Tag, Window
+from engine.run import follow, run
+from engine.run.connect import lakehouse_of
 from engine.simulator import Simulator
 from engine.simulator.times import iso
 from tests.crash.process import Process, command, run_of, served, until
 from tests.exactness.expected import assert_same_rows, rows_of, web_id_of
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant
 from tests.exactness.reading import rows_in
-from tests.variants import slowly
-from writers import PI_TIMESERIES, Upkeep, open_lakehouse
+from writers import PI_TIMESERIES, MaintenanceOptions, open_lakehouse
 
 TOP = BEGIN + 4 * HOUR
 # So much faster goes the plant's clock.
@@ -104,7 +105,7 @@ class Site:
 
 def _compact(table: Any) -> None:
     try:
-        table.look_after(Upkeep())
+        table.optimize_table(MaintenanceOptions())
     except CommitConflictError:
         return
 
@@ -214,12 +215,13 @@ async def test_runs_come_and_go_while_it_is_mended(tmp_path: Path) -> None:
         site.assert_equal()
 
 
+@pytest.mark.slow
 async def test_a_run_that_follows_hints_and_a_repair_look_at_the_same_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hint leads the run to where the repair is; what the run has read later must not be undone."""
-    hinted = SimpleNamespace(open=partial(updates.UpdatesWatch.open, interval_secs=0.3))
-    monkeypatch.setattr(app, "UpdatesWatch", hinted)
+    hinted = SimpleNamespace(open=partial(stream_updates.UpdatesWatch.open, interval_secs=0.3))
+    monkeypatch.setattr(follow, "UpdatesWatch", hinted)
     async with site_at(tmp_path) as site:
         sections = {**LIVE, "extraction": {**LIVE["extraction"], "stream_updates": "auto", "interval": "1s"}}
         stop, seen = Stop(), []
@@ -239,6 +241,7 @@ async def test_a_run_that_follows_hints_and_a_repair_look_at_the_same_days(
         await site.keys()
 
 
+@pytest.mark.slow
 async def test_what_every_run_compares_is_left_to_the_run_at_work_or_else_mended(tmp_path: Path) -> None:
     async with site_at(tmp_path) as site:
         async with following(site, tmp_path / "live") as live:
@@ -261,6 +264,24 @@ async def test_what_every_run_compares_is_left_to_the_run_at_work_or_else_mended
         site.assert_equal()
 
 
+async def test_a_repair_leaves_what_every_run_compares_to_the_run_that_holds_the_lease(tmp_path: Path) -> None:
+    plant = Plant.of(tmp_path / "lake", tags=2, interval_secs=60, sections={"extraction": {"lookback": "5m"}})
+    await plant.run(TOP)
+    late = TOP - HOUR + SECOND, TOP - MINUTE + SECOND
+    edits = [{"tag": 0, "action": "insert", "at": iso(at * 10), "value": 5} for at in late]
+    suspects = [(Tag(web_id_of(0), plant.name(0)), Window(BEGIN, TOP))]
+    async with plant.simulator(TOP, {"edits": edits}).serve() as url:
+        config = plant.config(url)
+        lease = lakehouse_of(config).lease("default", "0-of-1", "live")
+        lease.acquire()
+        beside = await run_with_lease(lease, run(config, suspects=suspects))
+        lease.release()
+        alone = await run(config, suspects=suspects)
+    assert (beside.status, beside.corrections.inserted) == ("succeeded", 1)
+    assert any("is left to it" in warning for warning in beside.warnings)
+    assert (alone.status, alone.corrections.inserted, alone.warnings) == ("succeeded", 1, ())
+
+
 async def test_two_repairs_at_once_are_one_too_many(tmp_path: Path) -> None:
     async with site_at(tmp_path) as site:
         slow = ("--set", "pi_web_api.max_requests_per_second=5")
@@ -272,7 +293,8 @@ async def test_two_repairs_at_once_are_one_too_many(tmp_path: Path) -> None:
         assert (await first.end()).code == 0
 
 
-@pytest.mark.parametrize("at_work", [True, *slowly(False)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at_work", [True, False])
 async def test_a_pipeline_that_runs_in_shards_is_mended_as_a_whole(tmp_path: Path, at_work: bool) -> None:
     plant = Plant.of(tmp_path / "lake", tags=TAGS, interval_secs=60, sections=SMALL)
     async with served(plant, lambda: TOP / SECOND) as document:

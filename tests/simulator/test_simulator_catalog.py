@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.simulator.points import name_of, point
+from engine.simulator.archive.points import name_of, point
 from engine.simulator.webid import decode, encode
 
 POINT_MEMBERS = {
@@ -123,6 +123,16 @@ async def test_search_where_the_server_has_it(serve):
         for query in ("name:='Unit0001*' PointType:=Digital PointSource:=R", 'Tag:="Unit0001*" pointtype:="digital"'):
             assert {item["Name"] for item in (await client.get("points/search", query=query))["Items"]} == names
         assert not (await client.get("points/search", query="Tag:=* PointSource:=Other"))["Items"]
+        everything = {item["Name"]: item for item in (await client.get("points/search", query="Tag:=*"))["Items"]}
+
+        async def names_of(query: str) -> set[str]:
+            return {item["Name"] for item in (await client.get("points/search", query=query))["Items"]}
+
+        digital = {name for name, one in everything.items() if one["PointType"] == "Digital"}
+        assert await names_of("PointType:Digital") == await names_of("datatype:=digital") == digital
+        assert await names_of("PointType:<>Digital") == everything.keys() - digital
+        assert await names_of("PointType:Digital OR Tag:='*1'") == digital | {n for n in everything if n.endswith("1")}
+        assert await names_of("PointType:<>Digital AND Tag:*1") == {n for n in everything if n.endswith("1")} - digital
         assert "Errors" in await client.get("points/search", query="Colour:=red", expect=400)
         assert "Errors" in await client.get("points/search", query="x", maxCount=1001, expect=400)
 
@@ -188,8 +198,8 @@ async def test_every_digital_point_names_a_set_that_holds_its_states(serve):
 
 async def test_an_unknown_route_is_a_501_and_is_remembered(serve):
     async with serve() as client:
-        assert "Message" in await client.get("assetservers", expect=501)
-        assert list(client.simulator.requests.unknown) == ["GET /piwebapi/assetservers"]
+        assert "Message" in await client.get("channels/instances", expect=501)
+        assert list(client.simulator.requests.unknown) == ["GET /piwebapi/channels/instances"]
         async with client.session.post(f"{client.url}/system") as answer:
             assert answer.status == 405
 

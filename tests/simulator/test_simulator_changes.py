@@ -4,10 +4,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.simulator import Event, FaultPlan, FaultPlanError, Simulator, SimulatorOptions, State, events
-from engine.simulator.points import name_of
+from engine.simulator import DigitalState, Event, FaultPlan, FaultPlanError, Simulator, SimulatorOptions, events
+from engine.simulator.archive.points import name_of
+from engine.simulator.archive.values import event_value
 from engine.simulator.times import DAY, HOUR, MINUTE, SECOND, iso, parse_time, ticks_of
-from engine.simulator.values import event_value
 from tests.examples import examples
 
 NOW = ticks_of("2024-03-05T12:00:00Z")
@@ -15,7 +15,7 @@ NOW = ticks_of("2024-03-05T12:00:00Z")
 
 def worth(value):
     """A value that equals itself."""
-    return "not a number" if value != value else value
+    return "NaN" if value != value else value
 
 
 async def recorded(client, index, start=NOW - DAY, end=None):
@@ -238,7 +238,7 @@ async def test_a_retyped_point_gives_values_of_its_new_type_from_then_on(serve):
         found = await agrees(client, 4)
         assert [event for event in found if event.ticks < NOW] == [event for event in before if event.ticks < NOW]
         kinds = [type(event.value) for event in found if event.ticks >= NOW]
-        assert kinds == [State] * 60 + [str] * 60
+        assert kinds == [DigitalState] * 60 + [str] * 60
         shown = await client.get(f"points/{simulator.web_id(4)}")
         assert (shown["PointType"], shown["DigitalSetName"], shown["Step"]) == ("String", "", True)
         attribute = await client.get(f"points/{simulator.web_id(4)}/attributes/changedate")
@@ -334,7 +334,7 @@ async def test_a_plan_changes_points_when_their_time_comes(serve, make_plant, tm
         await client.control("clock", {"now": "2024-03-05T13:00:00Z"})
         found = await agrees(client, 3)
         since = ticks_of("2024-03-05T12:40:00Z")
-        assert all(isinstance(event.value, (str, State, type(None))) for event in found if event.ticks >= since)
+        assert all(isinstance(event.value, (str, DigitalState, type(None))) for event in found if event.ticks >= since)
         assert any(isinstance(event.value, str) for event in found if event.ticks >= since)
         assert client.simulator.stats["changes_failed"] == [
             "delete_point of 'Nobody': \"no tag 'Nobody' among the 60 simulated ones\""
@@ -353,7 +353,7 @@ def test_a_plan_with_a_half_said_change_is_refused():
 # --- the newest value ----------------------------------------------------------
 
 
-async def test_the_newest_value_may_vanish_once_a_newer_one_comes_whatever_its_age(serve):
+async def test_the_newest_value_of_any_age_may_vanish_once_a_newer_one_comes(serve):
     async with serve(tags=1, interval_secs=86_400.0, shapes=(("steady", 1.0),)) as client:
         newest = (await agrees(client, 0, NOW - 9 * DAY))[-1]
         client.simulator.change({"tag": 0, "action": "compress", "at": iso(newest.ticks)})

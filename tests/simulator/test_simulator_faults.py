@@ -6,9 +6,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from engine.simulator import Event, FaultPlan, FaultPlanError, Simulator, State, events
-from engine.simulator.faults import Switches
-from engine.simulator.points import name_of
+from engine.simulator import DigitalState, Event, FaultPlan, FaultPlanError, Simulator, events
+from engine.simulator.archive.points import name_of
+from engine.simulator.faults.plan import Switches
 from engine.simulator.times import DAY, HOUR, MINUTE, iso, parse_time, ticks_of
 
 NOW = ticks_of("2024-03-05T12:00:00Z")
@@ -54,12 +54,12 @@ def test_a_plan_that_is_none_is_refused_where_it_goes_wrong(content, words):
 def test_a_plan_is_read_from_yaml(tmp_path):
     file = tmp_path / "plan.yaml"
     file.write_text(
-        "switches: {nan: string}\n"
+        "switches: {nan: bare}\n"
         "rules:\n- match: {route: streams/*/recorded, every: 3}\n  do: {status: 503}\n"
         "edits:\n- {tag: A.1, action: insert, at: 2024-03-05T10:00:00Z, value: 5}\n"
     )
     found = FaultPlan.load(file)
-    assert found.switches == Switches(nan="string")
+    assert found.switches == Switches(nan="bare")
     assert (found.rules[0].match.every, found.rules[0].do.status) == (3, 503)
     assert ticks_of(found.edits[0].at) == ticks_of("2024-03-05T10:00:00Z")
     file.write_text("rules: [")
@@ -233,7 +233,7 @@ async def test_a_bad_stream_in_a_set(serve, mode, code):
 
 
 async def test_slow_tags_delay_the_answer_and_run_side_by_side_in_a_batch(serve):
-    from engine.simulator.batch import _makespan
+    from engine.simulator.routes.batch import _makespan
 
     assert _makespan([1.0, 1.0, 1.0, 1.0, 1.0], 4) == 2.0
     async with serve(faults=plan(tags=[{"tag": GLOB, "slow_secs": 30}])) as client:
@@ -268,7 +268,7 @@ async def test_compression_drops_a_snapshot_once_a_newer_event_exists(serve):
 
 
 def _is_even_snapshot(client, index: int) -> bool:
-    from engine.simulator.signals import signal
+    from engine.simulator.archive.signals import signal
 
     return signal(client.simulator.options, index).until(NOW - MINUTE) % 2 == 1
 
@@ -295,7 +295,7 @@ async def test_inserts_replacements_and_deletions_show_in_server_and_expectation
         simulator = client.simulator
         before = await agrees(client, 0)
         simulator.insert(0, Event(before[5].ticks, 1234.5))
-        simulator.replace(0, before[9].ticks, State("Shutdown", 254, is_system=True), good=False)
+        simulator.replace(0, before[9].ticks, DigitalState("Shutdown", 254, is_system=True), good=False)
         simulator.delete(0, before[20].ticks, before[30].ticks)
         simulator.insert(0, Event(NOW + 30 * MINUTE, 7.0))  # stamped in the future
         after = await agrees(client, 0)
@@ -306,7 +306,7 @@ async def test_inserts_replacements_and_deletions_show_in_server_and_expectation
         assert first <= 5
         edited = next(event for event in after if event.ticks == before[9].ticks)
         assert edited.substituted
-        assert edited.value == State("Shutdown", 254, is_system=True)
+        assert edited.value == DigitalState("Shutdown", 254, is_system=True)
         assert not any(before[20].ticks <= event.ticks < before[30].ticks for event in after)
         assert after[-1].ticks == NOW + 30 * MINUTE
         values = [item["Value"] for item in await shown(client, 0)]
@@ -352,7 +352,7 @@ async def test_a_plan_may_edit_history(serve, make_plant):
     ]
     async with serve(faults=plan(edits=edits)) as client:
         found = await agrees(client, 3)
-        assert any(event.value == State("Open", 2, is_system=False) for event in found)
+        assert any(event.value == DigitalState("Open", 2, is_system=False) for event in found)
         assert found[-1].ticks < ticks_of("2024-03-05T11:40:00Z")
     with pytest.raises(FaultPlanError, match=r"no tag 'Nobody' .* at `\$.edits\[0\]`"):
         async with serve(faults=plan(edits=[{"tag": "Nobody", "action": "delete", "at": "2024-03-05T11:40:00Z"}])):

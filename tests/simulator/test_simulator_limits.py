@@ -3,13 +3,16 @@
 import asyncio
 import base64
 import gzip
+import socket
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from engine.simulator import Basic, Bearer, FaultPlan
-from engine.simulator.faults import Switches
+from engine.simulator import BasicLogin, BearerLogin, FaultPlan, Simulator, SimulatorOptions
+from engine.simulator.faults.plan import Switches
 from engine.simulator.limits import RateLimit
+from tests.patience import HANGS_AFTER_SECS
 
 
 def switches(**changes) -> FaultPlan:
@@ -26,7 +29,7 @@ async def status(client, path="system", **headers) -> tuple[int, bytes, dict]:
 
 
 async def test_basic_authentication(serve):
-    async with serve(auth=Basic("pi", "s3cret")) as client:
+    async with serve(auth=BasicLogin("pi", "s3cret")) as client:
         found, body, headers = await status(client)
         assert (found, body) == (401, b"")
         assert headers["WWW-Authenticate"].startswith("Basic")
@@ -39,19 +42,36 @@ async def test_basic_authentication(serve):
         assert "s3cret" not in repr(client.simulator.options)
 
 
+async def test_what_changes_the_simulator_needs_the_login_too(serve):
+    async with serve(auth=BasicLogin("pi", "s3cret")) as client:
+        changes = client.url.replace("/piwebapi", "/simulator/changes")
+        edit = b'[{"tag": 3, "action": "rename", "name": "New"}]'
+        for method, path in (
+            ("POST", changes),
+            ("GET", changes.replace("changes", "stats")),
+            ("GET", f"{changes}/../x"),
+        ):
+            async with client.session.request(method, path, data=edit) as answer:
+                assert answer.status == 401
+        assert client.simulator.point(3).name != "New"
+        async with client.session.post(changes, data=edit, headers={"Authorization": basic("pi:s3cret")}) as answer:
+            assert answer.status == 200
+        assert client.simulator.point(3).name == "New"
+
+
 async def test_bearer_authentication_and_the_bodies_a_401_may_have(serve):
-    async with serve(auth=Bearer("t0ken"), faults=switches(unauthorized_body="message")) as client:
+    async with serve(auth=BearerLogin("t0ken"), faults=switches(unauthorized_body="message")) as client:
         found, body, headers = await status(client, Authorization="Bearer other")
         assert (found, headers["WWW-Authenticate"]) == (401, "Bearer")
         assert b"Message" in body
         assert (await status(client, Authorization="bearer t0ken"))[0] == 200
-    async with serve(auth=Bearer("t0ken"), faults=switches(unauthorized_body="html")) as client:
+    async with serve(auth=BearerLogin("t0ken"), faults=switches(unauthorized_body="html")) as client:
         assert b"<HTML>" in (await status(client))[1]
 
 
 async def test_a_bearer_token_opens_no_page_for_administrators(serve):
     pages = ("status", "versions", "configuration", "cacheinstances")
-    async with serve(auth=Bearer("t0ken")) as client:
+    async with serve(auth=BearerLogin("t0ken")) as client:
         for page, expected in [("userinfo", 200), *((page, 403) for page in pages)]:
             found, body, _ = await status(client, f"system/{page}", Authorization="Bearer t0ken")
             assert found == expected, page
@@ -69,6 +89,15 @@ async def test_a_post_without_the_header_against_forgery_is_refused(serve, code)
             assert "Message" in await answer.json()
         async with bare.get(f"{client.url}/system") as answer:
             assert answer.status == 200
+
+
+async def test_the_check_against_forgery_can_be_switched_off(serve):
+    async with (
+        serve(faults=switches(csrf=False)) as client,
+        aiohttp.ClientSession() as bare,
+        bare.post(f"{client.url}/batch", json={}) as answer,
+    ):
+        assert answer.status == 207
 
 
 async def test_a_body_too_large_is_a_413(serve):
@@ -128,6 +157,15 @@ def test_the_rate_limit_counts_within_stretches():
     assert RateLimit(Switches()).take(7, 0.0) == 7
 
 
+def test_a_bucket_of_tokens_gains_at_the_rate_and_holds_no_more_than_its_burst():
+    limit = RateLimit(Switches(rate_limit=10, rate_limit_burst=3))
+    assert limit.take(5, 100.0) == 3
+    assert limit.take(1, 100.0) == 0
+    assert limit.take(5, 100.25) == 2  # half a token is left
+    assert limit.take(5, 100.36) == 1
+    assert limit.take(9, 200.0) == 3
+
+
 async def test_over_the_rate_limit_is_a_429(serve):
     async with serve(faults=switches(rate_limit=2, rate_limit_secs=3600.0, retry_after=7)) as client:
         answers = [await status(client) for _ in range(4)]
@@ -171,3 +209,21 @@ async def test_too_much_at_once_is_refused_as_told_by_time_and_by_values(serve, 
         assert [await asked(30, 20), await asked(31, 20), await asked(30, 1000), await asked(10, 1000)] == [
             200, refused, refused, 200,
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_connections_that_come_at_the_last_moment_are_closed_with_the_server(turns: int) -> None:
+    async with Simulator(SimulatorOptions(tags=1)).serve() as url:
+        there = urlsplit(url)
+        connections = [socket.create_connection((there.hostname, there.port)) for _ in range(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    for connection in connections:
+        connection.setblocking(False)
+        try:
+            said = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 1), HANGS_AFTER_SECS)
+        except ConnectionResetError:
+            said = b""
+        finally:
+            connection.close()
+        assert said == b""

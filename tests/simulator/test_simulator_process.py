@@ -10,14 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from engine.simulator.__main__ import main
+from engine.cli import main
+from tests.patience import HANGS_AFTER_SECS
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
 
 
 @contextmanager
 def running(*arguments: str, **environment: str):
-    command = [sys.executable, "-m", "engine.simulator", *arguments]
+    command = [sys.executable, "-m", "engine", "simulate", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT | environment)
     try:
         line = process.stdout.readline().strip()
@@ -35,7 +36,7 @@ def test_it_says_where_it_listens_and_stops_cleanly_on_a_signal(number):
         with urllib.request.urlopen(f"{url}/system/status") as answer:
             assert json.load(answer)["ServerTime"] == "2024-03-05T12:00:00Z"
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(HANGS_AFTER_SECS) == 0
         assert process.stdout.read() == ""
 
 
@@ -56,7 +57,7 @@ def test_on_a_terminal_it_says_how_to_use_it():
         assert f"curl {url}/dataservers" in said.decode()
         assert f"run --set pi_web_api.url={url}" in said.decode()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(HANGS_AFTER_SECS) == 0
 
 
 def test_faults_and_secrets_come_from_files_and_the_environment(tmp_path):
@@ -77,15 +78,18 @@ def test_faults_and_secrets_come_from_files_and_the_environment(tmp_path):
         (["--begin", "dawn"], "--begin: The time string 'dawn'"),
         (["--interval=-5s"], "--interval: The time span '-5s'"),
         (["--basic", "pi"], "--basic takes USER:ENV"),
-        (["--tags", "-1"], "must not be negative"),
+        (["--tags", "-1"], "Invalid value for '--tags': -1 is not in the range x>=0."),
+        (["--future-tags", "2000"], "--future-tags is 2000, must be between 0 and --tags"),
+        (["--begin", "2024-03-05T05:00:00Z"], "--begin is 2024-03-05T05:00:00Z, must be midnight UTC"),
         (["--bearer", "NOT_SET_ANYWHERE"], "'NOT_SET_ANYWHERE'"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_one_clear_line(capsys, arguments, words):
-    assert main(arguments) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    assert main(["simulate", *arguments]) == 2
+    line, *hints = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
+    assert all(one.startswith("hint: ") for one in hints)
     assert words in line
 
 
@@ -101,6 +105,6 @@ def test_arguments_that_cannot_be_used_are_one_clear_line(capsys, arguments, wor
 )  # fmt: skip
 def test_a_plan_that_cannot_be_acted_out_is_one_line_with_the_key(capsys, tmp_path, plan, words):
     (tmp_path / "plan.yaml").write_text(plan)
-    assert main(["--faults", str(tmp_path / "plan.yaml")]) == 2
+    assert main(["simulate", "--faults", str(tmp_path / "plan.yaml")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line

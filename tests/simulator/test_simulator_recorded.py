@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from engine.simulator import Event, State, events
+from engine.simulator import DigitalState, Event, events
 from engine.simulator.times import DAY, HOUR, MINUTE, SECOND, iso, parse_time, ticks_of
 
 NOW = ticks_of("2024-03-05T12:00:00Z")
@@ -15,7 +15,7 @@ def read(item: dict) -> Event:
     """An event as the server wrote it."""
     value = item["Value"]
     if isinstance(value, dict):
-        value = State(value["Name"], value["Value"], value["IsSystem"])
+        value = DigitalState(value["Name"], value["Value"], value["IsSystem"])
     flags = (item[name] for name in ("Good", "Questionable", "Substituted", "Annotated"))
     return Event(parse_time(item["Timestamp"]).at(0), value, *flags)
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.simulator import SimulatorOptions, State, events, point
+from engine.simulator import DigitalState, SimulatorOptions, events, point
+from engine.simulator.archive.points import find, matching, name_of
+from engine.simulator.archive.signals import rhythm, signal
 from engine.simulator.fields import parse_fields
-from engine.simulator.points import find, matching, name_of
 from engine.simulator.render import Layout, fast_items, slow_items
-from engine.simulator.signals import rhythm, signal
 from engine.simulator.times import DAY, HOUR, MICROSECOND, MINUTE, SECOND, ticks_of
 
 START = ticks_of("2024-03-05T00:00:00Z")
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_events_for_ever():
     assert [event.ticks for event in found] == [ticks_of(f"2024-03-04T12:0{minute}:31Z") for minute in (0, 1)]
     assert found[0].value == 23.49373
     assert found[0].good
-    assert found[1].value == State("No Data", 248, is_system=True)
+    assert found[1].value == DigitalState("No Data", 248, is_system=True)
     assert not found[1].good
 
 
@@ -83,7 +83,7 @@ def test_the_plant_shows_every_oddity(make_plant):
     assert any(event.annotated for event in everything)
     assert any(event.ticks % MICROSECOND for event in everything)
     for index, name in ((index, point(options, index).type) for index in found):
-        assert any(isinstance(event.value, State) and event.value.is_system for event in found[index]), name
+        assert any(isinstance(event.value, DigitalState) and event.value.is_system for event in found[index]), name
     same = [a.ticks == b.ticks for tag in found.values() for a, b in pairwise(tag)]
     assert any(same)
     crowded = [
@@ -125,7 +125,7 @@ def test_a_window_longer_than_the_value_table_goes_round():
     assert items[2::3][: count - len(tag.table)] == items[2::3][len(tag.table) :]
 
 
-def test_names_lead_back_to_their_tags_whatever_the_case():
+def test_names_lead_back_to_their_tags_in_any_case():
     options = SimulatorOptions(tags=300)
     for index in range(300):
         assert find(options, name_of(options, index).lower()) == index

@@ -86,9 +86,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal | Row) else value
 
 
-def main(jars: str, warehouse: str) -> None:
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+def started(jars: str, warehouse: str) -> SparkSession:
     settings = {
         "spark.jars": jars,
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -109,7 +107,14 @@ def main(jars: str, warehouse: str) -> None:
     builder = SparkSession.builder.master("local[2]")
     for name, value in settings.items():
         builder = builder.config(name, value)
-    driver = Driver(builder.getOrCreate())
+    return builder.getOrCreate()
+
+
+def serve(of: Callable[[SparkSession], Driver], jars: str, warehouse: str) -> None:
+    """Answer questions until there are no more. Standard output is for answers alone, before Java starts."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    driver = of(started(jars, warehouse))
     for line in sys.stdin:
         question = json.loads(line)
         try:
@@ -120,4 +125,4 @@ def main(jars: str, warehouse: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(Driver, *sys.argv[1:])

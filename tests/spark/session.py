@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
+
 from tests.exactness.expected import COLUMNS, Row, exact_double
 from tests.unity.jars import jars
 
-__all__ = ["Spark", "SparkError", "started", "table"]
+__all__ = ["SourceSpark", "Spark", "SparkError", "started", "started_with_source", "table"]
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class SparkError(Exception):
@@ -75,25 +81,78 @@ class Spark:
         return answer
 
 
+class SourceSpark(Spark):
+    """Spark that knows the data source `pi_web_api`."""
+
+    def read(self, options: dict[str, str], target: Path) -> list[str]:
+        """Write what a batch gives into a new Delta table. Gives its columns with their types."""
+        return [row[0] for row in self._ask(do="read", options=options, target=str(target))["rows"]]
+
+    def plan(self, options: dict[str, str]) -> str:
+        """What Spark shows of the plan of a batch."""
+        return str(self._ask(do="plan", options=options)["rows"][0][0])
+
+    def follow(self, options: dict[str, str], target: Path, *, every: str | None = None) -> None:
+        """Append a stream to a Delta table: what there is now, or, with `every`, from now on, until `rest`."""
+        checkpoint = target.with_name(f"{target.name}.checkpoint")
+        self._ask(do="follow", options=options, target=str(target), checkpoint=str(checkpoint), every=every)
+
+    def rest(self) -> None:
+        """Stop the stream, once it has read what there is."""
+        self._ask(do="rest")
+
+    def kill(self) -> None:
+        """Kill it, with Java and all workers."""
+        parent = psutil.Process(self.process.pid)
+        for each in [parent, *parent.children(recursive=True)]:
+            each.kill()
+        self.process.wait()
+
+
 @contextmanager
 def started(folder: Path) -> Iterator[Spark]:
     """Start Spark, with its warehouse and its log under this folder."""
     python = jars("spark-4.0.1", "spark") / "bin" / "python"
+    with _driven(folder, python, "driver.py", {}) as process:
+        yield Spark(process, folder / "spark.log")
+        # At the end of its input it ends, and takes Java with it.
+
+
+@contextmanager
+def started_with_source(folder: Path) -> Iterator[SourceSpark]:
+    """The same on the Python of the tests, which has what the source needs."""
+    home = jars("spark-4.0.1", "spark")
+    [packages] = (home / "lib").glob("python*/site-packages")
+    if packages.parent.name != f"python{sys.version_info.major}.{sys.version_info.minor}":
+        pytest.skip("Spark was installed for another Python")
+    # Spark puts its own zip of PySpark first, which Python would compile anew in each worker: here it has none.
+    place = folder / "home"
+    place.mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "jars"):
+        if not (place / name).exists():
+            (place / name).symlink_to(packages / "pyspark" / name)
+    env = {"PYTHONPATH": os.pathsep.join([str(_ROOT), str(packages)]), "SPARK_HOME": str(place)}
+    with _driven(folder, Path(sys.executable), "source_driver.py", env) as process:
+        yield SourceSpark(process, folder / "spark.log")
+
+
+@contextmanager
+def _driven(folder: Path, python: Path, driver: str, more: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     delta = ",".join(map(str, sorted(jars("delta-4.0.1", "spark").glob("*.jar"))))
-    told, env = folder / "spark.log", {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "SPARK_HOME"}}
-    with told.open("w") as log:
+    env = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "SPARK_HOME"}}
+    folder.mkdir(exist_ok=True)
+    with (folder / "spark.log").open("a") as log:
         process = subprocess.Popen(
-            [str(python), str(Path(__file__).with_name("driver.py")), delta, str(folder / "warehouse")],
+            [str(python), str(Path(__file__).with_name(driver)), delta, str(folder / "warehouse")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             cwd=folder,
-            env={**env, "TZ": "UTC", "PYSPARK_PYTHON": str(python)},
+            env={**env, "TZ": "UTC", "PYSPARK_PYTHON": str(python), **more},
         )
         with process:
-            yield Spark(process, told)
-            # At the end of its input it ends, and takes Java with it.
+            yield process
 
 
 def _dotted(conf: dict[str, str]) -> dict[str, str]:

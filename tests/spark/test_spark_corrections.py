@@ -12,7 +12,14 @@ from config.errors import SchemaDriftError
 from tests.corrections.events import DAY, Event, batch_of
 from tests.landing.lake import Lake
 from tests.spark.session import Spark, SparkError, table
-from writers import PI_TIMESERIES, CorrectionCounts, LandingReceipt, Move, Replacement, open_lakehouse
+from writers import (
+    PI_TIMESERIES,
+    CorrectionCounts,
+    LandingReceipt,
+    Move,
+    Replacement,
+    open_lakehouse,
+)
 
 pytestmark = pytest.mark.spark
 

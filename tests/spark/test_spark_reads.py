@@ -14,7 +14,7 @@ from tests.exactness.expected import COLUMNS, Row, assert_same_rows
 from tests.exactness.plant import BEGIN, HOUR, Plant, text_of
 from tests.exactness.reading import read_table
 from tests.spark.session import Spark, table
-from writers import PI_TAGS, CommitKey, open_lakehouse
+from writers import PI_TAGS, Commit, CommitKey, open_lakehouse
 
 pytestmark = pytest.mark.spark
 
@@ -127,7 +127,7 @@ def test_maps_of_attributes(spark: Spark, tmp_path: Path, vectorised: str) -> No
     columns = [known.get(f.name, pa.nulls(3, f.type)) for f in PI_TAGS.schema]
     stage = tags.stage()
     stage.write(pa.RecordBatch.from_arrays(columns, names=PI_TAGS.schema.names))
-    tags.commit(CommitKey("me", 1), stage.close())
+    tags.commit(Commit(CommitKey("me", 1), stage.close()))
     found = spark.sql(
         f"SELECT tag_webid, attributes FROM {table(Path(tags.uri))} ORDER BY tag_webid",
         spark__sql__parquet__enableNestedColumnVectorizedReader=vectorised,

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.servers import s3
+from tests.unity.server import server
 from tests.unity.stand_in import TOKEN, StandIn
 from writers import Lakehouse
 from writers.unity import open_unity
 
-__all__ = ["catalog", "opened", "s3"]
+__all__ = ["catalog", "opened", "s3", "server"]
 
 
 @pytest.fixture

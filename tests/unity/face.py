@@ -28,6 +28,9 @@ class Face(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve("POST")
 
+    def version_string(self) -> str:
+        return "databricks" if self.catalog.databricks else "Armeria"
+
     def log_message(self, *_: object) -> None:
         pass
 

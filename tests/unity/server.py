@@ -1,4 +1,5 @@
-"""The open-source Unity Catalog server, on a free port of loopback, with a folder of its own.
+"""The open-source Unity Catalog server, on free ports of loopback, with a folder of its own. One serves a whole suite;
+each test has a catalog of its own there.
 
 Its jars come from `make unity-jars`. Where they are not, tests that need it are skipped with the reason;
 with CI=true they fail.
@@ -7,7 +8,6 @@ with CI=true they fail.
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers import free_ports
 from tests.unity.jars import jars
 
 VERSION = "0.6.0"
@@ -58,9 +59,7 @@ def serving(folder: Path, properties: Mapping[str, str]) -> Iterator[Server]:
     conf.mkdir(parents=True)
     lines = {"server.env": "test", "server.authorization": "disable", **properties}
     (conf / "server.properties").write_text("".join(f"{k}={v}\n" for k, v in lines.items()), encoding="ascii")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_ports(2)  # the server itself listens on the second one
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             ["java", "-Xmx512m", "-cp", classpath, MAIN, "--port", str(port)], cwd=folder, stdout=log, stderr=log
@@ -76,6 +75,20 @@ def serving(folder: Path, properties: Mapping[str, str]) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, s3: dict[str, str]) -> Iterator[Server]:
+    """A server whose tables lie in folders, or in the bucket of `s3`."""
+    properties = {
+        "s3.bucketPath.0": "s3://lake",
+        "s3.region.0": s3["AWS_REGION"],
+        "s3.accessKey.0": s3["AWS_ACCESS_KEY_ID"],
+        "s3.secretKey.0": s3["AWS_SECRET_ACCESS_KEY"],
+        "s3.sessionToken.0": "a-session",
+    }
+    with serving(tmp_path_factory.mktemp("server"), properties) as found:
+        yield found
 
 
 def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:

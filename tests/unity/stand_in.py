@@ -2,7 +2,8 @@
 
 Real HTTP on loopback, state in memory. It is stricter than a server has to be: it looks into the
 storage, and refuses a proposal whose staged file is not there, or a report of a version whose copy is
-not byte for byte the ratified file. It can be told to lose answers, to forbid, to be slow to forget.
+not byte for byte the ratified file. It can be told to lose answers, to forbid, to be slow to forget, and to commit the
+sins that the open-source server was found to commit (`SINS`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ PROTOCOL = {
 }
 
 
+ME = "engine@company.com"
+# By name, what a real server does that a client may not expect: fields of `StandIn`.
+SINS: dict[str, dict[str, Any]] = {
+    "twins": {"twins": True},
+    "grants": {"grants": {"main": {"USE CATALOG", "CREATE SCHEMA"}}},
+    "no-expiry": {"lives_ms": 0},
+}
+
+
 @dataclass
 class Table:
     id: str
@@ -52,6 +62,7 @@ class Table:
     ratified: dict[int, str] = field(default_factory=dict)  # every one there ever was
     latest: int = 0
     uniform: dict[str, Any] | None = None
+    owner: str = ME
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -66,6 +77,7 @@ class StandIn:
     required_properties: dict[str, Any] = field(default_factory=lambda: dict(PROPERTIES))
     restricted_properties: set[str] = field(default_factory=set)
     schemas: set[str] = field(default_factory=set)
+    schema_owners: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     staged: dict[str, tuple[str, str]] = field(default_factory=dict)
     vended: dict[str, int | None] = field(default_factory=dict)  # when each key expires, in ms since 1970
@@ -79,6 +91,19 @@ class StandIn:
     asked: list[str] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     without_delta: bool = False
+    catalogs: dict[str, str | None] | None = None  # the storage root of each; None: every catalog is there
+    # Names are not kept unique. Two creations of a table both succeed, and every later request for it is an error 500.
+    # (The real server does so where the second begins before the first has ended.)
+    twins: bool = False
+    created_twice: set[str] = field(default_factory=set)
+    # Who we are may do what: privileges by securable. None: no authorization. What we create is ours.
+    grants: dict[str, set[str]] | None = None
+    tells_roots: bool = True  # whether a catalog says where its managed tables lie
+    not_found: str | None = None  # what a 404 of tables is called, as by something that stands before the server
+    away: str = ""  # "silent": it closes connections without an answer; "failing": every answer is an error 500
+    missed: int = 0  # requests that came while it was away
+    back_after: int | None = None  # so many; None: it stays away
+    databricks: bool = False  # whether it calls itself Databricks
     lock: threading.RLock = field(default_factory=threading.RLock)
     host: str = ""
 
@@ -123,20 +148,58 @@ class StandIn:
 
     # control plane
 
+    def get_catalog(self, name: str) -> dict[str, Any]:
+        if self.catalogs is not None and name not in self.catalogs:
+            raise RefusalError(404, "CATALOG_NOT_FOUND", f"Catalog not found: {name}")
+        self._require(name, "USE CATALOG")
+        return {"name": name, "storage_root": self._root(name) if self.tells_roots else None, "owner": "admin"}
+
     def get_schema(self, full: str) -> dict[str, Any]:
         if full not in self.schemas:
+            self.get_catalog(full.partition(".")[0])
             raise RefusalError(404, "SCHEMA_NOT_FOUND")
-        return {"full_name": full}
+        self._require(full.partition(".")[0], "USE CATALOG")
+        self._require(full, "USE SCHEMA")
+        return {"full_name": full, "owner": self.schema_owners.get(full, "admin")}
+
+    def account(self) -> dict[str, Any]:
+        if self.grants is None:
+            raise RefusalError(500, "INTERNAL", "No user found.")
+        return {"userName": "engine", "emails": [{"value": ME}]}
+
+    def permissions(self, full: str) -> dict[str, Any]:
+        held = sorted((self.grants or {}).get(full, ()))
+        return {"privilege_assignments": [{"principal": ME, "privileges": held}] if held else []}
+
+    def _root(self, catalog: str) -> str | None:
+        return self.storage_root if self.catalogs is None else self.catalogs[catalog]
+
+    def _require(self, full: str, *privileges: str, any_of: bool = False) -> None:
+        """Refuse us who do not own it, unless all of these are granted, or any of them."""
+        if self.grants is None or self.schema_owners.get(full) == ME:
+            return
+        if full in self.tables and self.tables[full].owner == ME:
+            return
+        held = [each in self.grants.get(full, ()) for each in privileges]
+        if not (any(held) if any_of else all(held)):
+            raise RefusalError(403, "PERMISSION_DENIED", "Access denied.")
+
+    def _require_creation(self, schema: str) -> None:
+        self.get_schema(schema)
+        self._require(schema, "CREATE TABLE")
 
     def create_schema(self, body: dict[str, Any]) -> dict[str, Any]:
         full = f"{body['catalog_name']}.{body['name']}"
-        if full in self.schemas:
+        self.get_catalog(body["catalog_name"])
+        self._require(body["catalog_name"], "CREATE SCHEMA")
+        if full in self.schemas and not self.twins:
             raise RefusalError(400, "SCHEMA_ALREADY_EXISTS")
         self.schemas.add(full)
+        self.schema_owners.setdefault(full, ME)
         return {"full_name": full}
 
     def get_table(self, full: str) -> dict[str, Any]:
-        table = self._table(full)
+        table = self._readable(full)
         return {
             "table_id": table.id,
             "table_type": table.kind,
@@ -148,8 +211,8 @@ class StandIn:
 
     def create_table(self, body: dict[str, Any]) -> dict[str, Any]:
         full = ".".join(body[k] for k in ("catalog_name", "schema_name", "name"))
-        self.get_schema(full.rpartition(".")[0])
-        if full in self.tables:
+        self._require_creation(full.rpartition(".")[0])
+        if full in self.tables and not self.twins:
             raise RefusalError(400, "TABLE_ALREADY_EXISTS")
         if body["table_type"] != "EXTERNAL":
             raise RefusalError(400, "INVALID_ARGUMENT", "managed tables go through staging tables")
@@ -158,13 +221,22 @@ class StandIn:
             if missing:
                 raise RefusalError(400, "INVALID_ARGUMENT", f"columns lack {missing}")
         location, properties = body["storage_location"], body.get("properties") or {}
-        self.tables[full] = Table(str(uuid.uuid4()), "EXTERNAL", location, body["columns"], properties)
-        return self.get_table(full)
+        answer = self._enter(full, Table(str(uuid.uuid4()), "EXTERNAL", location, body["columns"], properties))
+        return answer or self.get_table(full)
+
+    def _enter(self, full: str, table: Table) -> dict[str, Any] | None:
+        """Enter a table; the answer where there is one of this name, and both stay."""
+        if full in self.tables:
+            self.created_twice.add(full)
+            return {"metadata": {"table-uuid": table.id}}
+        self.tables[full] = table
+        return None
 
     def temporary(self, body: dict[str, Any]) -> dict[str, Any]:
         if "table_id" in body:
             assert body["operation"] == "READ_WRITE"
-            assert any(t.id == body["table_id"] for t in self.tables.values())
+            [full] = [full for full, table in self.tables.items() if table.id == body["table_id"]]
+            self._require(full, "SELECT", "MODIFY")
         if self.s3 is None:
             return {"expiration_time": None}
         key, expires_at = self._vend()
@@ -174,8 +246,14 @@ class StandIn:
     # Delta API
 
     def stage(self, schema: str, body: dict[str, Any]) -> dict[str, Any]:
-        self.get_schema(schema)
+        self._require_creation(schema)
         full = f"{schema}.{body['name']}"
+        if self._root(schema.partition(".")[0]) is None:
+            raise RefusalError(
+                400,
+                "InvalidParameterValueException",
+                "None of catalog, schema or storage-root.tables server property has managed location configured.",
+            )
         if full in self.tables:
             raise RefusalError(409, "AlreadyExistsException")
         table_id = str(uuid.uuid4())
@@ -192,8 +270,9 @@ class StandIn:
         }
 
     def create_managed(self, schema: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._require_creation(schema)
         full = f"{schema}.{body['name']}"
-        if full in self.tables:
+        if full in self.tables and not self.twins:
             raise RefusalError(409, "AlreadyExistsException")
         table_id = body["properties"].get("io.unitycatalog.tableId", "")
         if self.staged.get(table_id) != (full, body["location"]):
@@ -216,11 +295,10 @@ class StandIn:
             raise RefusalError(400, "InvalidParameterValueException", "there is no first commit")
         _check_first(first, body)
         del self.staged[table_id]
-        self.tables[full] = table
-        return self.load(full)
+        return self._enter(full, table) or self.load(full)
 
     def load(self, full: str) -> dict[str, Any]:
-        table = self._table(full)
+        table = self._readable(full)
         if table.file_format != "DELTA":
             raise RefusalError(400, "UnsupportedTableFormatException")
         return {
@@ -244,6 +322,7 @@ class StandIn:
 
     def update(self, full: str, body: dict[str, Any]) -> dict[str, Any]:
         table = self._table(full)
+        self._require(full, "MODIFY")
         if {"type": "assert-table-uuid", "uuid": table.id} not in body["requirements"]:
             raise RefusalError(409, "UpdateRequirementConflictException")
         with table.lock:
@@ -296,7 +375,9 @@ class StandIn:
             del table.commits[done]
 
     def credentials(self, full: str) -> dict[str, Any]:
-        return {"storage-credentials": self._delta_credentials(self._table(full).location)}
+        table = self._readable(full)
+        self._require(full, "SELECT", "MODIFY")
+        return {"storage-credentials": self._delta_credentials(table.location)}
 
     def _delta_credentials(self, location: str) -> list[dict[str, Any]]:
         key, expires_at = self._vend()
@@ -311,15 +392,37 @@ class StandIn:
 
     def _vend(self) -> tuple[str, int | None]:
         key = f"key-{uuid.uuid4().hex[:8]}"
-        self.vended[key] = None if self.lives_ms is None else int(time.time() * 1000) + self.lives_ms
-        return key, self.vended[key]
+        self.vended[key] = int(time.time() * 1000) + self.lives_ms if self.lives_ms else None
+        return key, self.vended[key] if self.lives_ms != 0 else 0
 
     def _table(self, full: str) -> Table:
+        if self.not_found is not None:
+            raise RefusalError(404, self.not_found, "not found")
         if full not in self.tables:
+            if full.rpartition(".")[0] not in self.schemas:
+                self.get_schema(full.rpartition(".")[0])
             raise RefusalError(404, "NoSuchTableException")
+        if full in self.created_twice:
+            said = "Failed to get table: Query did not return a unique result: 2 results were returned"
+            raise RefusalError(500, "INTERNAL", said)
         return self.tables[full]
 
+    def _readable(self, full: str) -> Table:
+        table = self._table(full)
+        self._require(full.partition(".")[0], "USE CATALOG")
+        self._require(full.rpartition(".")[0], "USE SCHEMA")
+        self._require(full, "SELECT", "MODIFY", any_of=True)
+        return table
+
     def loses_request(self, kind: str) -> bool:
+        if self.away:
+            self.missed += 1
+            away = self.away
+            if self.missed == self.back_after:
+                self.away = ""
+            if away == "failing":
+                raise RefusalError(500, "INTERNAL", "the database is gone")
+            return True
         with self.lock:
             self.asked.append(kind)
             if kind in self.forbidden:
@@ -342,6 +445,12 @@ class StandIn:
     def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> tuple[str, Any]:
         """Route a request: its kind, and what answers it."""
         match [method, *map(unquote, path.removeprefix("/api/2.1/unity-catalog/").split("/"))]:
+            case ["GET", "", "api", "1.0", "unity-control", "scim2", "Me"]:
+                return "account", self.account
+            case ["GET", "permissions", "catalog" | "schema", full]:
+                return "permissions", lambda: self.permissions(full)
+            case ["GET", "catalogs", name]:
+                return "get-catalog", lambda: self.get_catalog(name)
             case ["GET", "schemas", full]:
                 return "get-schema", lambda: self.get_schema(full)
             case ["POST", "schemas"]:
@@ -354,7 +463,7 @@ class StandIn:
                 return kind, lambda: self.temporary(body)
             case ["GET", "delta", "v1", "config"] if not self.without_delta:
                 assert query["protocol-versions"] == "1.0"
-                return "config", lambda: {"endpoints": [], "protocol-version": "1.0"}
+                return "config", lambda: self.get_catalog(query["catalog"]) and {"protocol-version": "1.0"}
             case ["POST", "delta", "v1", "catalogs", c, "schemas", s, "staging-tables"]:
                 return "stage", lambda: self.stage(f"{c}.{s}", body)
             case ["POST", "delta", "v1", "catalogs", c, "schemas", s, "tables"]:

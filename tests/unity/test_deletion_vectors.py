@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.landing.lake import Lake, land
-from writers.reading import read_files
-from writers.storage import Place
-from writers.vectors import decode_base85, deleted_rows, inline_or_path, slice_of_file
+from writers.log.deletion_vectors import decode_base85, deleted_rows, inline_or_path, slice_of_file
+from writers.storage.location import TableLocation
+from writers.storage.parquet_read import read_files
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
@@ -133,7 +133,7 @@ def test_we_and_delta_rs_see_the_same_rows(tmp_path: Path, where: str, runs: boo
     deleted = {**add, "deletionVector": vector}
     (log / f"{1:020}.json").write_text("\n".join(json.dumps(a) for a in ({"remove": remove}, {"add": deleted})))
     theirs = QueryBuilder().register("t", DeltaTable(str(tmp_path))).execute("SELECT n FROM t ORDER BY n")
-    batches = read_files(Place.parse(tmp_path), [deleted], pa.schema([("n", pa.int64())]))
+    batches = read_files(TableLocation.parse(tmp_path), [deleted], pa.schema([("n", pa.int64())]))
     ours = pa.Table.from_batches(batches)["n"].to_pylist()
     assert ours == pa.table(theirs.read_all())["n"].to_pylist()
     assert len(ours) == rows - len(gone)

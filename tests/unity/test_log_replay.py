@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 
 from config.errors import SchemaDriftError
 from writers import PI_TAGS, PI_TIMESERIES, CommitKey, StagedFile
-from writers.actions import add_action, encode, remove_action, transaction_action
-from writers.delta_log import find_checkpoint, parse
-from writers.reading import read_files
-from writers.storage import Place
-from writers.unity.actions import next_timestamp, struct_of, wire_type
-from writers.unity.creation import catalog_columns
+from writers.log.actions import add_action, encode, next_timestamp, remove_action, transaction_action
+from writers.log.snapshot import Snapshot, file_key, retention_ms
+from writers.storage.location import TableLocation
+from writers.storage.log_checkpoints import find_checkpoint, parse
+from writers.storage.parquet_read import read_files
+from writers.unity.creation import catalog_columns, struct_of, wire_type
 from writers.unity.delta_api import LoadedTable
 from writers.unity.names import TableName
-from writers.unity.snapshot import Snapshot, file_key, retention_ms
-from writers.unity.verdict import Verdict, verdict
+from writers.unity.ratify import Verdict, verdict
 
 DAY_MS = 86_400_000
 
@@ -75,14 +74,14 @@ def test_a_file_with_another_deletion_vector_is_another_file() -> None:
 def test_a_vector_of_deleted_rows_that_cannot_be_read_is_not_ignored() -> None:
     add = {"path": "x", "partitionValues": {}, "deletionVector": {"storageType": "u", "pathOrInlineDv": "ab"}}
     with pytest.raises(SchemaDriftError, match="deleted in a way") as refused:
-        list(read_files(Place.parse("/nowhere"), [add], pa.schema([("a", pa.string())])))
+        list(read_files(TableLocation.parse("/nowhere"), [add], pa.schema([("a", pa.string())])))
     assert "PURGE" in refused.value.hint
 
 
 def test_files_of_another_place_are_not_looked_for_here() -> None:
     add = {"path": "file:///elsewhere/x.parquet", "partitionValues": {}}
     with pytest.raises(SchemaDriftError, match="clone"):
-        list(read_files(Place.parse("/nowhere"), [add], pa.schema([("a", pa.string())])))
+        list(read_files(TableLocation.parse("/nowhere"), [add], pa.schema([("a", pa.string())])))
 
 
 @pytest.mark.parametrize(

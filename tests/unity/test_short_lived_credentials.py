@@ -83,7 +83,7 @@ async def test_a_run_outlives_many_generations_of_credentials(gate: StorageGate,
 
 
 @pytest.mark.parametrize(("key", "status"), [("of-today", 404), ("of-yesterday", 403), ("of-nobody", 403)])
-def test_the_gate_refuses_a_key_that_has_died_and_one_that_nobody_vended(
+def test_the_gate_refuses_a_key_that_has_expired_and_one_that_was_never_vended(
     gate: StorageGate, key: str, status: int
 ) -> None:
     """Else the test above would prove nothing."""

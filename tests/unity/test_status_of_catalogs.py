@@ -1,4 +1,4 @@
-"""What `status` says of tables in a catalog: its recent runs are read as those of a folder are."""
+"""What `status` and `report` say of tables in a catalog: its recent runs are read as those of a folder are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from engine.cli import main
 from tests.unity.stand_in import TOKEN, StandIn
+from tests.variants import slowly
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
@@ -19,8 +20,9 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     return json.loads(said.out)
 
 
-@pytest.mark.parametrize("metrics", [True, False])
-@pytest.mark.parametrize("kind", ["managed", "external"])
+@pytest.mark.parametrize(
+    ("kind", "metrics"), [("managed", True), *slowly(("managed", False), ("external", True), ("external", False))]
+)
 def test_recent_runs_show_with_their_events(
     catalog: StandIn,
     kind: str,
@@ -36,7 +38,7 @@ def test_recent_runs_show_with_their_events(
     document = {
         "pipeline": "plant",
         "development": {"simulator": {"tags": 5, "history": "1h"}},
-        "pi_web_api": {"auth_type": "anonymous"},
+        "pi_web_api": {"auth_type": "anonymous", "max_requests_per_second": 100_000},
         "extraction": {"tag_name_filter": "*", "start_date": "now-30m"},
         "unity_catalog": {"catalog": "plant", **where},
         "monitoring": {"metrics": metrics},
@@ -53,4 +55,8 @@ def test_recent_runs_show_with_their_events(
         run_id: run["events"] for run_id, run in by_run.items()
     }
     assert {run["status"] for run in found["runs"]} == ({"succeeded"} if metrics else {""})
+    assert main(["report", "-c", "plant.yaml", "--html", "report.html"]) == 0
+    page = Path("report.html").read_text()
+    assert all(f"<td>{run_id}</td>" in page for run_id in by_run)
+    assert "plant.bronze, as of " in page
     assert not list(tmp_path.glob("plant.*/")), "names of the catalog were taken for folders"

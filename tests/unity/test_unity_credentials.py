@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import ConfigurationError, UnavailableError
-from writers.unity.credentials import Credentials, Vended, from_delta_api, from_temporary, is_due
+from writers.unity.credentials import Credentials, VendedCredentials, from_delta_api, from_temporary, is_due
 
 SECONDS = st.floats(0, 1e6)
 
@@ -43,7 +43,7 @@ def test_google_is_refused_by_name() -> None:
 
 def test_no_secret_is_shown() -> None:
     found = Credentials({"AWS_SECRET_ACCESS_KEY": "a-secret"}, 5.0)
-    vended = Vended(lambda: found)
+    vended = VendedCredentials(lambda: found)
     vended.options()
     assert "a-secret" not in repr(found) + repr(vended)
 
@@ -66,7 +66,7 @@ def test_they_are_asked_for_once_and_again_when_they_are_due() -> None:
         given_out.append(now[0])
         return Credentials({"AWS_ACCESS_KEY_ID": f"k{len(given_out)}"}, now[0] + 3600)
 
-    vended = Vended(fetch, clock=lambda: now[0])
+    vended = VendedCredentials(fetch, clock=lambda: now[0])
     assert vended.options() is vended.options()
     now[0] += 2699
     assert vended.options() == {"AWS_ACCESS_KEY_ID": "k1"}
@@ -80,4 +80,4 @@ def test_a_catalog_that_does_not_answer_is_not_mistaken_for_no_credentials() -> 
         raise UnavailableError("away")
 
     with pytest.raises(UnavailableError):
-        Vended(fetch).options()
+        VendedCredentials(fetch).options()

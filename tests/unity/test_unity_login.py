@@ -9,9 +9,11 @@ from threading import Barrier, Thread
 import pytest
 
 from config.errors import AuthenticationError
+from engine.datasets.registry import DATASETS
 from tests.unity.stand_in import TOKEN, StandIn
-from writers import DATASETS, PI_TIMESERIES, Lakehouse
+from writers import PI_TIMESERIES, Lakehouse
 from writers.unity import open_unity
+from writers.unity.transport import Transport
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_several_may_make_the_tables_at_once(catalog: StandIn, opened: Callable[
         lakehouse = opened(kind)
         together.wait()
         try:
-            for spec in DATASETS:
+            for spec in DATASETS.tables:
                 lakehouse.table(spec).open()
         except BaseException as error:  # noqa: BLE001  the test asserts that there is none
             failures.append(error)
@@ -76,5 +78,13 @@ def test_several_may_make_the_tables_at_once(catalog: StandIn, opened: Callable[
     for thread in threads:
         thread.join()
     assert failures == []
-    assert len(catalog.tables) == len(DATASETS) == 4
+    assert len(catalog.tables) == len(DATASETS.tables)
     assert {table.kind for table in catalog.tables.values()} == {kind.upper()}
+
+
+def test_what_an_answer_says_of_the_server_holds_from_then_on(catalog: StandIn) -> None:
+    transport = Transport(catalog.host, lambda: {"Authorization": f"Bearer {TOKEN}"})
+    seen = []
+    for catalog.databricks in (False, True, False):
+        seen.append((transport.get("catalogs").databricks, transport.databricks))
+    assert seen == [(False, False), (True, True), (True, True)]

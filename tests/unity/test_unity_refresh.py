@@ -11,7 +11,7 @@ from config.errors import FencedError
 from tests.landing.lake import Lake, event_rows, land
 from tests.unity.places import S3_OPTIONS
 from tests.unity.stand_in import TOKEN, StandIn
-from writers import PI_TIMESERIES, CommitKey, CommitTable, Lakehouse
+from writers import PI_TIMESERIES, Commit, CommitKey, CommitTable, Lakehouse
 from writers.unity import open_unity
 
 VENDING = {"managed": "credentials", "external": "temporary-table-credentials"}
@@ -78,7 +78,7 @@ def test_new_credentials_are_no_new_look_at_the_table(opened: Callable[[], Lakeh
     def add(table: CommitTable, event: int) -> None:
         stage = table.stage()
         stage.write(event_rows("a", [event]))
-        table.commit(CommitKey("me", 1), stage.close())
+        table.commit(Commit(CommitKey("me", 1), stage.close()))
 
     ours, rival = opened().table(PI_TIMESERIES).open(), opened().table(PI_TIMESERIES).open()
     add(rival, 1)

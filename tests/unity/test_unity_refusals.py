@@ -8,12 +8,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from databricks.sdk.environments import ALL_ENVS
 
-from config.errors import AccessDeniedError, AuthenticationError, ConfigurationError, SchemaDriftError, UnavailableError
+from config.errors import (
+    AccessDeniedError,
+    AuthenticationError,
+    ConfigurationError,
+    SchemaDriftError,
+    UnavailableError,
+)
 from tests.unity.stand_in import StandIn, Table
 from writers import PI_TAGS, PI_TIMESERIES, Lakehouse
-from writers.unity.answers import Answer, Intent
-from writers.unity.transport import Transport
+from writers.unity.answers import CatalogAnswer, Intent
+from writers.unity.transport import Transport, is_databricks
 
 NAME = "main.bronze.pi_timeseries"
 Opened = Callable[..., Lakehouse]
@@ -39,11 +46,30 @@ def test_an_unknown_token_is_a_matter_of_login(opened: Opened) -> None:
 def test_a_missing_grant_is_named_as_the_sql_that_gives_it(
     catalog: StandIn, opened: Opened, kind: str, table_type: str, grant: str
 ) -> None:
+    catalog.databricks = True
     catalog.forbidden.add(kind)
     with pytest.raises(AccessDeniedError) as refused:
         opened(table_type).table(PI_TIMESERIES).open()
     assert grant in refused.value.hint
     assert refused.value.exit_code == 3
+
+
+@pytest.mark.parametrize("kind", ["get-table", "create-schema", "stage", "create-managed", "load"])
+def test_an_open_source_server_is_not_asked_for_what_databricks_alone_knows(
+    catalog: StandIn, opened: Opened, kind: str
+) -> None:
+    catalog.forbidden.add(kind)
+    with pytest.raises(AccessDeniedError) as refused:
+        opened().table(PI_TIMESERIES).open()
+    assert "USE CATALOG" in refused.value.hint
+    assert "EXTERNAL USE" not in refused.value.hint
+    assert "GRANT" not in refused.value.hint
+
+
+@pytest.mark.parametrize("zone", [each.dns_zone for each in ALL_ENVS])
+def test_databricks_is_known_by_every_address_that_its_sdk_knows(zone: str) -> None:
+    assert is_databricks(f"https://adb-1.1{zone}")
+    assert not is_databricks(f"https://adb-1.1{zone}.example.com")
 
 
 def managed_table(catalog: StandIn, opened: Opened) -> Table:
@@ -174,7 +200,7 @@ def test_a_catalog_that_is_not_there_is_unavailable() -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 429, 500, 503])
 def test_every_refusal_has_a_class_and_ends_like_a_sentence(status: int) -> None:
     for body in ({}, {"error": {"type": "X", "message": "said so."}}, {"error_code": "X", "message": "said so"}):
-        refusal = Answer(status, body).refusal(Intent("look at the table a.b.c"))
+        refusal = CatalogAnswer(status, body).refusal(Intent("look at the table a.b.c"))
         assert str(refusal).endswith(".")
         assert ".." not in str(refusal)
         assert "a.b.c" in str(refusal)

@@ -10,7 +10,7 @@ from tests.landing.lake import Lake, event_rows, land
 from tests.unity.published import folder_of
 from tests.unity.stand_in import StandIn
 from tests.unity.witness import APP, NAME, Seen, Witness, compiled
-from writers import PI_TIMESERIES, CommitKey, Lakehouse
+from writers import PI_TIMESERIES, Commit, CommitKey, Lakehouse
 from writers.unity import managed
 
 __all__ = ["compiled"]
@@ -58,7 +58,7 @@ def test_it_reads_what_a_replacement_left(witness: Witness, opened: Opened) -> N
     for sequence, (tag, replace) in enumerate([("a", None), ("b", None), ("c", {"partition_date": "1970-01-01"})], 1):
         stage = table.stage()
         stage.write(event_rows(tag, [sequence]))
-        table.commit(CommitKey(APP, sequence), stage.close(), replace_where=replace)
+        table.commit(Commit(CommitKey(APP, sequence), stage.close(), replace_where=replace))
     assert witness.read() == Seen([("c", 3)], 3, 3)
 
 

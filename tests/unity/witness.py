@@ -57,7 +57,7 @@ class Witness:
 
     def append(self, lakehouse: Lakehouse, tag: str, at: int, sequence: int, *, publish: bool) -> None:
         """Have it commit a file of ours in its own way."""
-        stage = lakehouse.table(PI_TIMESERIES).stage()
+        stage = lakehouse.table(PI_TIMESERIES).open().stage()
         stage.write(event_rows(tag, [at]))
         [file] = stage.close()
         path = f"{self.catalog.tables[NAME].location}/{file.path}"

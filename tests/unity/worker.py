@@ -34,6 +34,7 @@ def main(what: dict[str, Any]) -> None:
         location=what["location"],
         storage_options=what["options"],
         on_step=on_step,
+        creates=what["shard"].startswith("0-"),
     )
     lake, tag, until = Lake(lakehouse), f"tag of {what['shard']}", 2 * what["until"]
     while True:

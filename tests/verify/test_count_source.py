@@ -11,11 +11,11 @@ import pytest
 
 from config.errors import TagError, TagForbiddenError, TagGoneError, UnavailableError
 from engine.datasets.counts import CountSource, asks_for
-from engine.datasets.recorded import Mode
+from engine.datasets.request_mode import Mode
 from engine.model import Tag, Window
 from engine.net.client import ClientSettings, PIClient
-from engine.piweb.counts import Counted
-from engine.plan.lanes import Limits
+from engine.piweb.counts import StreamCounts
+from engine.plan.tag_cursor import RequestLimits
 from engine.plan.timeline import DAY, HOUR
 from engine.simulator import FaultPlan, Simulator, SimulatorOptions
 
@@ -31,12 +31,12 @@ class Site:
         self.tags = [Tag(simulator.web_id(n), f"t{n}") for n in range(simulator.options.tags)]
 
     def source(self, mode: Mode = Mode.BATCH, **limits: int) -> CountSource:
-        return CountSource(self.client, self.url, mode, Limits(**limits), workers=3)
+        return CountSource(self.client, self.url, mode, RequestLimits(**limits), workers=3)
 
     async def counted(self, source: CountSource, tags: Sequence[Tag] | None = None) -> dict[str, tuple[int, ...]]:
         """The counts of the tags that have any, ask after ask."""
-        asks = [ask for tag in tags or self.tags for ask in asks_for(tag, WINDOW, Limits())]
-        found: list[Counted] = [each async for each in source.counts(asks)]
+        asks = [ask for tag in tags or self.tags for ask in asks_for(tag, WINDOW, RequestLimits())]
+        found: list[StreamCounts] = [each async for each in source.counts(asks)]
         assert {(c.ask.tag, c.ask.start) for c in found} == {(a.tag, a.start) for a in asks}
         assert len(found) == len(asks)
         days: dict[str, tuple[int, ...]] = {}
@@ -106,7 +106,7 @@ async def test_tags_that_are_gone_or_forbidden_keep_their_reasons_and_are_not_as
             refused = {name: type(source.refused[plant.tags[int(name[1])].web_id]) for name in ("t1", "t2")}
             assert refused == {"t1": TagGoneError, "t2": TagForbiddenError}
             before = plant.client.statistics().requests
-            asks = list(asks_for(plant.tags[1], WINDOW, Limits()))
+            asks = list(asks_for(plant.tags[1], WINDOW, RequestLimits()))
             assert [each async for each in source.counts(asks)] == []
             assert plant.client.statistics().requests == before
 
@@ -142,7 +142,7 @@ async def test_a_tag_of_a_batch_that_has_to_wait_is_asked_again(status: int):
         assert source.refused == {}
 
 
-async def test_a_tag_that_makes_the_server_stumble_holds_up_nobody():
+async def test_a_tag_that_makes_the_server_stumble_holds_up_no_other():
     broken = {"match": {"route": "streams/*/summary", "tag": "*000002"}, "do": {"status": 500}}
     async with site(4, rules=[broken]) as plant:
         source = plant.source()

@@ -22,15 +22,16 @@ from hypothesis import strategies as st
 
 from config.errors import ExtractError, RetryError, ThrottledError, UnavailableError
 from engine.datasets.counts import CountSource, asks_for
-from engine.datasets.recorded import Mode
+from engine.datasets.request_mode import Mode
 from engine.model import Ask, Tag, Window
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb import requests
 from engine.piweb.counts import NOT_COUNTED
 from engine.piweb.times import iso_text, parse_micros
-from engine.plan.lanes import Limits
+from engine.plan.tag_cursor import RequestLimits
 from engine.plan.timeline import DAY, HOUR
 from tests.examples import examples
+from tests.patience import patiently
 
 MIDNIGHT = 1_709_596_800_000_000  # 2024-03-05T00:00:00Z
 PAGE = "<html><head><title>404 - File or directory not found.</title></head></html>"
@@ -155,7 +156,7 @@ async def counting(
         async with PIClient(settings_) as client:
             with suppress(ExtractError):
                 await client.send(requests.system())  # as a run has reached PI before it counts
-            yield CountSource(client, url, mode, Limits(), workers=workers)
+            yield CountSource(client, url, mode, RequestLimits(), workers=workers)
     finally:
         await runner.cleanup()
 
@@ -167,7 +168,7 @@ def tags_of(number: int) -> list[Tag]:
 async def counted(source: CountSource, number: int, days: int, first: int = 0) -> dict[str, tuple[int, ...]]:
     """By the name of the tag what was counted, of those that have no error."""
     window = Window(MIDNIGHT + first * DAY, MIDNIGHT + (first + days) * DAY)
-    asks: list[Ask] = [ask for tag in tags_of(number) for ask in asks_for(tag, window, Limits())]
+    asks: list[Ask] = [ask for tag in tags_of(number) for ask in asks_for(tag, window, RequestLimits())]
     found = [each async for each in source.counts(asks)]
     assert sorted(each.ask.tag.name for each in found) == sorted(ask.tag.name for ask in asks)
     return {each.ask.tag.name: each.days for each in found if each.error is None}
@@ -203,7 +204,7 @@ def bound(tags: int, days: int, most_tags: int, most_days: int) -> int:
         *((mode, each) for mode in (Mode.STREAMSET, Mode.SINGLE) for each in ("500", "403", "dropped")),
     ],
 )
-async def test_whatever_refuses_a_window_a_shorter_one_is_counted(mode: Mode, refusal: str):
+async def test_a_shorter_window_is_counted_after_every_refusal(mode: Mode, refusal: str):
     scales = Scales(too_much=lambda _, days: days > 7, refusal={**REFUSALS, **PAGES}[refusal])
     async with counting(scales, mode) as source:
         assert await counted(source, 6, 30) == whole(6, 30)
@@ -220,7 +221,7 @@ async def test_whatever_refuses_a_window_a_shorter_one_is_counted(mode: Mode, re
         *((Mode.STREAMSET, each) for each in ("414", "404", "504")),
     ],
 )
-async def test_whatever_refuses_many_tags_fewer_are_counted(mode: Mode, refusal: str):
+async def test_fewer_tags_are_counted_after_every_refusal(mode: Mode, refusal: str):
     scales = Scales(too_much=lambda tags, _: len(tags) > 5, refusal={**REFUSALS, **PAGES}[refusal])
     async with counting(scales, mode) as source:
         assert await counted(source, 24, 8) == whole(24, 8)
@@ -255,7 +256,7 @@ async def test_of_any_limits_all_is_counted_in_so_many_requests(
 
 async def test_where_our_own_patience_ends_less_is_asked_for():
     scales = Scales(too_much=lambda _, days: days > 7, refusal=SILENCE)
-    async with counting(scales, Mode.BATCH, timeout_secs=1.0) as source:
+    async with counting(scales, Mode.BATCH, timeout_secs=patiently(0.3)) as source:
         assert await counted(source, 6, 30) == whole(6, 30)
         assert sum(not answered for _, _, answered in scales.asked) <= refusals(6, 30)
 
@@ -309,7 +310,7 @@ async def test_a_tag_that_is_never_counted_holds_up_no_other(mode: Mode, status:
 
 async def counted_again(source: CountSource, number: int) -> None:
     window = Window(MIDNIGHT + 8 * DAY, MIDNIGHT + 16 * DAY)
-    asks = [ask for tag in tags_of(number) for ask in asks_for(tag, window, Limits())]
+    asks = [ask for tag in tags_of(number) for ask in asks_for(tag, window, RequestLimits())]
     assert {each.days async for each in source.counts(asks)} == {(24,) * 8}
 
 

@@ -9,15 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import ExtractError, TagForbiddenError, TagGoneError, UnavailableError, UndecodableError
+from config.errors import (
+    ExtractError,
+    TagForbiddenError,
+    TagGoneError,
+    UnavailableError,
+    UndecodableError,
+)
 from engine.datasets.counts import asks_for, packs
-from engine.datasets.recorded import Mode
+from engine.datasets.request_mode import Mode
 from engine.model import Ask, Tag, Window
 from engine.piweb import requests
 from engine.piweb.counts import NO_DATA, NOT_COUNTED, days_of, decode_counts, decode_times
 from engine.piweb.times import iso_text
 from engine.piweb.wire import Shape
-from engine.plan.lanes import Limits
+from engine.plan.tag_cursor import RequestLimits
 from engine.plan.timeline import DAY, HOUR
 
 MIDNIGHT = 1_709_596_800_000_000  # 2024-03-05T00:00:00Z
@@ -145,7 +151,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_whatever_is_said_of_one_tag_the_others_are_counted(odd: object):
+def test_the_others_are_counted_for_any_answer_to_one_tag(odd: object):
     right = json.loads(body(item(0, 1), item(1, 2), item(2, 3)))
     parts = {str(n): {"Status": 200, "Content": content} for n, content in enumerate([right, odd, right])}
     found = decode_counts(json.dumps(parts).encode(), [ask()] * 3, Shape.BATCH)
@@ -227,7 +233,7 @@ def test_a_stream_that_broke_off_or_failed_gives_no_counts():
 @given(st.integers(0, 40 * 24), st.integers(1, 40 * 24), st.integers(1, 9))
 def test_asks_cover_a_window_and_whole_days_are_days_of_utc(start: int, length: int, most: int):
     window = Window(MIDNIGHT + start * HOUR, MIDNIGHT + (start + length) * HOUR)
-    asks = list(asks_for(A, window, Limits(max_count_per_tag=most)))
+    asks = list(asks_for(A, window, RequestLimits(max_count_per_tag=most)))
     assert [a.start for a in asks] == [window.start, *(a.end for a in asks[:-1])]
     assert asks[-1].end == window.end
     assert all(a.start % DAY == 0 or a.end <= -(-a.start // DAY) * DAY for a in asks)
@@ -239,7 +245,7 @@ def test_asks_cover_a_window_and_whole_days_are_days_of_utc(start: int, length: 
     st.integers(1, 20), st.integers(1, 100), st.sampled_from(Mode),
 )  # fmt: skip
 def test_a_request_keeps_the_limits_and_every_ask_goes_once(wanted, tags: int, values: int, mode: Mode):
-    limits = Limits(tags_per_request=tags, values_per_answer=values)
+    limits = RequestLimits(tags_per_request=tags, values_per_answer=values)
     asks = [Ask(Tag(f"I1DP{n:028}", "t"), s * DAY, (s + d) * DAY, d) for n, (_, s, d) in enumerate(wanted)]
     found = list(packs(asks, limits, mode))
     assert sorted(a.tag.web_id for pack in found for a in pack) == [a.tag.web_id for a in asks]

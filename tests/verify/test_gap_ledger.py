@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from engine.commands.gaps import Gaps, as_dict
-from engine.commands.gaps_view import print_gaps
+from engine.commands.status.gaps import Gaps
+from engine.commands.status.render import gaps_as_dict, print_gaps
 from engine.model import Window
-from engine.plan.gap_ledger import Account, OpenGap, Why, coverage, gap_ledger, grouped
+from engine.plan.gap_ledger import GapReason, OpenGap, TagProgress, coverage, gap_ledger, grouped
 from engine.plan.timeline import DAY, HOUR, SECOND
 
 MINUTE = 60 * SECOND
@@ -25,27 +25,27 @@ def window(start: float, end: float) -> Window:
     return Window(at(start), at(end))
 
 
-def only(account: Account) -> list[tuple[Why, int, int]]:
-    return [(gap.why, gap.start, gap.end) for gap in gap_ledger([account]).gaps]
+def only(account: TagProgress) -> list[tuple[GapReason, int, int]]:
+    return [(gap.reason, gap.start, gap.end) for gap in gap_ledger([account]).gaps]
 
 
 def test_every_reason_there_is():
     wanted = window(0, 10)
-    assert only(Account("a", None, wanted)) == [(Why.NEVER_READ, at(0), at(10))]
-    assert only(Account("a", window(3, 3), window(3, 10))) == [(Why.NEVER_READ, at(3), at(10))]
-    assert only(Account("a", window(0, 9), wanted)) == [(Why.BEHIND, at(9), at(10))]
-    assert only(Account("a", window(2, 10), wanted)) == [(Why.HISTORY, at(0), at(2))]
-    assert only(Account("a", window(0, 10), wanted)) == []
-    assert only(Account("a", window(1, 9), wanted, "gone")) == [
-        (Why.FAILED, at(9), at(10)),
-        (Why.HISTORY, at(0), at(1)),
+    assert only(TagProgress("a", None, wanted)) == [(GapReason.NEVER_READ, at(0), at(10))]
+    assert only(TagProgress("a", window(3, 3), window(3, 10))) == [(GapReason.NEVER_READ, at(3), at(10))]
+    assert only(TagProgress("a", window(0, 9), wanted)) == [(GapReason.BEHIND, at(9), at(10))]
+    assert only(TagProgress("a", window(2, 10), wanted)) == [(GapReason.HISTORY, at(0), at(2))]
+    assert only(TagProgress("a", window(0, 10), wanted)) == []
+    assert only(TagProgress("a", window(1, 9), wanted, "gone")) == [
+        (GapReason.FAILED, at(9), at(10)),
+        (GapReason.HISTORY, at(0), at(1)),
     ]
-    assert only(Account("a", None, wanted, "gone")) == [(Why.FAILED, at(0), at(10))]
+    assert only(TagProgress("a", None, wanted, "gone")) == [(GapReason.FAILED, at(0), at(10))]
 
 
 hours = st.integers(0, 200)
 windows = st.builds(lambda a, b: window(min(a, b), max(a, b)), hours, hours)
-accounts = st.lists(st.builds(Account, st.just("t"), st.none() | windows, windows, st.none() | st.just("why")))
+accounts = st.lists(st.builds(TagProgress, st.just("t"), st.none() | windows, windows, st.none() | st.just("why")))
 
 
 def hours_of(found: Window | OpenGap) -> set[int]:
@@ -53,7 +53,7 @@ def hours_of(found: Window | OpenGap) -> set[int]:
 
 
 @given(accounts)
-def test_done_and_missing_add_up_to_what_is_wanted_and_never_overlap(every: list[Account]):
+def test_done_and_missing_add_up_to_what_is_wanted_and_never_overlap(every: list[TagProgress]):
     complete = missing = 0
     for account in every:
         ledger = gap_ledger([account])
@@ -70,7 +70,7 @@ def test_done_and_missing_add_up_to_what_is_wanted_and_never_overlap(every: list
 
 
 @given(accounts)
-def test_the_picture_shows_the_share_of_each_stretch_that_is_done(every: list[Account]):
+def test_the_picture_shows_the_share_of_each_stretch_that_is_done(every: list[TagProgress]):
     ledger = gap_ledger(every)
     done = [a.done for a in every if a.done is not None and a.done.start < a.done.end]
     if not done and not ledger.gaps:
@@ -103,12 +103,17 @@ def test_one_microsecond_in_a_century_of_many_tags_keeps_a_column_from_being_who
     assert set(picture.shares[1:]) == {1.0}
 
 
-def gap(tag: str, start: int, end: int, why: Why = Why.BEHIND) -> OpenGap:
+def gap(tag: str, start: int, end: int, why: GapReason = GapReason.BEHIND) -> OpenGap:
     return OpenGap(tag, start, end, why)
 
 
 def test_tags_that_miss_the_same_window_are_one_group_and_large_groups_come_first():
-    found = [gap("x", 0, 5 * SECOND), gap("a", 0, 9 * SECOND), gap("b", 7, 9 * SECOND + 3), gap("c", 0, 9, Why.HISTORY)]
+    found = [
+        gap("x", 0, 5 * SECOND),
+        gap("a", 0, 9 * SECOND),
+        gap("b", 7, 9 * SECOND + 3),
+        gap("c", 0, 9, GapReason.HISTORY),
+    ]
     assert [g.web_ids for g in grouped(found, to=SECOND)] == [("a", "b"), ("c",), ("x",)]
     assert len(grouped(found)) == 4
     [first, *_] = grouped(found, to=SECOND)
@@ -128,10 +133,10 @@ def test_columns_are_of_lengths_that_people_count_in(length: int, step: int):
 @pytest.mark.parametrize("year_9999", [253_402_300_799_000_000, 253_402_300_799_999_999, 2**62])
 def test_a_window_that_ends_with_the_last_year_there_is_can_be_told(year_9999: int):
     """A clock that was ahead once has left it so."""
-    every = [Account(f"t{n}", Window(at(0), year_9999), window(0, 1)) for n in range(3)]
-    every.append(Account("behind", window(0, 1), Window(at(0), year_9999), "why"))
+    every = [TagProgress(f"t{n}", Window(at(0), year_9999), window(0, 1)) for n in range(3)]
+    every.append(TagProgress("behind", window(0, 1), Window(at(0), year_9999), "why"))
     found = Gaps(gap_ledger(every), {})
-    told = as_dict(found)
+    told = gaps_as_dict(found)
     assert told["coverage"]["start"].endswith("Z")
     assert [one["end"][:4] for one in told["windows"]] == ["9999"]
     console = Console(record=True, width=120)

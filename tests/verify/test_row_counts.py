@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 
 from engine.plan.timeline import DAY, HOUR
 from tests.examples import examples
-from writers import PI_TIMESERIES, CommitKey, CommitTable, MemoryLakehouse, open_lakehouse
-from writers import counts as counting
-from writers.counts import count_days
+from tests.memory_lakehouse import MemoryLakehouse
+from writers import PI_TIMESERIES, Commit, CommitKey, CommitTable, open_lakehouse
+from writers.corrections import day_counts as counting
+from writers.corrections.day_counts import count_days
 
 FIRST = 19_787  # 2024-03-05
 WEB_IDS = ["a", "b", "c"]
 
 
 def landed(table: CommitTable, rows: list[tuple[str, int, bool | None]]) -> CommitTable:
-    stage = table.open().stage()
+    opened = table.open()
+    stage = opened.stage()
     if rows:
         at = pa.array([r[1] for r in rows], pa.int64()).cast(PI_TIMESERIES.schema.field("timestamp").type)
         given_columns = {
@@ -37,7 +39,7 @@ def landed(table: CommitTable, rows: list[tuple[str, int, bool | None]]) -> Comm
             for field in PI_TIMESERIES.schema
         ]
         stage.write(pa.RecordBatch.from_arrays(columns, schema=PI_TIMESERIES.schema))
-    table.commit(CommitKey("test", 1), stage.close())
+    opened.commit(Commit(CommitKey("test", 1), stage.close()))
     return table
 
 

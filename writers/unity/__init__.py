@@ -1,7 +1,7 @@
 """Unity Catalog as a destination: external and managed tables. The way in is `open_unity`.
 
-May import `config` and `writers`, never `engine`. Invariant: the promises of `writers.commit` hold here
-as they do on paths; who decides a commit (storage or catalog) is nobody else's business.
+Invariant: the promises of `writers.ports` hold here as they do on paths. Callers do not see who decides a commit,
+storage or catalog.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from ..commit import Lakehouse
+from ..ports import Lakehouse
 from ..tables import Names
-
-__all__ = ["open_unity"]
 
 
 def open_unity(
@@ -27,13 +25,16 @@ def open_unity(
     storage_options: Mapping[str, str] | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
     clock: Callable[[], float] = time.time,
+    creates: bool = True,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Lakehouse:
     """Open the tables of a catalog; asks it nothing yet.
 
     Without `host` and `token` the Databricks SDK finds out who we are (a job's identity, a profile, the
     environment). `table_type`, `location` and `properties` (by `TableSpec.name`) are for tables that have to be
     created. `storage_options` are what vended credentials do not say, such as AWS_REGION. `on_step` hears of each step of a commit
-    that the catalog decides: staged, ratified, copied, published.
+    that the catalog decides: staged, ratified, copied, published. `creates`: whether tables that do not exist are
+    created; else they are waited for, by `sleep`.
 
     Raises `AuthenticationError` where the SDK finds no credentials.
     """
@@ -52,5 +53,7 @@ def open_unity(
         storage_options=dict(storage_options or {}),
         on_step=on_step,
         clock=clock,
+        creates=creates,
+        sleep=sleep,
     )
     return UnityLakehouse(catalog, names or Names(), properties or {})

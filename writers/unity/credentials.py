@@ -1,7 +1,7 @@
 """Short-lived credentials for the storage of one table: from the catalog's answer to storage options.
 
-Imports no I/O. Invariant: whoever asks `Vended.options` gets keys that belong together and will be good
-for a while; a commit that starts with them has time to end.
+Invariant: `VendedCredentials.options` returns keys that belong together and stay valid for a while; a commit that
+starts with them has time to finish.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from typing import Any
 
 from config.errors import ConfigurationError
 
-__all__ = ["Credentials", "Vended", "from_delta_api", "from_temporary", "is_due"]
-
-# Refreshed so long before they expire, or half way where they live shorter than twice that.
+# Credentials are refreshed this long before they expire, or half way where they live for less than twice that.
 _MARGIN_SECS = 900.0
-# Credentials that do not say when they expire are asked for again so often.
+# Credentials that do not say when they expire are refreshed this often.
 _UNSAID_SECS = 1800.0
 
 
@@ -79,7 +77,7 @@ def _credentials(
         "AWS_SESSION_TOKEN": session_token,
         "azure_storage_sas_key": sas_token,
     }
-    # An expiry of 0 is the open-source server's way to say nothing.
+    # The open-source server sends an expiry of 0 for none.
     return Credentials({k: str(v) for k, v in options.items() if v}, expires_ms / 1000 if expires_ms else None)
 
 
@@ -90,7 +88,7 @@ def is_due(now: float, fetched_at: float, expires_at: float | None) -> bool:
     return now >= expires_at - min(_MARGIN_SECS, (expires_at - fetched_at) / 2)
 
 
-class Vended:
+class VendedCredentials:
     """The credentials of one table, asked for when they are first needed and again before they expire."""
 
     def __init__(self, fetch: Callable[[], Credentials], *, clock: Callable[[], float] = time.time) -> None:
@@ -102,10 +100,10 @@ class Vended:
 
     def __repr__(self) -> str:
         expires_at = None if self._current is None else self._current.expires_at
-        return f"Vended(expires_at={expires_at})"
+        return f"VendedCredentials(expires_at={expires_at})"
 
     def options(self) -> Mapping[str, str]:
-        """Give options that are good for a while. Raises what asking the catalog raises."""
+        """Return options that stay valid for a while. Raises what a request to the catalog raises."""
         with self._lock:
             now = self._clock()
             if self._current is None or is_due(now, self._fetched_at, self._current.expires_at):

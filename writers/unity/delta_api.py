@@ -1,7 +1,7 @@
 """The catalog's Delta API (delta/v1): tables whose commits the catalog decides.
 
-Imports the transport and values. Invariant: an answer becomes a value that says what is certain; only
-`propose` may leave something open, and then says so (`Reply.OPEN`).
+Invariant: an answer is turned into a value that says what is certain. Only `propose` may leave something open, and then says
+so (`CatalogReply.OPEN`).
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from typing import Any
 
 from config.errors import SchemaDriftError, UnavailableError
 
-from .answers import Answer, Intent, texts_of
-from .client import grants_to_create, grants_to_write
+from .answers import CatalogAnswer, Intent, texts_of
+from .client import grant_on_catalog, grants_to_create, grants_to_write
 from .credentials import Credentials, from_delta_api
 from .names import TableName
 from .transport import Transport
 
-__all__ = ["DeltaApi", "LoadedTable", "NewTable", "Proposal", "Reply", "StagingTable"]
-
 
 @dataclass(frozen=True, slots=True)
 class StagingTable:
-    """A place for a new table, and what its first commit has to say."""
+    """The location of a new table, and what its first commit must contain."""
 
     table_id: str
     location: str
     credentials: Credentials
     protocol: Mapping[str, Any]  # hyphenated, as sent
-    properties: Mapping[str, str | None]  # None: the writer makes up the value
+    properties: Mapping[str, str | None]  # None: the writer chooses the value
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> StagingTable:
@@ -80,7 +78,7 @@ class LoadedTable:
 
 @dataclass(frozen=True, slots=True)
 class NewTable:
-    """What the catalog is told about a table whose first commit has been written."""
+    """What the catalog must know about a table whose first commit has been written."""
 
     name: TableName
     location: str
@@ -92,13 +90,13 @@ class NewTable:
     timestamp: int
 
 
-class Reply(Enum):
-    """What the catalog made of a proposal."""
+class CatalogReply(Enum):
+    """The catalog's answer to a proposal."""
 
     RATIFIED = auto()
     TAKEN = auto()  # the version is not free (any more)
     FULL = auto()  # publish the backlog first
-    OPEN = auto()  # nobody knows: look
+    OPEN = auto()  # unknown: load the table
 
 
 class DeltaApi:
@@ -110,25 +108,29 @@ class DeltaApi:
     def __repr__(self) -> str:
         return f"DeltaApi({self._transport.host!r})"
 
+    @property
+    def databricks(self) -> bool:
+        return self._transport.databricks
+
     def check_served(self, catalog: str) -> None:
         """Raise `SchemaDriftError` if this server has no catalog commits."""
         answer = self._transport.get("delta/v1/config", **{"catalog": catalog, "protocol-versions": "1.0"})
-        if answer.status == 404 and answer.kind not in {"NoSuchCatalogException", "CATALOG_NOT_FOUND"}:
+        if answer.status == 404 and not answer.lacks_catalog:
             raise SchemaDriftError(
                 f"Unity Catalog at {self._transport.host} has no catalog commits, which managed tables need.",
                 hint="Set unity_catalog.table_type: external with a location, or use a newer server.",
             )
-        answer.granted(Intent(f"use the catalog {catalog}", (f"GRANT USE CATALOG ON CATALOG {catalog} TO `<you>`",)))
+        answer.granted(Intent(f"use the catalog {catalog}", (grant_on_catalog(catalog, "USE CATALOG"),)))
 
     def stage_table(self, name: TableName) -> StagingTable | None:
-        """Ask for a place for a new table; None if there is a table of that name already."""
+        """Ask for the location of a new table; None if a table of that name exists."""
         answer = self._transport.post(f"{_ROOT}{name.parent.url}/staging-tables", {"name": name.table})
         if answer.exists_already:
             return None
         return answer.read(StagingTable.parse, _creating(name))
 
     def create_table(self, table: NewTable) -> bool:
-        """Turn a staged table into a real one; False if somebody else was quicker."""
+        """Turn a staging table into a table; False if another client was quicker."""
         body = {
             "name": table.name.table,
             "table-type": "MANAGED",
@@ -154,8 +156,8 @@ class DeltaApi:
         answer = self._transport.get(f"{_ROOT}{name.url}/credentials", operation="READ_WRITE")
         return answer.read(from_delta_api, _writing(name))
 
-    def propose(self, name: TableName, table_id: str, proposal: Proposal) -> tuple[Reply, LoadedTable | None]:
-        """Ask the catalog to ratify a staged commit. Raises what forbids it for good."""
+    def propose(self, name: TableName, table_id: str, proposal: Proposal) -> tuple[CatalogReply, LoadedTable | None]:
+        """Ask the catalog to ratify a staged commit. Raises for a refusal that no retry changes."""
         commit = {
             "version": proposal.version,
             "timestamp": proposal.timestamp,
@@ -166,19 +168,19 @@ class DeltaApi:
         try:
             answer = self._update(name, table_id, {"action": "add-commit", "commit": commit})
             if answer.ok:
-                return Reply.RATIFIED, answer.read(LoadedTable.parse, _writing(name))
+                return CatalogReply.RATIFIED, answer.read(LoadedTable.parse, _writing(name))
         except UnavailableError:  # no answer, or none that can be understood
-            return Reply.OPEN, None
+            return CatalogReply.OPEN, None
         if answer.status == 409:
-            return Reply.TAKEN, None
+            return CatalogReply.TAKEN, None
         if answer.backlog:
-            return Reply.FULL, None
+            return CatalogReply.FULL, None
         if answer.status >= 500:
-            return Reply.OPEN, None
+            return CatalogReply.OPEN, None
         raise answer.refusal(_writing(name))
 
     def report_published(self, name: TableName, table_id: str, version: int) -> None:
-        """Say that every commit up to `version` lies in the log under its final name."""
+        """Report that every commit up to `version` is in the log under its final name."""
         update = {"action": "set-latest-backfilled-version", "latest-published-version": version}
         self._update(name, table_id, update).granted(_writing(name))
 
@@ -186,7 +188,7 @@ class DeltaApi:
         body = {"table-id": table_id, "report": {"commit-report": dict(counts)}}
         self._transport.post(f"{_ROOT}{name.url}/metrics", body).granted(_writing(name))
 
-    def _update(self, name: TableName, table_id: str, update: Mapping[str, Any]) -> Answer:
+    def _update(self, name: TableName, table_id: str, update: Mapping[str, Any]) -> CatalogAnswer:
         requirement = {"type": "assert-table-uuid", "uuid": table_id}
         return self._transport.post(f"{_ROOT}{name.url}", {"requirements": [requirement], "updates": [update]})
 

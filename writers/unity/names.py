@@ -1,12 +1,11 @@
-"""Three-part names of tables, as people, SQL and URLs spell them. Pure; imports nothing of ours."""
+"""Three-part names of tables, as people, SQL and URLs spell them."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
-__all__ = ["SchemaName", "TableName"]
+from config.text import sql_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +20,11 @@ class SchemaName:
 
     @property
     def sql(self) -> str:
-        return f"{_quoted(self.catalog)}.{_quoted(self.schema)}"
+        return sql_name(self.catalog, self.schema)
 
     @property
     def url(self) -> str:
-        """The way to it below the Delta API's root."""
+        """The path below the root of the Delta API."""
         return f"catalogs/{_in_url(self.catalog)}/schemas/{_in_url(self.schema)}"
 
 
@@ -46,16 +45,12 @@ class TableName:
 
     @property
     def sql(self) -> str:
-        return f"{self.parent.sql}.{_quoted(self.table)}"
+        return sql_name(self.catalog, self.schema, self.table)
 
     @property
     def url(self) -> str:
-        """The way to it below the Delta API's root."""
+        """The path below the root of the Delta API."""
         return f"{self.parent.url}/tables/{_in_url(self.table)}"
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "`" + name.replace("`", "``") + "`"
 
 
 def _in_url(name: str) -> str:

@@ -1,8 +1,9 @@
-"""HTTP to the catalog: authenticate, send, and give the answer back as it is.
+"""HTTP to the catalog: authenticates, sends, and returns the answer as it is.
 
-The Databricks SDK authenticates (tokens, profiles, OAuth, the identity of a job); its own transport is
-not used, because it waits out a 429 that tells us to publish commits, and loses the error words of the
-Delta API. Invariant: only requests that may safely arrive twice are repeated here.
+The Databricks SDK authenticates (tokens, profiles, OAuth, the identity of a job). Its own transport is
+not used, because it waits out a 429 that tells us to publish commits, and loses the error codes of the
+Delta API. Invariants: only requests that may safely arrive twice are repeated here. Tokens and bodies go to the host
+of the catalog alone: no redirect is followed. No answer takes more than `_MOST_BYTES` of memory, unpacked.
 """
 
 from __future__ import annotations
@@ -12,21 +13,27 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
 
-from config.errors import AuthenticationError, UnavailableError
+from config.errors import AuthenticationError, ConfigurationError, UnavailableError
 
-from .answers import Answer
-
-__all__ = ["Transport", "connect"]
+from .answers import CatalogAnswer
 
 _ROOT = "/api/2.1/unity-catalog/"
 _TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 _ATTEMPTS = 4
 _LONGEST_PAUSE = 20.0
 _PASSING = frozenset({429, 502, 503, 504})
+# Where Databricks serves workspaces.
+_DATABRICKS_ZONES = (
+    *(".databricks.com", ".azuredatabricks.net", ".databricks.us"),
+    *(".databricks.azure.cn", ".databricks.azure.us"),
+)
+_MOST_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 16  # as sent; a piece of gzip may become a thousand times larger
 
 
 class Transport:
@@ -39,29 +46,28 @@ class Transport:
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._host = host.rstrip("/")
+        self.host = host.rstrip("/")
         self._authenticate = authenticate
         self._sleep = sleep
         self._local = threading.local()
+        # Whether this is Databricks, as far as its address or an answer shows.
+        self.databricks = is_databricks(self.host)
 
     def __repr__(self) -> str:
-        return f"Transport({self._host!r})"
+        return f"Transport({self.host!r})"
 
-    @property
-    def host(self) -> str:
-        return self._host
-
-    def get(self, path: str, **query: str) -> Answer:
+    def get(self, path: str, **query: str) -> CatalogAnswer:
+        """`path`: below the root of the API, or from the root of the server where it begins with a slash."""
         return self._repeated("GET", path, query=query)
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """POST something that changes nothing, or nothing more the second time."""
+    def ask(self, path: str, body: Mapping[str, Any]) -> CatalogAnswer:
+        """POST a request that changes nothing, or nothing more the second time."""
         return self._repeated("POST", path, body=body)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """POST once; again only if we were told to come back later, for then nothing has been done.
+    def post(self, path: str, body: Mapping[str, Any]) -> CatalogAnswer:
+        """POST once; again only if the server asked us to come back later, because then nothing has been done.
 
-        Raises `UnavailableError` where nobody knows whether it has arrived.
+        Raises `UnavailableError` where it is unknown whether it has arrived.
         """
         for attempt in range(1, _ATTEMPTS):
             answer = self._send("POST", path, {}, body)
@@ -72,7 +78,7 @@ class Transport:
 
     def _repeated(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
-    ) -> Answer:
+    ) -> CatalogAnswer:
         for attempt in range(1, _ATTEMPTS):
             try:
                 answer = self._send(method, path, query or {}, body)
@@ -84,30 +90,64 @@ class Transport:
             self._sleep(_pause(attempt, answer.retry_after_secs))
         return self._send(method, path, query or {}, body)
 
-    def _send(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Answer:
+    def _send(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> CatalogAnswer:
         try:
             headers = dict(self._authenticate())
-        except ValueError as error:  # how the SDK says that it found or got no credentials
+        except ValueError as error:  # the SDK found or got no credentials
             raise AuthenticationError(
-                f"Logging in to Unity Catalog at {self._host} failed: {_first_line(error)}.",
+                f"Logging in to Unity Catalog at {self.host} failed: {_first_line(error)}.",
                 hint="Check the token, profile or environment variables that the Databricks SDK reads.",
             ) from None
+        url = self.host + (path if path.startswith("/") else f"{_ROOT}{path}")
         try:
-            response = self._session().request(
-                method, f"{self._host}{_ROOT}{path}", params=query, json=body, headers=headers, timeout=_TIMEOUT
-            )
+            with self._session().request(
+                method,
+                url,
+                params=query,
+                json=body,
+                headers=headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                if response.is_redirect:
+                    raise self._redirected(response)
+                content = self._content(response)
         except requests.RequestException as error:
             raise UnavailableError(
-                f"Unity Catalog at {self._host} cannot be reached ({type(error).__name__}).",
+                f"Unity Catalog at {self.host} cannot be reached ({type(error).__name__}).",
                 hint="Check the host and the network, then run again.",
             ) from None
-        return Answer(response.status_code, _parsed(response), _seconds(response.headers.get("Retry-After")))
+        self.databricks = self.databricks or response.headers.get("Server", "").lower() == "databricks"
+        asked = _seconds(response.headers.get("Retry-After"))
+        return CatalogAnswer(response.status_code, _parsed(content), asked, self.databricks)
+
+    def _content(self, response: requests.Response) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        for piece in response.iter_content(_PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > _MOST_BYTES:
+                raise UnavailableError(
+                    f"Unity Catalog at {self.host} sends more than {_MOST_BYTES} bytes in one answer.",
+                    hint="Look whether a proxy answers in its place.",
+                )
+        return b"".join(pieces)
+
+    def _redirected(self, response: requests.Response) -> ConfigurationError:
+        return ConfigurationError(
+            f"Unity Catalog at {self.host} redirects to {_origin(response)} (status {response.status_code}). Redirects "
+            "are not followed, because tokens would travel along.",
+            hint="Set DATABRICKS_HOST to the address of the workspace itself, and look whether a proxy or a login page "
+            "stands before it.",
+        )
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            session.auth = _as_it_is  # or it would put a login of ~/.netrc in place of ours
+            session.auth = _as_it_is  # else requests would use a login of ~/.netrc instead of ours
         return session
 
 
@@ -131,18 +171,32 @@ def connect(host: str | None = None, token: str | None = None) -> Transport:
     return Transport(found, config.authenticate)
 
 
+def is_databricks(host: str) -> bool:
+    """Whether a host serves a Databricks workspace, going by its name."""
+    return (urlsplit(host).hostname or "").endswith(_DATABRICKS_ZONES)
+
+
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
 def _pause(attempt: int, asked: float | None) -> float:
-    """How long to wait; the jitter keeps shards from coming back together."""
+    """Return the seconds to wait; the jitter keeps shards from coming back together."""
     return min(asked if asked is not None else 0.25 * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.8, 1.2)
 
 
-def _parsed(response: requests.Response) -> Mapping[str, Any]:
+def _origin(response: requests.Response) -> str:
+    """Where a redirect points, without its query, which may hold a token."""
     try:
-        body = msgspec.json.decode(response.content) if response.content else {}
+        parts = urlsplit(urljoin(response.url, response.headers["Location"]))
+    except ValueError:
+        return "no address"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"[:200]
+
+
+def _parsed(content: bytes) -> Mapping[str, Any]:
+    try:
+        body = msgspec.json.decode(content) if content else {}
     except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested beyond reason
         return {}
     return body if isinstance(body, dict) else {}

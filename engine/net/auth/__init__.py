@@ -1,7 +1,6 @@
 """Ways to log in to PI Web API. A new one is a file here and a line in `_WAYS`.
 
-Plain values in: this package reads the attributes of `pi_web_api` in the configuration, and knows
-nothing of how they got there.
+This package reads the attributes of `pi_web_api` in the configuration as plain values.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ from urllib.parse import urlsplit
 
 from config.errors import ConfigurationError
 
-from .anonymous import Anonymous
-from .basic import Basic
-from .bearer import Bearer
-from .credential import Auth, Credential, Reveals, reveal
+from .auto import Auto
+from .connections import Connections, PerConnection
+from .credential import Auth, Credential, Reveals, is_loopback, reveal
 from .kerberos import Kerberos
+from .ntlm import Ntlm
 from .oauth import OAuth, OAuthSettings
-
-__all__ = ["Anonymous", "Auth", "Basic", "Bearer", "Credential", "Kerberos", "OAuth", "OAuthSettings", "auth_from"]
+from .static import Anonymous, Basic, Bearer
 
 
 class AuthFields(Protocol):
@@ -53,16 +51,8 @@ def auth_from(fields: AuthFields) -> Auth:
     return way(fields)
 
 
-def _basic(fields: AuthFields) -> Auth:
-    return Basic(reveal(fields.username), reveal(fields.password))
-
-
-def _bearer(fields: AuthFields) -> Auth:
-    return Bearer(reveal(fields.token))
-
-
 def _oauth(fields: AuthFields) -> Auth:
-    # A token without client credentials is one that somebody else fetched.
+    # A token without client credentials was fetched elsewhere.
     if fields.oauth is None or not getattr(fields.oauth, "client_id", None):
         return Bearer(reveal(fields.token)) if reveal(fields.token) else OAuth(OAuthSettings("", "", ""))
     return OAuth(
@@ -84,10 +74,45 @@ def _kerberos(fields: AuthFields) -> Auth:
     )
 
 
+def _basic(fields: AuthFields) -> Auth:
+    return Basic(reveal(fields.username), reveal(fields.password))
+
+
+def _ntlm(fields: AuthFields, connections: Connections | None = None) -> Auth:
+    return Ntlm(str(fields.url), reveal(fields.username), reveal(fields.password), connections=connections)
+
+
+def _auto(fields: AuthFields) -> Auth:
+    connections = Connections()
+
+    def sent_as_it_is(way: Callable[[AuthFields], Auth]) -> Callable[[], Auth]:
+        def make() -> Auth:
+            parts = urlsplit(str(fields.url))
+            if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+                raise ConfigurationError("It is used over https only.", hint="Write pi_web_api.url with https.")
+            return way(fields)
+
+        return make
+
+    return Auto(
+        str(fields.url),
+        (
+            (frozenset({"negotiate", "kerberos"}), lambda: _kerberos(fields)),
+            (frozenset({"bearer"}), sent_as_it_is(_oauth)),
+            (frozenset({"ntlm"}), lambda: _ntlm(fields, connections)),
+            (frozenset({"basic"}), sent_as_it_is(_basic)),
+        ),
+        connections,
+        has_password=bool(reveal(fields.password)),
+    )
+
+
 _WAYS: Final[Mapping[str, Callable[[AuthFields], Auth]]] = {
     "anonymous": lambda _: Anonymous(),
+    "auto": _auto,
     "basic": _basic,
-    "bearer": _bearer,
+    "bearer": lambda fields: Bearer(reveal(fields.token)),
     "kerberos": _kerberos,
+    "ntlm": _ntlm,
     "oauth": _oauth,
 }

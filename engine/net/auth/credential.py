@@ -1,17 +1,16 @@
-"""What a way of logging in has to offer. Knows no scheme, and nothing of PI.
+"""The interface of a way to log in.
 
 Invariant: a secret lives in a field that no repr shows, and leaves this package in a header only.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import aiohttp
-
-__all__ = ["Auth", "Credential", "Reveals", "reveal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +50,11 @@ def reveal(secret: str | Reveals | None) -> str:
     if secret is None:
         return ""
     return secret if isinstance(secret, str) else secret.get_secret_value()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host does not leave the machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

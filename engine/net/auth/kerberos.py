@@ -26,11 +26,9 @@ from typing import Any, Final
 import aiohttp
 
 from config.errors import AuthenticationError, ConfigurationError, ExtractError, UnavailableError
-from engine.abandon import abandonable
+from engine.daemon_call import in_daemon_thread
 
 from .credential import Credential
-
-__all__ = ["Kerberos"]
 
 _EARLY_SECS: Final = 300.0
 _MISSING_HINT: Final = (
@@ -107,7 +105,7 @@ class Kerberos:
 
     async def credential(self, session: aiohttp.ClientSession) -> Credential:  # noqa: ARG002 - the protocol's
         login = await self._logged_in() if self._password else None
-        context, token = await abandonable(partial(self._begin, login))
+        context, token = await in_daemon_thread(partial(self._begin, login))
 
         async def verify(headers: Mapping[str, str]) -> None:
             await asyncio.to_thread(self._prove, context, headers)
@@ -124,7 +122,7 @@ class Kerberos:
     async def _logged_in(self) -> _Login:
         async with self._logging_in:
             if self._login is None or self._wall() >= self._login.ends_at - _EARLY_SECS:
-                self._login = await abandonable(self._log_in)
+                self._login = await in_daemon_thread(self._log_in)
             return self._login
 
     def _log_in(self) -> _Login:

@@ -1,7 +1,7 @@
 """OAuth 2 client credentials, as PI Web API 2023 and later wants them (OpenID Connect).
 
 The token endpoint is configured, or discovered below PI Web API's own address. A token is fetched once
-for everybody, renewed a little before it expires, and once more when PI answers 401.
+for all requests, renewed a little before it expires, and once more when PI answers 401.
 
 Invariant: client secret and token appear in no message; of an answer of the token endpoint, only the
 `error` word is repeated, and only if it looks like one.
@@ -23,12 +23,10 @@ import aiohttp
 import msgspec
 
 from config.errors import AuthenticationError, ConfigurationError, ExtractError, UnavailableError
-from engine.net.failures import translated, without_credentials
+from engine.net.network_errors import network_error, without_credentials
 
-from .bearer import bearer_header
 from .credential import Credential
-
-__all__ = ["OAuth", "OAuthSettings"]
+from .static import bearer_header
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _EARLY_SECS: Final = 60.0
@@ -158,9 +156,15 @@ async def _call(session: aiohttp.ClientSession, method: str, url: str, **options
             body = await response.content.read(_ANSWER_BYTES)
             while chunk := await response.content.read(_ANSWER_BYTES - len(body)):
                 body += chunk
+            if 300 <= response.status < 400:
+                raise ConfigurationError(
+                    f"{host} redirects a request for a token (status {response.status}). Redirects are not followed, "
+                    "because the client secret would travel along.",
+                    hint="Set pi_web_api.oauth.token_url to the address of the endpoint itself.",
+                )
             return response.status, _document(body)
     except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
-        said = _named(translated(error, host=host, timeout_secs=_TIMEOUT.total or 0.0))
+        said = _named(network_error(error, host=host, timeout_secs=_TIMEOUT.total or 0.0))
         raise said from without_credentials(error)
 
 
@@ -170,7 +174,7 @@ def _host_of(url: str) -> str:
         host = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:  # [half an address
         return _NO_HOST
-    return "".join(letter if letter.isprintable() else " " for letter in host[:100]) or _NO_HOST
+    return host[:100] or _NO_HOST
 
 
 def _named(error: ExtractError) -> ExtractError:
@@ -185,10 +189,10 @@ def _document(body: bytes) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _life_secs(told: Any) -> float:
-    """How long a token lives; where that cannot be, or is not told, five minutes."""
+def _life_secs(lifetime: Any) -> float:
+    """How long a token lives; where the server does not say, or says what cannot be, five minutes."""
     try:
-        secs = 0.0 if isinstance(told, bool) else float(told)
+        secs = 0.0 if isinstance(lifetime, bool) else float(lifetime)
     except (TypeError, ValueError, OverflowError):
         secs = 0.0
     return secs if 0 < secs < math.inf else 300.0

@@ -1,0 +1,1 @@
+"""`init`: ask, try, and write a first configuration."""

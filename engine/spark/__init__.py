@@ -1,0 +1,1 @@
+"""Spark. Nothing here is imported by a run without it."""
