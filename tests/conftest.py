@@ -14,8 +14,6 @@ import sys
 import pytest
 from hypothesis import settings
 
-from writers.storage import lease
-
 # How long an example takes is the affair of the machine, which may be busy with other things.
 settings.register_profile("thorough", settings(deadline=None, max_examples=100))
 settings.register_profile("default", settings(deadline=None, max_examples=10))
@@ -43,12 +41,6 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # else extension modules call what is frozen leaked
-
-
-@pytest.fixture(autouse=True)
-def no_wait_for_rival_starters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of a test start one after another in its process. Those in processes of their own do wait."""
-    monkeypatch.setattr(lease, "_SETTLE_SECS", 0.0)
 
 
 @pytest.fixture(autouse=True)

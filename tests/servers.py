@@ -23,6 +23,7 @@ __all__ = ["free_port", "free_ports", "s3", "serve"]
 # Below the ports that systems give to connections: Linux begins at 32768, others at 49152. A port from there may be
 # taken before the server that it was meant for listens, which is seconds later.
 _PORTS = range(20_000, 32_000)
+_S3 = Path(__file__).with_name("s3_server.py")
 
 
 def free_port() -> int:
@@ -64,8 +65,7 @@ def serve(command: list[str], url: str) -> Iterator[None]:
 def s3() -> Iterator[dict[str, str]]:
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    moto = Path(sys.executable).with_name("moto_server")
-    serving = serve([str(moto), "-H", "127.0.0.1", "-p", str(port)], f"{endpoint}/moto-api/")
+    serving = serve([sys.executable, str(_S3), "-H", "127.0.0.1", "-p", str(port)], f"{endpoint}/moto-api/")
     next(serving)
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT")).close()
     yield {

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from config import errors
-from config.errors import ExtractError
+from config.errors import ExtractError, FencedError
 from writers import CorrectionCounts
 
 from ..net.settings import ClientStats
@@ -35,6 +35,12 @@ class ShareResult:
     report: RunReport | None = None
     error: ExtractError | None = None
     lost_before: int = 0
+
+    @property
+    def fence(self) -> FencedError | None:
+        """The error of a share that another run or task kept out."""
+        error = self.error or (self.report and self.report.error)
+        return error if isinstance(error, FencedError) else None
 
 
 @dataclass(frozen=True, slots=True)

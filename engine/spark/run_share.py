@@ -43,6 +43,8 @@ from .run_results import ShareResult, decode_result, encode_result
 
 RESULT_TYPE = "result string"  # the columns that `run_shares` gives, as Spark writes them
 _LOOK_SECS = 2.0
+# So often a task begins again that another task of its share, or a run that is none, has fenced.
+_MOST_FENCED = 3
 LOG = logging.getLogger("osipi.spark")
 
 
@@ -142,6 +144,7 @@ class _Share:
     async def result(self) -> ShareResult:
         """Raises `FencedError` when the run is not at work any more."""
         lease = task_lease(self.lakehouse, self.config, str(self.shard), self.work.run_id)
+        fenced = 0
         while True:
             await self._acquire(lease)
             try:
@@ -150,6 +153,11 @@ class _Share:
                 if before.result is not None:
                     return before.result
                 found = replace(await run_with_lease(lease, self._run()), lost_before=before.begun)
+                fence = found.fence
+                if fence is not None and before.begun and fenced < _MOST_FENCED:
+                    # By a task that was silent when this one began, and woke up: it has lost its lease, and ends.
+                    fenced += 1
+                    raise fence
                 await asyncio.to_thread(partial(self._keep, found, lease))
             except FencedError as lost:
                 LOG.warning("share %s: %s", self.shard, lost)

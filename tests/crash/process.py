@@ -29,7 +29,6 @@ __all__ = ["Ended", "Process", "at_once", "command", "forked", "redirect", "run_
 
 _FORKS = multiprocessing.get_context("forkserver")
 _REPOSITORY = Path(__file__).parent.parent.parent
-rivals = True  # whether processes may start at the same moment
 
 
 def at_once() -> None:
@@ -66,7 +65,7 @@ class Process:
     def __init__(self, target: Callable[..., None], folder: Path, *arguments: Any) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._process = _FORKS.Process(target=_begin, args=(rivals, target, str(folder), *arguments))
+        self._process = _FORKS.Process(target=target, args=(str(folder), *arguments))
         self._process.start()
 
     def __repr__(self) -> str:
@@ -132,14 +131,6 @@ def run_of(folder: Path, document: Mapping[str, Any], **options: Any) -> Process
 def command(folder: Path, *arguments: str) -> Process:
     """`python -m engine ARGUMENTS`."""
     return Process(_command, folder, list(arguments))
-
-
-def _begin(rivals: bool, target: Callable[..., None], *arguments: Any) -> None:
-    from writers.storage import lease
-
-    if not rivals:
-        lease._SETTLE_SECS = 0.0
-    target(*arguments)
 
 
 def redirect(folder: str) -> None:

@@ -19,8 +19,6 @@ from tests.exactness.reading import is_table
 from tests.patience import patiently
 from tests.variants import slowly
 
-pytestmark = pytest.mark.usefixtures("no_rivals")
-
 END = BEGIN + HOUR
 # A page of every tag takes a while, and there are many: the run would go on for half a minute.
 SLOW = {"rules": [{"match": {"route": "streams/*/recorded"}, "do": {"delay_secs": 0.05}}]}

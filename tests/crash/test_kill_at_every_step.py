@@ -17,8 +17,6 @@ from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, text_of
 from tests.exactness.reading import is_table, rows_in
 from tests.variants import crossed, first_of, slowly
 
-pytestmark = pytest.mark.usefixtures("no_rivals")
-
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
 LANDING_STEPS = ("before_staging", "after_staging", "after_data_commit", "after_watermark_commit")
 STATE_STEPS = ("after_states_staging", "before_states_staging", "after_states_commit")

@@ -21,7 +21,6 @@ def plant_of(root: Path) -> Plant:
     return Plant.of(root / "lake", tags=TAGS, interval_secs=60)
 
 
-@pytest.mark.usefixtures("no_rivals")
 @pytest.mark.parametrize(("step", "owned"), [("before_claim", False), ("after_claim", True)])
 async def test_killed_while_claiming(tmp_path: Path, step: str, owned: bool) -> None:
     """A claim that is made stays, and can be taken over; one that is not made is nobody's."""
@@ -38,7 +37,6 @@ async def test_killed_while_claiming(tmp_path: Path, step: str, owned: bool) -> 
     assert_same_rows(rows_in(plant.timeseries), plant.rows(range(TAGS), BEGIN, END))
 
 
-@pytest.mark.usefixtures("no_rivals")
 @pytest.mark.parametrize(
     ("step", "over"), [("before_fencing", False), ("after_handover", True), *slowly(("after_fencing", False))]
 )

@@ -19,8 +19,6 @@ from tests.exactness.plant import BEGIN, HOUR, Plant
 from tests.exactness.reading import rows_in, version_of
 from tests.variants import first_of, slowly
 
-pytestmark = pytest.mark.usefixtures("no_rivals")
-
 EVERY_SHAPE = tuple((name, 1.0) for name in ("steady", "jittered", "doubled", "crowded"))
 
 

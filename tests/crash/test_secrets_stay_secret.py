@@ -24,8 +24,6 @@ from tests.exactness.reading import is_table, read_table
 from tests.network.test_redirects import sends_to, server
 from tests.variants import first_of
 
-pytestmark = pytest.mark.usefixtures("no_rivals")
-
 USER = "CORP\\svc_pi"
 PASSWORD = "Plant€d-Pa$$w0rd/4711"
 TOKEN = "eyJhbGciOi.planted-token.4711"

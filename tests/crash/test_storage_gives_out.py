@@ -15,8 +15,6 @@ from tests.crash.test_kill_at_every_step import assert_nothing_twice
 from tests.exactness.plant import BEGIN, HOUR, MINUTE, Plant
 from tests.variants import slowly
 
-pytestmark = pytest.mark.usefixtures("no_rivals")
-
 END = BEGIN + HOUR
 SMALL = {"performance": {"commit_rows": 2000, "values_per_answer": 1000}}
 

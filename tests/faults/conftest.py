@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import process
 from tests.faults.rig import Prepared, prepare
 from tests.faults.subjects import SUBJECTS
 from tests.network.conftest import certificates
 from tests.servers import s3
 
 __all__ = ["certificates", "prepared", "s3"]
-
-
-@pytest.fixture(autouse=True)
-def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "rivals", False)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from tests.exactness.plant import BEGIN, HOUR, MINUTE, SECOND, Plant, text_of
 from tests.exactness.reading import rows_in
 from tests.patience import HANGS_AFTER_SECS
 from writers.landing import landing_run
-from writers.storage import lease
 
 SICK = 1
 AT = BEGIN + 20 * MINUTE + 7
@@ -28,7 +27,6 @@ LATER = 1_800_000_000 * SECOND
 def wall(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """This machine's clock: holes are due by it."""
     clock = [LATER]
-    monkeypatch.setattr(lease, "_SETTLE_SECS", 0.0)
     monkeypatch.setattr(tag_reader, "wall_micros", lambda: clock[0])
     monkeypatch.setattr(landing_run, "time", SimpleNamespace(time_ns=lambda: clock[0] * 1000))
     return clock

@@ -15,8 +15,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -29,7 +28,6 @@ from tests.histories.ledger import Page, page_of
 from tests.histories.runs import Wish, carry_out
 from tests.histories.script import OURS, Script, Setting, Step, script_of
 from tests.histories.source import BEGIN, serving
-from writers.storage import lease
 
 __all__ = ["Told", "main", "play"]
 
@@ -53,7 +51,7 @@ def play(script: Script, told: Told | None = None) -> Told:
     """Play a round; the error of one that fails has everything that was done as a note."""
     told = told or Told()
     told.lines.append(f"round {script.number} of seed {script.seed}: {script.setting}")
-    with tempfile.TemporaryDirectory() as folder, _no_rival_starters():
+    with tempfile.TemporaryDirectory() as folder:
         try:
             asyncio.run(asyncio.wait_for(_play(script, Path(folder), told), _LONGEST_SECS))
         except Exception as error:  # whatever it was: what was played belongs beside it
@@ -116,17 +114,6 @@ def _wish_of_kind(step: Step, setting: Setting, dice: Random) -> Wish:
             return Wish(repair=True)
         case _:
             return Wish()
-
-
-@contextmanager
-def _no_rival_starters() -> Iterator[None]:
-    """Runs start one after another: nobody else can be at the lease."""
-    before = lease._SETTLE_SECS
-    lease._SETTLE_SECS = 0.0
-    try:
-        yield
-    finally:
-        lease._SETTLE_SECS = before
 
 
 # --- the command -----------------------------------------------------------------

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from config.errors import FencedError
+from tests.patience import HANGS_AFTER_SECS
 from writers.storage.lease import FileLease, lease_name, shards_with_lease
 from writers.storage.location import TableLocation
 
@@ -83,12 +87,58 @@ def test_a_pid_that_is_used_again_is_not_the_old_holder(tmp_path: Path) -> None:
     assert lease(tmp_path, "x").holder() is None
 
 
-def test_of_two_that_start_at_once_one_goes_on(tmp_path: Path) -> None:
-    second = lease(tmp_path, "second")
-    first = lease(tmp_path, "first", Sleep(second._write_new))
-    with pytest.raises(FencedError, match="run second"):
-        first.acquire()
-    second.renew()
+def test_of_many_that_start_at_once_one_goes_on(tmp_path: Path) -> None:
+    """In a fresh folder, where the lease is free, and where its holder died."""
+    many = 6
+    for turn in range(20):
+        gate, taken = threading.Barrier(many), threading.Event()
+
+        def begin(
+            number: int, gate: threading.Barrier = gate, taken: threading.Event = taken, turn: int = turn
+        ) -> FileLease | str:
+            one = lease(tmp_path, f"{turn}-{number}", lambda _: taken.wait(HANGS_AFTER_SECS))
+            gate.wait()
+            try:
+                one.acquire()
+            except FencedError as error:
+                return str(error)
+            one.renew()
+            taken.set()
+            return one
+
+        with ThreadPoolExecutor(many) as pool:
+            found = list(pool.map(begin, range(many)))
+        [winner] = [one for one in found if isinstance(one, FileLease)]
+        assert all(f"run {turn}-" in one for one in found if isinstance(one, str))
+        if turn % 2:
+            winner.release()
+        else:
+            pretend(tmp_path, born="1")
+
+
+def test_who_has_begun_a_term_holds_the_lease_before_its_first_beat(tmp_path: Path) -> None:
+    """Stopped between the two files: the others give it the time of a silent holder, and no less."""
+    first = lease(tmp_path, "first")
+    first._write = lambda record: None  # type: ignore[method-assign]
+    first.acquire()
+    sleep = Sleep()
+    lease(tmp_path, "second", sleep).acquire()
+    assert 4.0 <= sleep.secs < 5.0
+
+
+def test_a_lease_of_an_earlier_version_is_heeded(tmp_path: Path) -> None:
+    """Those wrote the file with the beats and nothing else."""
+    first = lease(tmp_path, "first")
+    first.acquire()
+    first.release()
+    shutil.rmtree(tmp_path / "_osipi" / "lease-p-0-of-1")
+    pretend(tmp_path, released=False, token="of an earlier version")
+    with pytest.raises(FencedError, match="run first"):
+        lease(tmp_path, "second", Sleep(lambda: pretend(tmp_path, beat=record(tmp_path)["beat"] + 1))).acquire()
+    pretend(tmp_path, released=True)
+    sleep = Sleep()
+    lease(tmp_path, "second", sleep).acquire()
+    assert sleep.secs == 0.0
 
 
 def test_who_lost_its_lease_learns_it_and_does_not_release_the_others(tmp_path: Path) -> None:

@@ -10,8 +10,3 @@ from tests.crash.process import at_once
 @pytest.fixture(scope="session", autouse=True)
 def _forks() -> None:
     at_once()
-
-
-@pytest.fixture(autouse=True)
-def no_wait_for_rival_starters() -> None:
-    """Here they are rivals: everyone waits as it does in life."""

@@ -1,13 +1,13 @@
 """The lease of a pipeline and shard: a small file beside the checkpoint table, with a heartbeat.
 
+Each time it is taken begins a term, and each term is written once: of runs that start at the same moment one gets it.
 Invariant: no clock of another machine is trusted. A holder is alive while we see its beat change. A process of this
-machine that no longer exists is dead at once. The lease is a hint for people; two runs that both pass it are still
-kept apart by the commit.
+machine that no longer exists is dead at once. A holder that slept for seconds and comes back is still kept out by the
+commit.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -23,12 +23,11 @@ from config.errors import FencedError
 
 from .errors import storage_errors
 from .location import TableLocation
+from .state_file import FOLDER, FileState, plain_name
 
-FOLDER = "_osipi"  # vacuum leaves names with an underscore alone
 RENEW_SECS = 1.0
 WATCH_SECS = 4.0
 _POLL_SECS = 0.5
-_SETTLE_SECS = 0.25  # longer than a simultaneous starter needs from its look to its write
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,9 @@ class FileLease:
     ) -> None:
         """`place` is asked at each use, not now: a catalog may have to be asked for it."""
         self._place = place
-        self._path = f"{FOLDER}/{lease_name(pipeline, shard)}"
+        name = lease_name(pipeline, shard)
+        self._path = f"{FOLDER}/{name}"
+        self._terms = FileState(place, name.removesuffix(".json"))
         self._what = f"pipeline {pipeline}, shard {shard}"
         self._run_id = run_id
         self._sleep = sleep
@@ -88,16 +89,25 @@ class FileLease:
         return RENEW_SECS
 
     def acquire(self) -> None:
-        found = self._read()
-        if found is not None and not found.released and not _surely_dead(found):
-            self._watch(found)
-        self._write_new()
-        # Of several runs that started at once, the one that wrote last goes on; the others notice here.
-        self._sleep(_SETTLE_SECS)
-        self._check_ours()
+        term, begun = self._terms.read()
+        found = self._seen(begun)
+        if any(not one.released and not _surely_dead(one) for one in found):
+            self._watch(begun, found)
+        ours = self._new()
+        if not self._terms.write(term + 1, ours.encode()):
+            raise self._fenced(LeaseRecord.decode(self._terms.read()[1]))
+        self._write(ours)
+        self._ours = ours
 
-    def _write_new(self) -> None:
-        self._ours = LeaseRecord(
+    def _seen(self, begun: bytes) -> list[LeaseRecord]:
+        """Who says that it has the lease: the file, and who has begun the newest term if its file is yet to come."""
+        newest, beating = LeaseRecord.decode(begun), self._read()
+        if newest is None or (beating is not None and beating.token == newest.token):
+            return [beating] if beating is not None else []
+        return [newest, beating] if beating is not None else [newest]
+
+    def _new(self) -> LeaseRecord:
+        return LeaseRecord(
             run_id=self._run_id,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -106,7 +116,6 @@ class FileLease:
             token=uuid4().hex,
             started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         )
-        self._write(self._ours)
 
     def renew(self) -> None:
         ours = self._check_ours()
@@ -126,15 +135,15 @@ class FileLease:
             return None
         return str(found)
 
-    def _watch(self, found: LeaseRecord) -> None:
-        """Return when the holder has been silent long enough."""
+    def _watch(self, begun: bytes, found: list[LeaseRecord]) -> None:
+        """Return when the holder has been silent long enough, or gives the lease back. Raises `FencedError`."""
         for _ in range(round(WATCH_SECS / _POLL_SECS)):
             self._sleep(_POLL_SECS)
-            latest = self._read()
-            if latest is None or latest.released:
+            latest = self._seen(begun)
+            if all(one.released for one in latest):
                 return
             if latest != found:
-                raise self._fenced(latest)
+                raise self._fenced(latest[-1])
 
     def _check_ours(self) -> LeaseRecord:
         ours = self._ours
@@ -170,14 +179,6 @@ def shards_with_lease(place: TableLocation, pipeline: str) -> tuple[str, ...]:
     with storage_errors(place.uri):
         names = place.names(FOLDER)
     return tuple(found.group(1) for name in names if (found := pattern.fullmatch(name)))
-
-
-def plain_name(pipeline: str) -> str:
-    """Make a name fit for a file of any storage, and keep different pipelines different."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", pipeline)
-    if plain == pipeline:
-        return plain
-    return f"{plain}~{hashlib.sha256(pipeline.encode()).hexdigest()[:8]}"
 
 
 def _surely_dead(found: LeaseRecord) -> bool:

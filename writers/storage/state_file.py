@@ -5,15 +5,16 @@ Invariant: of several writers of a version one succeeds, and the others learn th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 
 from config.errors import StorageError
 
 from .errors import storage_errors
-from .lease import FOLDER, plain_name
 from .location import TableLocation
 
+FOLDER = "_osipi"  # vacuum leaves names with an underscore alone
 # Older versions are removed. A writer that slept through so many is recognised below.
 KEPT = 8
 _READS = 5
@@ -68,3 +69,11 @@ class FileState:
 
     def _path(self, version: int) -> str:
         return f"{self._folder}/{version:010}.json"
+
+
+def plain_name(name: str) -> str:
+    """Make a name fit for a file of any storage, and keep different names different."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    if plain == name:
+        return plain
+    return f"{plain}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
