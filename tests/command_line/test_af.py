@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands.af.main import _print_csv
 from tests.command_line.conftest import NOW, Called, simulated, written
 
 UNIT = r"Site 01\Unit 02"
@@ -51,6 +52,26 @@ def test_elements_of_all_levels_filtered_and_as_csv(called: Called, here: Path, 
     named = called("af", "elements", "-c", "plant.yaml", "--all-levels", "--name", "pump*", "--limit", "3")
     assert named.out.splitlines()[-1].endswith("; 3 are listed, --limit 0 lists all")
     assert len(named.out.splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1+cmd", "'+1+cmd"),
+        ("-10VDC", "'-10VDC"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "\N{REPLACEMENT CHARACTER}=1"),
+        ("-10.5", "-10.5"),
+        ("+1e-3", "+1e-3"),
+        ("Pump-1", "Pump-1"),
+        ("", ""),
+    ],
+)
+def test_no_text_in_csv_is_a_formula(capsys: pytest.CaptureFixture[str], value: str, shown: str) -> None:
+    _print_csv([{"name": value, "level": -1}])
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row == {"name": shown, "level": "-1"}
 
 
 def test_attributes_with_values(called: Called, here: Path, site: str) -> None:

@@ -15,7 +15,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _database = click.option(
     "--database", metavar="NAME", help="AF database: name, path or WebID. Without it: the one that is configured."
 )
-_csv = click.option("--csv", "csv_wanted", is_flag=True, help="Print all columns as CSV to stdout, and nothing else.")
+_csv = click.option(
+    "--csv",
+    "csv_wanted",
+    is_flag=True,
+    help="Print all columns as CSV to stdout, and nothing else. A text that a spreadsheet would take for a formula gets an apostrophe in front.",
+)
 _limit = click.option(
     "--limit", type=click.IntRange(min=0), help="Most lines to print; 0: all.  [default: 50; all with --json and --csv]"
 )

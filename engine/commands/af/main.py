@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -32,6 +33,7 @@ from ..terminal import print_json, stdout_console
 
 _LIMIT = 50
 _TIMES, _TIME_CHARS = {"start (UTC)", "end (UTC)"}, len("2024-03-05 10:15:30")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _WIDE = 100
 # Columns of the terminal alone.
 _FOR_PEOPLE = ("children", "names", "shown", "primary_element")
@@ -296,7 +298,12 @@ def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     for row in rows:
         flat = {name: "; ".join(one) if isinstance(one, list) else one for name, one in row.items()}
-        writer.writerow({name: one_line(one) if isinstance(one, str) else one for name, one in flat.items()})
+        writer.writerow({name: _as_text(one_line(one)) if isinstance(one, str) else one for name, one in flat.items()})
+
+
+def _as_text(value: str) -> str:
+    """A text that spreadsheets do not take for a formula: one from PI would be run on the machine of whoever opens it."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@")) and not _NUMBER.fullmatch(value) else value
 
 
 def _print(found: _Found, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
