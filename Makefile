@@ -40,9 +40,9 @@ test-slow: setup test-thorough ## what takes its time: races, kills, following, 
 test-thorough: setup ## the property tests once more, with all their examples: by default they try a tenth
 	$(BIN)/python -m pytest -n auto -m "hypothesis and not (slow or scale or unity or spark or runtimes or faults)" --hypothesis-profile=thorough
 
-fuzz: setup ## fuzz what reads foreign bytes, guided by coverage: SECS=60 SEED=1 (Linux on x86)
+fuzz: setup ## fuzz what reads foreign bytes, guided by coverage: SECS=60 SEED=1, or RUNS=2500 each (Linux on x86)
 	$(BIN)/pip install -q -c requirements.lock -e '.[fuzz]'
-	$(BIN)/python -m tests.fuzzing.play --secs $(or $(SECS),60) --seed $(or $(SEED),1)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzzing.play --secs $(or $(SECS),60) --seed $(or $(SEED),1) --runs $(or $(RUNS),-1)
 
 test-histories: setup ## random histories against random runs, kills and repairs: SECS=600 SEED=1
 	$(BIN)/python -m tests.histories.play --secs $(or $(SECS),600) --seed $(or $(SEED),1)

@@ -2,6 +2,7 @@
 
     python -m tests.fuzzing.play --secs 60                         all targets, two at a time
     python -m tests.fuzzing.play --secs 600 --only catalog         one of them
+    python -m tests.fuzzing.play --secs 600 --runs 2500            so many inputs each at most: the same on each machine
     python -m tests.fuzzing.play --secs 600 --keep                 and keep what reached new code, beside the seeds
     python -m tests.fuzzing.play --only catalog --input FILE       one input again, with its traceback
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         while waiting or playing:
             while waiting and len(playing) < _AT_ONCE:
                 player = waiting.pop(0)
-                playing[_in_child(try_one, player, player.playing(secs, options.seed))] = player
+                playing[_in_child(try_one, player, player.playing(secs, options))] = player
             process, status = os.wait()
             player = playing.pop(process)
             found = player.has_found(os.waitstatus_to_exitcode(status)) or found
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--secs", type=float, default=60.0)
+    parser.add_argument("--runs", type=int, default=-1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--keep", action="store_true")
@@ -99,10 +101,10 @@ class _Player:
             one.mkdir(parents=True)
         self._corpus, self._regressions = _HERE / "corpus" / name, _HERE / "regressions" / name
 
-    def playing(self, secs: int, seed: int) -> list[str]:
+    def playing(self, secs: int, options: argparse.Namespace) -> list[str]:
         places = [self._found, self._corpus, *([self._regressions] if self._regressions.is_dir() else [])]
         return [
-            f"-max_total_time={secs}", f"-seed={seed}", f"-max_len={MAX_BYTES}", f"-timeout={_HANGS_AFTER_SECS}",
+            f"-max_total_time={secs}", f"-runs={options.runs}", f"-seed={options.seed}", f"-max_len={MAX_BYTES}", f"-timeout={_HANGS_AFTER_SECS}",
             f"-dict={DICTIONARY}", f"-artifact_prefix={self.artifacts}/", "-rss_limit_mb=4096", "-print_final_stats=1",
             *map(str, places),
         ]  # fmt: skip
