@@ -78,6 +78,21 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a source shows of a mirror at `now` (microseconds): `rows`, with the columns of the table but those of `OWN`.
+    Those of `Mirror.collect` are for many rows, which are never held all together.
+
+    Only where it is `complete` does it say that a thing is missing; others are missing whose first column of the key is
+    among `gone`.
+    """
+
+    rows: pa.Table | SeenRows
+    now: int
+    complete: bool = False
+    gone: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReceipt:
     """What a sync changed: new things, things that are otherwise than before, things found missing.
 
@@ -110,11 +125,8 @@ class SyncMirror(Protocol):
         self,
         lakehouse: Lakehouse,
         mirror: Mirror,
-        seen: pa.Table | SeenRows,
+        shown: Shown,
         *,
-        now: int,
-        complete: bool = False,
-        gone: Collection[str] = (),
         on_step: Callable[[str], None],
         keyed: KeyedTable | None = None,
     ) -> SyncReceipt: ...
@@ -123,30 +135,22 @@ class SyncMirror(Protocol):
 def sync(
     lakehouse: Lakehouse,
     mirror: Mirror,
-    seen: pa.Table | SeenRows,
+    shown: Shown,
     *,
-    now: int,
-    complete: bool = False,
-    gone: Collection[str] = (),
     on_step: Callable[[str], None],
     keyed: KeyedTable | None = None,
 ) -> SyncReceipt:
-    """Bring the table up to date with `seen` (its columns without those of `OWN`), in one commit. `now` is in
-    microseconds. `seen` of `Mirror.collect` is for many rows: they are never held all together.
-
-    Only where `seen` is `complete` does it say that a thing is missing; others are missing whose first column of the
-    key is among `gone`. `keyed`, of `Mirror.keyed`, saves a run that syncs often from reading files again.
+    """Bring the table up to date with what is shown, in one commit. `keyed`, of `Mirror.keyed`, saves a run that syncs
+    often from reading files again.
 
     Raises `CommitConflictError` when other writers were quicker again and again.
     """
     table = lakehouse.table(mirror.spec)
     keyed = keyed or mirror.keyed()
-    seen, rows, hashes = to_compare(mirror, seen)
+    seen, rows, hashes = to_compare(mirror, shown.rows)
     for _ in range(_ATTEMPTS):
         stored = keyed.read(table.open())
-        found = difference(
-            mirror, stored.rows, stored.hashes, rows, now=now, complete=complete, gone=gone, seen_hashes=hashes
-        )
+        found = difference(mirror, stored.rows, stored.hashes, replace(shown, rows=rows), hashes)
         receipt = replace(found.receipt, before=stored.rows)
         if not found.written.any():
             return receipt
@@ -261,15 +265,14 @@ def difference(
     mirror: Mirror,
     stored: pa.Table,
     hashes: Hashes,
-    seen: pa.Table,
-    *,
-    now: int,
-    complete: bool,
-    gone: Collection[str],
-    seen_hashes: Hashes | None = None,
+    shown: Shown,
+    seen_hashes: Hashes,
 ) -> MirrorDifference:
-    """Compare what is stored (kept columns, and hashes of what came from the source) with what was seen. Pure."""
-    key, known = mirror.spec.grain.key, stored.num_rows
+    """Compare what is stored (kept columns, and hashes of what came from the source) with what is shown: the rows of
+    `to_compare`, and their hashes. Pure.
+    """
+    key, known, seen, now = mirror.spec.grain.key, stored.num_rows, shown.rows, shown.now
+    assert isinstance(seen, pa.Table)  # noqa: S101
     seen_at = _places_of(key, stored, seen)
     is_seen = seen_at >= 0
     is_new = np.ones(seen.num_rows, np.bool_)
@@ -277,10 +280,9 @@ def difference(
     added = np.flatnonzero(is_new)
     deleted = _bools(pc.is_valid(stored["deleted_at"]))
     changed = is_seen & deleted
-    of_seen = _hashes(mirror, seen) if seen_hashes is None else seen_hashes
-    changed[is_seen] |= hashes[is_seen] != of_seen[seen_at[is_seen]]
-    missing = _bools(pc.is_in(stored[key[0]], value_set=pa.array(list(gone), stored[key[0]].type)))
-    if complete:
+    changed[is_seen] |= hashes[is_seen] != seen_hashes[seen_at[is_seen]]
+    missing = _bools(pc.is_in(stored[key[0]], value_set=pa.array(list(shown.gone), stored[key[0]].type)))
+    if shown.complete:
         missing |= _seen_with(mirror, stored, seen)
     missing &= ~is_seen & ~deleted
     written = np.concatenate([changed | missing, np.ones(len(added), np.bool_)])
