@@ -29,7 +29,7 @@ from .maintenance import MaintenanceOptions, MaintenanceReport, check_columns, o
 from .mirrors.check import MirrorCheck, RowsFound, TableCheck
 from .mirrors.data_servers import sync_data_servers
 from .mirrors.digital_states import note_sets_read, sets_seen_today, sync_states
-from .mirrors.mirror import Mirror, Shown, SyncMirror, SyncReceipt
+from .mirrors.mirror import Listing, Mirror, SyncMirror, SyncReceipt
 from .mirrors.mirror import sync as sync_mirror
 from .mirrors.seen import HeldRows, SeenRows
 from .mirrors.tags import Replaced, missing_tags, newly_replaced, replaced_tags, sync_point_attributes, sync_tags

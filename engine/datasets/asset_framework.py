@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.errors import ConfigurationError, TagGoneError, UnavailableError
-from writers import KeyedTable, Mirror, SeenRows, Shown, SyncReceipt, TableSpec
+from writers import KeyedTable, Listing, Mirror, SeenRows, SyncReceipt, TableSpec
 from writers.asset_tables import (
     ASSET_TABLES,
     PI_ASSET_ATTRIBUTES,
@@ -518,8 +518,8 @@ class _Crawl:
         self, mirror: Mirror, rows: pa.Table | SeenRows, gone: Collection[str], keyed: KeyedTable
     ) -> SyncReceipt:
         context = self._context
-        shown = Shown(rows, context.inventory.server_now, gone=gone)
-        return context.sync_mirror(context.lakehouse, mirror, shown, on_step=context.on_step, keyed=keyed)
+        listing = Listing(rows, context.inventory.server_now, gone=gone)
+        return context.sync_mirror(context.lakehouse, mirror, listing, on_step=context.on_step, keyed=keyed)
 
     async def _missing_elements(self, unseen: pa.Table) -> _Missing:
         gone, still, undecided = await self._look_up("elements", ELEMENT_FIELDS, unseen)

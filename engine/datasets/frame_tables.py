@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from writers import Mirror, Move, Shown, sync_mirror
+from writers import Listing, Mirror, Move, sync_mirror
 from writers.asset_tables import (
     FRAME_TABLES,
     PI_EVENT_FRAME_ANNOTATIONS,
@@ -64,8 +64,8 @@ class FrameTables:
     def write_below(self, rows: Mapping[str, pa.Table], gone: Mapping[str, Collection[str]]) -> None:
         """Write what lies below frames. `gone`, by table: frames of which there is nothing but these rows."""
         for name, (mirror, keyed) in self._mirrors.items():
-            shown = Shown(rows[name], self.now, gone=gone[name])
-            sync_mirror(self._context.lakehouse, mirror, shown, on_step=self._context.on_step, keyed=keyed)
+            listing = Listing(rows[name], self.now, gone=gone[name])
+            sync_mirror(self._context.lakehouse, mirror, listing, on_step=self._context.on_step, keyed=keyed)
 
     def write_frames(self, rows: pa.Table | None, gone: Collection[str], move: Move) -> None:
         batch = self._landing.begin()

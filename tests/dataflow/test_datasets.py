@@ -22,7 +22,7 @@ from tests.exactness.plant import BEGIN, Plant
 from tests.exactness.reading import is_table, read_table, version_of
 from tests.keyed.records import SPEC, Job, rows_of
 from writers import Move, TableSpec
-from writers.mirrors.mirror import Mirror, Shown, sync
+from writers.mirrors.mirror import Listing, Mirror, sync
 from writers.tables import TIMESTAMP, Grain
 
 # --- a dataset of a test, whole --------------------------------------------------------
@@ -52,7 +52,7 @@ async def _servers(context: SyncContext) -> SyncResult:
         lambda: sync(
             context.lakehouse,
             mirror,
-            Shown(
+            Listing(
                 pa.Table.from_pylist(rows, PI_SERVERS.schema.remove(4).remove(3).remove(2)),
                 context.inventory.server_now,
             ),

@@ -11,7 +11,7 @@ from tests.examples import examples
 from tests.memory_lakehouse import MemoryLakehouse
 from tests.mirrors.things import DAY, NOON, SPEC, THINGS, commits, stored, things
 from writers.mirrors.check import MirrorCheck
-from writers.mirrors.mirror import Shown, sync
+from writers.mirrors.mirror import Listing, sync
 
 Things = Mapping[int, str | None]
 some = st.dictionaries(st.integers(0, 6), st.sampled_from(["one", "two", None]), max_size=5)
@@ -23,14 +23,14 @@ def of_site(site: str, shown: Things) -> dict[tuple[str | None, int], str | None
 
 
 def write(lakehouse: MemoryLakehouse, site: str, shown: Things, now: int, gone: set[str]) -> tuple[int, int, int]:
-    done = sync(lakehouse, THINGS, Shown(things(of_site(site, shown)), now, gone=gone), on_step=lambda _step: None)
+    done = sync(lakehouse, THINGS, Listing(things(of_site(site, shown)), now, gone=gone), on_step=lambda _step: None)
     return done.added, done.changed, done.missing
 
 
 def compare(check: MirrorCheck, lakehouse: MemoryLakehouse, site: str, shown: Things, gone: set[str]) -> None:
     keyed = THINGS.keyed()
     for them in (set[str](), gone):  # as a crawl does: what was seen, and then also what is gone
-        seen = Shown(things(of_site(site, shown)), NOON, gone=them)
+        seen = Listing(things(of_site(site, shown)), NOON, gone=them)
         check.sync(lakehouse, THINGS, seen, on_step=lambda _step: None, keyed=keyed)
 
 

@@ -12,7 +12,7 @@ from tests.examples import examples
 from tests.memory_lakehouse import MemoryLakehouse, OpenMemoryTable
 from tests.mirrors.test_writing_by_key import _refuse
 from tests.mirrors.things import DAY, NOON, commits, table_of, things, with_file_rows
-from writers.mirrors.mirror import Shown, SyncReceipt, sync
+from writers.mirrors.mirror import Listing, SyncReceipt, sync
 from writers.mirrors.seen import HeldRows
 from writers.ports import Lakehouse
 
@@ -41,7 +41,7 @@ def test_rows_in_pieces_are_the_rows_at_once(
             for page in (*earlier, wanted):
                 seen.add(things({key: text for key, text in page.items() if key in wanted}))
             receipts = [
-                sync(lakehouse, mirror, Shown(rows, NOON + n * DAY, complete, ["b"]), on_step=lambda _: None)
+                sync(lakehouse, mirror, Listing(rows, NOON + n * DAY, complete, ["b"]), on_step=lambda _: None)
                 for lakehouse, rows in ((plain, things(wanted)), (streamed, seen))
             ]
             assert receipts[0] == receipts[1]
@@ -63,7 +63,7 @@ def test_new_rows_are_written_in_the_order_of_their_keys_across_files(monkeypatc
     seen = mirror.collect()
     for first in range(7):
         seen.add(things({("a", n): "x" for n in range(first, 40, 7)}))
-    sync(lakehouse, mirror, Shown(seen, NOON), on_step=lambda _: None)
+    sync(lakehouse, mirror, Listing(seen, NOON), on_step=lambda _: None)
     table = table_of(lakehouse)
     spans = sorted(
         (min(numbers), max(numbers))

@@ -21,7 +21,7 @@ from tests.mirrors.things import DAY, NOON, SPEC, THINGS, commits, files_of, sto
 from tests.variants import first_of
 from writers import open_lakehouse
 from writers.mirrors import mirror as module
-from writers.mirrors.mirror import Mirror, Shown, SyncReceipt, sync
+from writers.mirrors.mirror import Listing, Mirror, SyncReceipt, sync
 from writers.ports import Lakehouse
 
 MANY = {("a", n): f"text {n}" for n in range(100)}
@@ -30,7 +30,7 @@ MANY = {("a", n): f"text {n}" for n in range(100)}
 def brought(
     lakehouse: Lakehouse, wanted: dict, *, now: int = NOON, mirror: Mirror = THINGS, on_step=lambda _step: None
 ) -> SyncReceipt:
-    return sync(lakehouse, mirror, Shown(things(wanted), now, complete=True), on_step=on_step)
+    return sync(lakehouse, mirror, Listing(things(wanted), now, complete=True), on_step=on_step)
 
 
 def merged_in_memory(
@@ -40,8 +40,8 @@ def merged_in_memory(
     current = current.select(mirror.spec.schema.names).cast(mirror.spec.schema)
     seen = module._of_source(mirror, seen)
     kept = current.select(mirror.kept_columns)
-    shown = Shown(seen, now, complete=True)
-    found = module.difference(mirror, kept, module._hashes(mirror, current), shown, module._hashes(mirror, seen))
+    listing = Listing(seen, now, complete=True)
+    found = module.difference(mirror, kept, module._hashes(mirror, current), listing, module._hashes(mirror, seen))
     if not found.written.any():
         return None, found.receipt
     stays = ~found.written[: current.num_rows]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ..corrections.by_key import KeyedTable, StoredRows, key_codes
 from ..corrections.windows import Bools, Int64s
 from ..ports import Lakehouse
-from .mirror import Mirror, MirrorDifference, Shown, SyncReceipt, difference, to_compare
+from .mirror import Listing, Mirror, MirrorDifference, SyncReceipt, difference, to_compare
 from .seen import SeenRows
 
 # So many rows of each kind are named; all are counted.
@@ -91,7 +91,7 @@ class MirrorCheck:
         self,
         lakehouse: Lakehouse,
         mirror: Mirror,
-        shown: Shown,
+        listing: Listing,
         *,
         on_step: Callable[[str], None],  # noqa: ARG002 - nothing is written
         keyed: KeyedTable | None = None,
@@ -101,12 +101,12 @@ class MirrorCheck:
         A call with the same `keyed` as the last one for the table shows all that it showed, and more: it takes its place.
         """
         name, keyed = mirror.spec.name, keyed or mirror.keyed()
-        seen, rows, hashes = to_compare(mirror, shown.rows)
+        seen, rows, hashes = to_compare(mirror, listing.rows)
         table = lakehouse.table(mirror.spec)
         stored = keyed.read(table.open()) if table.exists() else None
         there = _no_rows(mirror) if stored is None else stored.rows
         held = _NO_HASHES if stored is None else stored.hashes
-        found = difference(mirror, there, held, replace(shown, rows=rows), hashes)
+        found = difference(mirror, there, held, replace(listing, rows=rows), hashes)
         parts = self._parts.setdefault(name, [])
         if name in self._last and self._last[name].keyed is keyed:
             parts.pop()

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ..ports import Lakehouse
 from ..tables import PI_DATA_SERVERS
-from .mirror import Mirror, Shown, SyncReceipt, sync
+from .mirror import Listing, Mirror, SyncReceipt, sync
 
 _SERVERS = Mirror(PI_DATA_SERVERS, things="data_servers", seen_with=(("web_api_host",),))
 
@@ -25,4 +25,4 @@ def sync_data_servers(
 
     Raises `CommitConflictError` when other writers were quicker again and again.
     """
-    return sync(lakehouse, _SERVERS, Shown(seen, now, complete), on_step=on_step)
+    return sync(lakehouse, _SERVERS, Listing(seen, now, complete), on_step=on_step)

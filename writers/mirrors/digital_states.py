@@ -18,7 +18,7 @@ from ..ports import Commit, CommitKey, Lakehouse, commit_or_discard, stage_rows
 from ..tables import PI_DIGITAL_STATES, PI_WATERMARKS
 from ..watermarks.checkpoint_rows import encode
 from ..watermarks.model import Watermark
-from .mirror import Mirror, Shown, SyncReceipt, day_of, sync
+from .mirror import Listing, Mirror, SyncReceipt, day_of, sync
 
 # Sets that were read have rows of this dataset in the checkpoint table.
 _DATASET = "digital_states"
@@ -42,7 +42,7 @@ def sync_states(
 
     Raises `CommitConflictError` when other writers were quicker again and again.
     """
-    return sync(lakehouse, _STATES, Shown(seen, now, complete=True), on_step=on_step)
+    return sync(lakehouse, _STATES, Listing(seen, now, complete=True), on_step=on_step)
 
 
 def note_sets_read(

@@ -78,7 +78,7 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Listing:
     """What a source shows of a mirror at `now` (microseconds): `rows`, with the columns of the table but those of `OWN`.
     Those of `Mirror.collect` are for many rows, which are never held all together.
 
@@ -125,7 +125,7 @@ class SyncMirror(Protocol):
         self,
         lakehouse: Lakehouse,
         mirror: Mirror,
-        shown: Shown,
+        listing: Listing,
         *,
         on_step: Callable[[str], None],
         keyed: KeyedTable | None = None,
@@ -135,22 +135,22 @@ class SyncMirror(Protocol):
 def sync(
     lakehouse: Lakehouse,
     mirror: Mirror,
-    shown: Shown,
+    listing: Listing,
     *,
     on_step: Callable[[str], None],
     keyed: KeyedTable | None = None,
 ) -> SyncReceipt:
-    """Bring the table up to date with what is shown, in one commit. `keyed`, of `Mirror.keyed`, saves a run that syncs
+    """Bring the table up to date with what is listed, in one commit. `keyed`, of `Mirror.keyed`, saves a run that syncs
     often from reading files again.
 
     Raises `CommitConflictError` when other writers were quicker again and again.
     """
     table = lakehouse.table(mirror.spec)
     keyed = keyed or mirror.keyed()
-    seen, rows, hashes = to_compare(mirror, shown.rows)
+    seen, rows, hashes = to_compare(mirror, listing.rows)
     for _ in range(_ATTEMPTS):
         stored = keyed.read(table.open())
-        found = difference(mirror, stored.rows, stored.hashes, replace(shown, rows=rows), hashes)
+        found = difference(mirror, stored.rows, stored.hashes, replace(listing, rows=rows), hashes)
         receipt = replace(found.receipt, before=stored.rows)
         if not found.written.any():
             return receipt
@@ -265,13 +265,13 @@ def difference(
     mirror: Mirror,
     stored: pa.Table,
     hashes: Hashes,
-    shown: Shown,
+    listing: Listing,
     seen_hashes: Hashes,
 ) -> MirrorDifference:
-    """Compare what is stored (kept columns, and hashes of what came from the source) with what is shown: the rows of
+    """Compare what is stored (kept columns, and hashes of what came from the source) with what is listed: the rows of
     `to_compare`, and their hashes. Pure.
     """
-    key, known, seen, now = mirror.spec.grain.key, stored.num_rows, shown.rows, shown.now
+    key, known, seen, now = mirror.spec.grain.key, stored.num_rows, listing.rows, listing.now
     assert isinstance(seen, pa.Table)  # noqa: S101
     seen_at = _places_of(key, stored, seen)
     is_seen = seen_at >= 0
@@ -281,8 +281,8 @@ def difference(
     deleted = _bools(pc.is_valid(stored["deleted_at"]))
     changed = is_seen & deleted
     changed[is_seen] |= hashes[is_seen] != seen_hashes[seen_at[is_seen]]
-    missing = _bools(pc.is_in(stored[key[0]], value_set=pa.array(list(shown.gone), stored[key[0]].type)))
-    if shown.complete:
+    missing = _bools(pc.is_in(stored[key[0]], value_set=pa.array(list(listing.gone), stored[key[0]].type)))
+    if listing.complete:
         missing |= _seen_with(mirror, stored, seen)
     missing &= ~is_seen & ~deleted
     written = np.concatenate([changed | missing, np.ones(len(added), np.bool_)])

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ..ports import Lakehouse
 from ..tables import OWN, PI_TAGS
-from .mirror import Mirror, Shown, SyncReceipt, sync
+from .mirror import Listing, Mirror, SyncReceipt, sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def sync_tags(
 
     Raises `CommitConflictError` when other writers were quicker again and again.
     """
-    return sync(lakehouse, _TAGS, Shown(seen, now, gone=gone), on_step=on_step)
+    return sync(lakehouse, _TAGS, Listing(seen, now, gone=gone), on_step=on_step)
 
 
 def sync_point_attributes(
@@ -49,7 +49,7 @@ def sync_point_attributes(
 
     Raises `CommitConflictError` when other writers were quicker again and again.
     """
-    return sync(lakehouse, _ATTRIBUTES, Shown(seen, now), on_step=on_step)
+    return sync(lakehouse, _ATTRIBUTES, Listing(seen, now), on_step=on_step)
 
 
 def missing_tags(receipt: SyncReceipt, seen: pa.Table) -> pa.Table:
