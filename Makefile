@@ -34,7 +34,7 @@ check: setup ## lint, format, types, layers; figures, reference, words and sente
 test: setup ## the default tests
 	$(BIN)/python -m pytest -n auto
 
-test-slow: setup test-thorough ## what takes its time: races, kills, following, variants; and test-thorough
+test-slow: setup ## what takes its time: races, kills, following, variants
 	$(BIN)/python -m pytest -n auto -m "slow and not (scale or unity or spark or runtimes or faults)" --hypothesis-profile=thorough
 
 test-thorough: setup ## the property tests once more, with all their examples: by default they try a tenth

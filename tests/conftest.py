@@ -1,6 +1,6 @@
 """What all tests share: how many examples a property test tries, and which waits are left out.
 
-The default profile tries a tenth of the examples. `make test-slow` and CI run the property tests again with the profile
+The default profile tries a tenth of the examples. `make test-thorough` and CI run the property tests again with the profile
 `thorough`, which tries all of them. A test that needs another number than 100 uses `tests.examples.examples`.
 """
 
