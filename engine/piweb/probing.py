@@ -13,7 +13,7 @@ from typing import Any
 from engine.model import Ask
 
 from .http import Response
-from .problems import excerpt_of, is_from_pi, sentence_of
+from .problems import excerpt_of, is_from_pi, sentence_of, status_text
 from .times import TICKS_PER_MICRO, iso_text, parse_ticks
 from .values import parse_json
 
@@ -38,7 +38,7 @@ def batch_trouble(response: Response, keys: Sequence[str], asks: Sequence[Ask] =
             return "a request inside of the batch was not answered"
         content = part.get("Content")
         if why := _inner_trouble(status, content):
-            return f"a request inside of the batch was answered {status}: {why}"
+            return f"a request inside of the batch was answered {status_text(status)}: {why}"
         if n < len(asks) and 200 <= status < 300 and (stray := stray_event(content, asks[n])):
             return stray
     return ""
@@ -76,7 +76,7 @@ def streamset_trouble(response: Response, asks: Sequence[Ask]) -> str:
         text = excerpt_of(response.body)
         if is_from_pi(response) and not any(words in text.casefold() for words in _NO_ROUTE_WORDS):
             return "" if response.status not in {405, 501} else f"it was answered {response.status}: {text}"
-        return f"it was answered {response.status}" + (f": {text}" if text else "")
+        return f"it was answered {status_text(response.status)}" + (f": {text}" if text else "")
     try:
         content = parse_json(response.body)
     except ValueError:

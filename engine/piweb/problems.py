@@ -105,7 +105,7 @@ def error_for(response: Response, what: str, *, tags: int = 0) -> ExtractError |
     if 200 <= status < 300:
         return _error_in_success(response, what)
     own, text = is_from_pi(response), excerpt_of(response.body)
-    said = f"{what}: {_answerer(own, response.headers)} answered {status}" + (f": {text}" if text else "")
+    said = f"{what}: {_answerer(own, response.headers)} answered {status_text(status)}" + (f": {text}" if text else "")
     items = max(tags, response.items)
     if status in {401, 407}:
         return unauthorized(response, said)
@@ -152,7 +152,7 @@ def tag_error(status: int, content: Any, tag: Tag, headers: Any = None) -> AskEr
     text = sentence_of(content)
     lowered = {str(name).lower(): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
     own = not isinstance(content, str) or not content.lstrip().startswith("<")
-    said = f"tag {tag.name}: {_answerer(own, lowered)} answered {status}" + (f": {text}" if text else "")
+    said = f"tag {tag.name}: {_answerer(own, lowered)} answered {status_text(status)}" + (f": {text}" if text else "")
     if own and (too_much := _too_much(status, text, said, 1)):
         return too_much
     if retry := _retry_error(status, text, said, lowered):
@@ -163,6 +163,11 @@ def tag_error(status: int, content: Any, tag: Tag, headers: Any = None) -> AskEr
     if not own:
         return TagError(said, hint="ask who runs the proxy or gateway through which PI Web API reaches itself")
     return _refused_tag(status, text, said)
+
+
+def status_text(status: int) -> str:
+    """A status for people. That of a part of an answer may be any number, with thousands of digits."""
+    return str(status) if 100 <= status <= 999 else "with a number that is no status"
 
 
 def is_from_pi(response: Response) -> bool:

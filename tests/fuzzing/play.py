@@ -105,7 +105,7 @@ class _Player:
         places = [self._found, self._corpus, *([self._regressions] if self._regressions.is_dir() else [])]
         return [
             f"-max_total_time={secs}", f"-runs={options.runs}", f"-seed={options.seed}", f"-max_len={MAX_BYTES}", f"-timeout={_HANGS_AFTER_SECS}",
-            f"-dict={DICTIONARY}", f"-artifact_prefix={self.artifacts}/", "-rss_limit_mb=4096", "-print_final_stats=1",
+            f"-dict={DICTIONARY}", f"-artifact_prefix={self.artifacts}/", "-rss_limit_mb=4096", "-print_final_stats=1", "-report_slow_units=3600",
             *map(str, places),
         ]  # fmt: skip
 

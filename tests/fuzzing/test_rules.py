@@ -6,6 +6,7 @@ Here with the corpus, with what was found before, and with a few mutations, the 
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 import pytest
@@ -69,6 +70,26 @@ def test_what_is_nested_beyond_reason_is_our_error(name: str) -> None:
             whole = opens * depth + b"1" + closes * depth
             for data in (whole, opens * depth, b'{"0":{"Status":200,"Headers":{},"Content":' + whole + b"}}"):
                 try_out(name, data)
+
+
+NUMBERS = (
+    b"1" + b"0" * 3_000,
+    b"-1" + b"0" * 3_000,
+    b"9" * 5_000,
+    b"1e400",
+    b"0.5",
+)  # Python shows 4,300 digits at most
+_NUMBER = re.compile(rb"(?<=[:\[,])\s*-?\d[\d.]*")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_number_beyond_reason_is_our_error(name: str) -> None:
+    """In the place of every number of the first seeds, alone and all at once."""
+    for _, data in corpus_of(name)[:2]:
+        for number in NUMBERS:
+            try_out(name, _NUMBER.sub(number, data))
+            for place in list(_NUMBER.finditer(data))[:4]:
+                try_out(name, data[: place.start()] + number + data[place.end() :])
 
 
 def test_the_harness_finds_what_breaks_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
