@@ -10,6 +10,7 @@ import gc
 import os
 import ssl
 import sys
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -32,11 +33,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.dist = "worksteal"
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """Freeze the tests: half a million objects, which each collection of garbage would go through."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Freeze the tests: half a million objects, which each collection of garbage would go through. Few of them are garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_unconfigure() -> None:

@@ -12,19 +12,24 @@ ROOT = Path(__file__).parents[2]
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
+def load(content: str) -> Any:
+    """As `yaml.safe_load`, by libyaml where there is one: the dashboard takes the other a second, several times."""
+    return yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def files() -> list[Path]:
     return sorted([*ROOT.glob("resources/*.yml"), *ROOT.glob("resources/variants/*.yml")])
 
 
 def definition() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "databricks.yml").read_text())
+    return load((ROOT / "databricks.yml").read_text())
 
 
 def jobs() -> dict[str, tuple[Path, dict[str, Any]]]:
     """Every job, the variants included, with the file it stands in."""
     found = {}
     for file in files():
-        for name, job in yaml.safe_load(file.read_text())["resources"].get("jobs", {}).items():
+        for name, job in load(file.read_text())["resources"].get("jobs", {}).items():
             assert name not in found, name
             found[name] = (file, job)
     return found
@@ -32,14 +37,14 @@ def jobs() -> dict[str, tuple[Path, dict[str, Any]]]:
 
 def pipeline(target: str) -> dict[str, Any]:
     """The declarative pipeline, with the variables of a target put in."""
-    content = yaml.safe_load((ROOT / "resources/variants/declarative.pipeline.yml").read_text())
+    content = load((ROOT / "resources/variants/declarative.pipeline.yml").read_text())
     [found] = content["resources"]["pipelines"].values()
     return filled_in(found, target)
 
 
 def dashboard(target: str) -> dict[str, Any]:
     """The dashboard, with the variables of a target put in."""
-    content = yaml.safe_load((ROOT / "resources/osipi_connector.dashboard.yml").read_text())
+    content = load((ROOT / "resources/osipi_connector.dashboard.yml").read_text())
     [found] = content["resources"]["dashboards"].values()
     return filled_in(found, target)
 

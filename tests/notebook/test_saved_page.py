@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 
 from tests.patience import HANGS_AFTER_SECS
 
@@ -48,6 +47,8 @@ def page(tmp_path_factory, installed) -> tuple[nbformat.NotebookNode, str]:
     environment = {"PYTHONPATH": str(installed), "IPYTHONDIR": str(folder / "ipython")}
     client = NotebookClient(notebook, kernel_name="python3", allow_errors=True, timeout=HANGS_AFTER_SECS)
     client.execute(cwd=str(folder), env={**_kept(), **environment})
+    from nbconvert import HTMLExporter  # a second, which only the worker takes that makes the page
+
     html, _ = HTMLExporter().from_notebook_node(notebook)
     return notebook, html
 

@@ -19,6 +19,7 @@ from engine.piweb.wire import Shape
 from tests.examples import examples
 from tests.piweb_protocol.decoders import DECODERS
 from tests.piweb_protocol.piweb_answers import END, INGESTED_AT, START, ask, batch, event, stream, tag
+from tests.variants import slowly
 
 POINT_TYPES = ("", "Float32", "Int32", "String", "Digital", "Timestamp", "Blob")
 
@@ -159,7 +160,7 @@ def test_of_bodies_with_a_byte_changed(streams: list[Any], data: st.DataObject) 
     check(bytes(body), asks_of(len(streams), 100), Shape.BATCH)
 
 
-@pytest.mark.parametrize("length", [511, 512, 513, 2047, 2048, 5000])
+@pytest.mark.parametrize("length", [511, 512, 513, 2048, *slowly(2047, 5000)])
 def test_of_streams_long_enough_to_be_taken_apart_early(length: int) -> None:
     """Long and short streams, odd ones between them: rows stay in the order of the asks."""
     kinds = (1.5, 3, "text", None, True, {"Name": "On", "Value": 1}, 2**60 + 1)

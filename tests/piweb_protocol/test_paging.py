@@ -34,8 +34,9 @@ class Source:
             start = max(0, len(self.things) - count)
         items = self.things[start : start + count]
         more = start + count < len(self.things)
-        first = min(self.things, default=0)
-        self.things = [*range(first - self.grows, first), *self.things]
+        if self.grows:
+            first = min(self.things, default=0)
+            self.things = [*range(first - self.grows, first), *self.things]
         said = {"next only": PageLinks.EMPTY, "given": PageLinks.NO_NEXT, "empty": PageLinks.EMPTY}
         if more and self.links in {"next only", "given"}:
             return items, PageLinks.NEXT
