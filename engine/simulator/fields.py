@@ -47,4 +47,8 @@ def pick(value: Any, tree: Tree) -> Any:
         return [pick(item, tree) for item in value]
     if not isinstance(value, dict):
         return value
-    return {name: pick(item, tree[name.lower()]) for name, item in value.items() if name.lower() in tree}
+    return {
+        name: item if (part := tree[lower]) is None else pick(item, part)
+        for name, item in value.items()
+        if (lower := name.lower()) in tree
+    }

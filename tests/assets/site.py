@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
@@ -21,10 +22,11 @@ from engine.telemetry.report import RunReport
 from tests.assets import truth
 from tests.exactness.plant import settings
 from tests.exactness.reading import is_table, read_table, version_of
+from tests.memory_lakehouse import MemoryLakehouse
 from writers import Lakehouse
 from writers.asset_tables import ASSET_TABLES
 
-__all__ = ["NAMES", "Site", "served"]
+__all__ = ["NAMES", "Site", "in_memory", "served"]
 
 NOW = 1_709_640_000.0  # 2024-03-05T12:00:00Z
 NAMES = tuple(spec.name for spec in ASSET_TABLES)
@@ -97,6 +99,8 @@ class Site:
 
     def versions(self) -> dict[str, int]:
         """The newest version of each table: a run that commits nothing changes none."""
+        if self.lakehouse is not None:
+            return {spec.name: self.lakehouse.table(spec).open().version for spec in ASSET_TABLES}
         return {name: version_of(self.root / "main/bronze" / name) for name in NAMES}
 
     def tables(self) -> dict[str, Any]:
@@ -152,3 +156,12 @@ async def served(
     simulator = Simulator(SimulatorOptions(faults=faults, **plant | options))
     async with simulator.serve() as url:
         yield Site(simulator, url, root, lakehouse)
+
+
+@asynccontextmanager
+async def in_memory(root: Path, **options: Any) -> AsyncIterator[Site]:
+    """As `served`, with tables in memory: where reading is tested, and other tests have the same tables in files."""
+    lakehouse = MemoryLakehouse()
+    with patch("engine.run.connect.lakehouse_of", lambda _config, **_kinds: lakehouse):
+        async with served(root, lakehouse=lakehouse, **options) as site:
+            yield site

@@ -18,7 +18,7 @@ from engine.simulator.dispatch import Dispatch
 from engine.simulator.replies import Reply, json_reply
 from engine.simulator.site import Site as Plant
 from tests.assets import truth
-from tests.assets.site import NOW, Site, served
+from tests.assets.site import NOW, Site, in_memory
 from tests.variants import first_of
 
 Answer = Callable[..., Reply]
@@ -54,7 +54,7 @@ async def test_a_server_that_refuses_the_whole_hierarchy_is_walked_level_by_leve
             else as_before(real, target, more)
         )
 
-    async with served(tmp_path / "walked", switches={"batch": batch}) as site:
+    async with in_memory(tmp_path / "walked", switches={"batch": batch}) as site:
         with changed_by(site, change):
             assert (await site.run(assets=assets)).exit_code == 0
         asked = site.last["elements/*/elements"] + site.last["sub elements/*/elements"]
@@ -64,13 +64,13 @@ async def test_a_server_that_refuses_the_whole_hierarchy_is_walked_level_by_leve
         if not assets:
             site.assert_exact()
         walked = site.tables()
-    async with served(tmp_path / "bulk") as site:
+    async with in_memory(tmp_path / "bulk") as site:
         assert (await site.run(assets=assets)).exit_code == 0
         assert site.tables() == walked
 
 
 async def test_levels_that_break_off_leave_the_tree_as_it_was(tmp_path: Path) -> None:
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         assert (await site.run()).exit_code == 0
         before = site.versions()
         site.change("delete_element", element=r"Site 01\Unit 02")
@@ -102,7 +102,7 @@ async def test_without_links_parents_and_elements_are_found_by_their_paths(tmp_p
         reply = as_before(real, target, more)
         return json_reply(without("Links")(json.loads(reply.body())), reply.status)
 
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         with changed_by(site, change):
             assert (await site.run()).exit_code == 0
         site.assert_exact()
@@ -115,7 +115,7 @@ async def test_without_associations_points_are_known_by_their_links_and_referenc
         reply = as_before(real, target, more)
         return json_reply(without("Paths", "DataReference")(json.loads(reply.body())), reply.status)
 
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         assert (await site.run()).exit_code == 0
         before = site.versions()["pi_asset_references"]
         with changed_by(site, change):
@@ -135,7 +135,7 @@ async def test_one_bad_item_harms_no_other_and_keeps_its_row(tmp_path: Path, wha
         content["Items"][5] = {"Name": "Bad", "WebId": None, "Errors": ["It is damaged."]}
         return json_reply(content)
 
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         assert (await site.run()).exit_code == 0
         site.change("edit_element", element=r"Site 01\Unit 02", name="Renamed")
         with changed_by(site, change):
@@ -174,7 +174,7 @@ async def test_an_item_that_is_an_error_keeps_its_row_though_it_has_a_web_id(
     tmp_path: Path, what: str, wholly: bool, shape: int
 ) -> None:
     """`wholly`: the thing alone is an error, too."""
-    async with served(tmp_path, elements=40) as site:
+    async with in_memory(tmp_path, elements=40) as site:
         assert (await site.run()).exit_code == 0
         bad: list[str] = []
 
@@ -205,7 +205,7 @@ async def test_an_item_with_an_error_of_one_field_is_read(tmp_path: Path) -> Non
     def change(items: list[Any]) -> list[Any]:
         return [{**one, "Errors": [{"FieldName": "ExtendedProperties", "Message": ["x"]}]} for one in items]
 
-    async with served(tmp_path, elements=40) as site:
+    async with in_memory(tmp_path, elements=40) as site:
         with changed_by(site, in_lists("elements", change)):
             assert (await site.run()).exit_code == 0
         site.assert_exact()
@@ -219,7 +219,7 @@ async def test_lists_that_show_everything_twice_make_the_same_rows(tmp_path: Pat
             return reply
         return json_reply({**content, "Items": [one for one in content["Items"] for _ in range(2)]}, reply.status)
 
-    async with served(tmp_path, elements=40) as site:
+    async with in_memory(tmp_path, elements=40) as site:
         with changed_by(site, change):
             for assets in ({}, {"databases": "Plant"}):
                 assert (await site.run(assets=assets)).exit_code == 0
@@ -236,7 +236,7 @@ async def test_an_element_that_is_listed_once_for_each_path_lies_at_the_first_on
         assert len(found) > len(items)
         return found
 
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         with changed_by(site, in_lists("elements", change)):
             assert (await site.run()).exit_code == 0
             site.assert_exact()
@@ -259,7 +259,7 @@ async def test_where_elements_are_asked_one_by_one_a_bad_one_harms_no_other(tmp_
 
         return change
 
-    async with served(tmp_path, elements=40) as site:
+    async with in_memory(tmp_path, elements=40) as site:
         with changed_by(site, refusing(False)):
             report = await site.run()
         assert report.exit_code == 1
@@ -293,7 +293,7 @@ async def test_full_web_ids_that_come_unasked_make_the_same_rows(tmp_path: Path)
         reply = as_before(real, target, more)
         return reply if target.endswith("/batch") else json_reply(full(json.loads(reply.body())), reply.status)
 
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         with changed_by(site, change):
             assert (await site.run()).exit_code == 0
             site.assert_exact()
@@ -310,7 +310,7 @@ async def test_a_tree_that_is_all_empty_is_not_believed(tmp_path: Path) -> None:
             return json_reply({"Links": {"First": "x"}, "Items": []})
         return json_reply({"Errors": ["Not found."]}, 404) if "/elements/" in target else as_before(real, target, more)
 
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         assert (await site.run()).exit_code == 0
         with changed_by(site, change):
             report = await site.run()
@@ -326,7 +326,7 @@ async def test_a_renamed_database_keeps_its_rows_and_what_was_deleted_meanwhile_
         body = reply.body().replace(rb"\\SIMAF\\Plant", rb"\\SIMAF\\Works")
         return Reply(reply.status, [body.replace(b'"Name":"Plant"', b'"Name":"Works"')])
 
-    async with served(tmp_path) as site:
+    async with in_memory(tmp_path) as site:
         assert (await site.run()).exit_code == 0
         first = {row["element_webid"] for row in site.stored("pi_asset_hierarchy")}
         site.change("delete_element", element=r"Site 01\Unit 02")
@@ -369,7 +369,7 @@ async def test_databases_of_one_name_on_two_servers_are_two(tmp_path: Path) -> N
         theirs_reply = as_before(second.answer, target.replace(_SECOND, _FIRST), more)
         return Reply(theirs_reply.status, [theirs_reply.body().replace(_FIRST.encode(), _SECOND.encode())])
 
-    async with served(tmp_path, elements=40) as site:
+    async with in_memory(tmp_path, elements=40) as site:
         with changed_by(site, change):
             with pytest.raises(ConfigurationError, match="there are 2 AF databases, and none is named"):
                 await site.run()

@@ -40,6 +40,7 @@ def _mark(kind: str) -> bytes:
     return hashlib.sha256(kind.encode()).digest()[:10]
 
 
+@lru_cache(maxsize=1 << 16)
 def guid(kind: str, number: int, part: int = 0) -> UUID:
     """The GUID of object `number` of a kind; `part` tells things of one object apart."""
     return UUID(bytes=struct.pack(">IH", number, part) + _mark(kind))
