@@ -134,3 +134,13 @@ async def test_switches_bound_or_remove_the_batch(serve):
         assert "maximum allowed (2)" in (await client.batch({"a": part, "b": part, "c": part}, expect=400))["Errors"][0]
     async with serve(faults=FaultPlan.from_dict({"switches": {"batch": False}})) as client:
         assert "Message" in await client.batch({"a": part}, expect=404)
+
+
+async def test_another_process_learns_how_many_requests_there_were(serve):
+    async with serve() as client:
+        await client.get("dataservers")
+        await client.batch(
+            {"a": {"Method": "GET", "Resource": f"{client.url}/dataservers"}, "b": {"Resource": "dataservers"}}
+        )
+        assert await client.control("requests") == {"Requests": 2, "Parts": 2}
+        assert await client.control("requests") == {"Requests": 2, "Parts": 2}

@@ -7,6 +7,7 @@ They are not part of PI Web API. No fault, limit or login applies to them:
     GET  /simulator/truth     ?tag=..&start=..&end=..: every visible event of a tag in `[start, end)`,
                               in the order of the archive, with all seven digits; `&shown=recorded`
                               leaves out a snapshot that recorded ranges do not show
+    GET  /simulator/requests  how many requests there were so far, and how many parts of batches
     GET  /simulator/clock     the time of the server's clock
     POST /simulator/clock     {"now": instant} or {"advance": "90s"}, where the clock stands still
     POST /simulator/restart   the instances restart: every marker of stream updates is lost
@@ -59,10 +60,13 @@ def answer(site: Site, method: str, target: str, body: bytes) -> Reply:
                 return json_reply({"Numbers": [site.change_assets(edit) for edit in _asset_edits.decode(body)]})
             case "GET", "truth":
                 return _truth(site, Query(query))
-            case "GET", "clock":
+            case "GET", "requests":
+                asked = site.requests
+                return json_reply({"Requests": asked.routes.total(), "Parts": asked.sub_routes.total()})
+            case (("GET" | "POST"), "clock"):
+                if method == "POST":
+                    _set_clock(site, body)
                 return json_reply({"Now": _exact(site.now())})
-            case "POST", "clock":
-                return _set_clock(site, body)
             case "POST", "restart":
                 site.subscriptions.forget()
                 return Reply(204, [])
@@ -103,11 +107,10 @@ def _change(site: Site, body: bytes) -> Reply:
     return json_reply({"Now": _exact(now), "Applied": done})
 
 
-def _set_clock(site: Site, body: bytes) -> Reply:
+def _set_clock(site: Site, body: bytes) -> None:
     asked = _clock.decode(body)
     now = ticks_of(asked.now) if asked.now else site.now() + parse_span(asked.advance or "")
     site.set_clock(now)
-    return json_reply({"Now": _exact(site.now())})
 
 
 def _truth(site: Site, query: Query) -> Reply:
