@@ -99,8 +99,15 @@ def _section(result: Result) -> str:
             for bar in result["bars"]
         ]
         lines.append("")
+    for table in result.get("tables", ()):
+        lines += [table["title"], "", _row(table["head"]), _row(["---"] * len(table["head"]))]
+        lines += [*map(_row, table["rows"]), ""]
     figures = ", ".join(f"{name} {number(value)}" for name, value in result["figures"].items())
     return "\n".join([*lines, f"Figures: {figures}."])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def number(value: float) -> str:

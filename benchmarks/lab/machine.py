@@ -16,7 +16,7 @@ from benchmarks.lab import ROOT
 __all__ = ["machine", "revision", "versions"]
 
 _PACKAGES = (
-    "aiohttp", "deltalake", "isal", "msgspec", "numpy", "pandas", "pyarrow", "requests",
+    "aiohttp", "deltalake", "dlt", "isal", "msgspec", "numpy", "pandas", "pyarrow", "requests",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,12 +39,13 @@ def claim_cores() -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChildResult:
-    """A child process that has ended: its output, and what it used."""
+    """A child process that has ended: its output, what it used, and what it said on standard error."""
 
     output: str
     cpu_seconds: float
     peak_rss_bytes: int
     exit_code: int
+    errors: str
 
 
 class ChildError(RuntimeError):
@@ -66,7 +68,8 @@ def run_child(arguments: Sequence[str], *, allowed_codes: Sequence[int] = (0,)) 
         tail = "".join(said)[-2000:].strip()
         raise ChildError(f"{' '.join(arguments[:3])} ended with {child.returncode}: {tail}")
     scale = 1 if sys.platform == "darwin" else 1024
-    return ChildResult(output, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale, child.returncode)
+    used = usage.ru_utime + usage.ru_stime
+    return ChildResult(output, used, usage.ru_maxrss * scale, child.returncode, "".join(said))
 
 
 @contextlib.contextmanager
@@ -99,6 +102,18 @@ class Plant:
     def cpu_seconds(self) -> float:
         times = self.process.cpu_times()
         return float(times.user + times.system)
+
+    def control(self, route: str, body: object = None) -> dict[str, Any]:
+        """Ask a control route of the simulator, or post to it."""
+        url = f"{self.url.removesuffix('/piwebapi')}/simulator/{route}"
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, data)) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def requests(self) -> int:
+        """How many requests the simulator has been asked so far."""
+        return int(self.control("requests")["Requests"])
 
 
 @contextlib.contextmanager

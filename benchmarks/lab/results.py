@@ -35,6 +35,7 @@ def result_of(scenario: Scenario, scale: str, measured: Mapping[str, Any], where
         "settings": dict(scenario.settings),
         "figures": {name: rounded(value) for name, value in measured["figures"].items()},
         "bars": [_bar(verdict) for verdict in verdicts],
+        "tables": measured.get("tables", []),
         "runs": measured["runs"],
     }
 

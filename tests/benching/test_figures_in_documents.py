@@ -57,6 +57,12 @@ def test_a_missed_bar_is_not_hidden() -> None:
     assert "**missed**" in long_block([RESULT])
 
 
+def test_a_table_of_a_result_is_shown_as_it_is() -> None:
+    table = {"title": "What it costs.", "head": ["Run", "Seconds"], "rows": [["small", "1.5"], ["large", "left out"]]}
+    shown = long_block([{**RESULT, "tables": [table]}])
+    assert "What it costs.\n\n| Run | Seconds |\n| --- | --- |\n| small | 1.5 |\n| large | left out |\n" in shown
+
+
 def test_a_document_without_markers_is_left_alone(project: Path) -> None:
     (project / "README.md").write_text("# No figures here\n")
     assert run(project) == 0
