@@ -183,6 +183,8 @@ class Simulator:
                 return unknown
             body = await _read(request, _MOST_CONTROL_BYTES) or b""
             return control.answer(self._site, request.method, target.removeprefix(control.PREFIX), body)
+        path = target.partition("?")[0]
+        self.requests.arrived(time.monotonic(), path)
         early = (
             refuse_url(target, switches)
             or refuse_unauthorized(request.headers, self.options)
@@ -191,7 +193,6 @@ class Simulator:
         )
         if early is not None:
             return early
-        path = target.partition("?")[0]
         if path[: len(ROOT)].lower() != ROOT:
             return html(404, "Not Found", "The requested resource is not found.")
         base = f"{request.scheme}://{request.host}{ROOT}"

@@ -26,15 +26,22 @@ from .request import IncomingRequest
 from .times import SECOND, ticks_of
 from .webid import decode, encode, fast_point_id
 
+_LONGEST_LOG = 100_000
+_LONGEST_NAME = 40
+
 
 class RequestLog:
-    """Counts of requests. Bounded, however long the server runs."""
+    """Counts of requests, and when the last of them came. Bounded, however long the server runs.
+
+    `arrivals`: seconds of a clock that only goes forward, and the end of the path. Requests that are refused are in it.
+    """
 
     def __init__(self) -> None:
         self.routes: Counter[str] = Counter()
         self.sub_routes: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.unknown: deque[str] = deque(maxlen=100)
+        self.arrivals: deque[tuple[float, str]] = deque(maxlen=_LONGEST_LOG)
 
     def __repr__(self) -> str:
         return (
@@ -43,6 +50,9 @@ class RequestLog:
 
     def count(self, route: str, scope: str) -> None:
         (self.routes if scope == "outer" else self.sub_routes)[route] += 1
+
+    def arrived(self, secs: float, path: str) -> None:
+        self.arrivals.append((secs, path.rstrip("/").rpartition("/")[2][:_LONGEST_NAME].lower()))
 
 
 class Site:

@@ -177,6 +177,18 @@ async def test_control_routes_know_what_they_are_asked(serve):
         assert "runs by itself" in (await client.control("clock", {"advance": "1s"}, expect=400))["Errors"][0]
 
 
+async def test_the_log_of_requests_has_those_to_the_api_alone_also_refused_ones(serve):
+    faults = FaultPlan.from_dict({"switches": {"rate_limit": 2, "rate_limit_secs": 3600}})
+    async with serve(faults=faults) as client:
+        for path, status in (("system", 200), ("dataservers", 200), ("system", 429)):
+            await client.get(path, expect=status)
+        logged = (await client.control("requests"))["Arrivals"]
+        again = (await client.control("requests"))["Arrivals"]
+    assert [name for _, name in logged] == ["system", "dataservers", "system"]
+    assert [secs for secs, _ in logged] == sorted(secs for secs, _ in logged)
+    assert again == logged
+
+
 async def test_control_routes_ask_for_no_login_and_suffer_no_fault(serve):
     faults = FaultPlan.from_dict({"switches": {"rate_limit": 1}, "rules": [{"do": {"status": 500}}]})
     async with serve(faults=faults) as client:

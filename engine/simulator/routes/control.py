@@ -7,7 +7,8 @@ They are not part of PI Web API. No fault, limit or login applies to them:
     GET  /simulator/truth     ?tag=..&start=..&end=..: every visible event of a tag in `[start, end)`,
                               in the order of the archive, with all seven digits; `&shown=recorded`
                               leaves out a snapshot that recorded ranges do not show
-    GET  /simulator/requests  how many requests there were so far, and how many parts of batches
+    GET  /simulator/requests  how many requests there were so far, how many parts of batches, and of the last requests
+                              to the API the seconds of a clock and the end of the path
     GET  /simulator/clock     the time of the server's clock
     POST /simulator/clock     {"now": instant} or {"advance": "90s"}, where the clock stands still
     POST /simulator/restart   the instances restart: every marker of stream updates is lost
@@ -62,7 +63,8 @@ def answer(site: Site, method: str, target: str, body: bytes) -> Reply:
                 return _truth(site, Query(query))
             case "GET", "requests":
                 asked = site.requests
-                return json_reply({"Requests": asked.routes.total(), "Parts": asked.sub_routes.total()})
+                counts = {"Requests": asked.routes.total(), "Parts": asked.sub_routes.total()}
+                return json_reply(counts | {"Arrivals": list(asked.arrivals)})
             case (("GET" | "POST"), "clock"):
                 if method == "POST":
                     _set_clock(site, body)
