@@ -1,6 +1,6 @@
 """Writes the figures into the documents, from benchmarks/results/*.json.
 
-    python benchmarks/figures.py            README.md, benchmarks/README.md and docs/tuning.md
+    python benchmarks/figures.py            README.md, benchmarks/README.md, docs/tuning.md, docs/scale.md
     python benchmarks/figures.py --check    exit code 1 if they do not say what the results say
 
 The figures stand between the lines `<!-- figures:begin -->` and `<!-- figures:end -->`; a document
@@ -18,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import scale  # noqa: E402
 from benchmarks.lab import results  # noqa: E402
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
@@ -90,6 +91,11 @@ def tuning_block(found: Sequence[Result]) -> str:
     return "\n".join([*lines, "", _where(found)])
 
 
+def scale_block(found: Sequence[Result]) -> str:
+    """What scale costs, with the usual assumptions."""
+    return f"{scale.block(found)}\n\n{_where(found)}"
+
+
 def _section(result: Result) -> str:
     lines = [f"### {result['title']} (`{result['scenario']}`)", "", result["about"], "", f"**{result['shows']}**", ""]
     if result["bars"]:
@@ -155,6 +161,7 @@ DOCUMENTS: dict[str, Callable[[Sequence[Result]], str]] = {
     "README.md": short_block,
     "benchmarks/README.md": long_block,
     "docs/tuning.md": tuning_block,
+    "docs/scale.md": scale_block,
 }
 
 

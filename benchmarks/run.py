@@ -28,11 +28,13 @@ from benchmarks.lab import (
     extract,
     killed,
     landing,
+    on_spark,
     peers,
     planning,
     reconcile,
     results,
     scenarios,
+    shards,
     short,
     throttled,
 )
@@ -48,9 +50,11 @@ KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "extract": extract.measure,
     "killed": killed.measure,
     "memory": extract.measure_memory,
+    "on_spark": on_spark.measure,
     "peers": peers.measure,
     "planning": planning.measure,
     "reconcile": reconcile.measure,
+    "shards": shards.measure,
     "short": short.measure,
     "throttled": throttled.measure,
 }
@@ -86,11 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go (full scale: benchmarks/results)")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON list")
     given = parser.parse_args(arguments)
-    chosen = list(dict.fromkeys(given.scenarios))
-    if "all" in chosen:
-        chosen = [name for name in known if name != "native" or decoders.is_measurable()]
-        if len(chosen) < len(known):
-            tell("native is left out: the native decoder is not installed (`make native`)")
+    missing = {} if decoders.is_measurable() else {"native": decoders.NOT_HERE}
+    missing |= {} if on_spark.is_measurable() else {"spark": on_spark.NOT_HERE}
+    wanted = known if "all" in given.scenarios else list(dict.fromkeys(given.scenarios))
+    chosen = [name for name in wanted if name not in missing]
+    for name in wanted:
+        if name in missing:
+            tell(f"{name} is left out: {missing[name]}")
+    if not chosen:
+        return 1
     cores = claim_cores()
     found = [measured(name, given.scale, cores) for name in chosen]
     folder = given.out or (results.FOLDER if given.scale == "full" else None)

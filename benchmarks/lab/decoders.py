@@ -11,9 +11,10 @@ from benchmarks.lab.processes import json_of, plant, run_child
 from benchmarks.lab.scenarios import load
 from engine.datasets.decoding import native_core
 
-__all__ = ["is_measurable", "measure"]
+__all__ = ["NOT_HERE", "is_measurable", "measure"]
 
 DECODERS = ("python", "native")
+NOT_HERE = "the native decoder is not installed: `make native` builds it"
 
 
 def is_measurable() -> bool:
@@ -24,7 +25,7 @@ def is_measurable() -> bool:
 def measure(settings: Mapping[str, Any], scale: str, say: Say) -> dict[str, Any]:
     """Decoding alone, then each scenario with each decoder. Raises `RuntimeError` where the native one is not installed."""
     if not is_measurable():
-        raise RuntimeError("the native decoder is not installed: `make native` builds it")
+        raise RuntimeError(NOT_HERE)
     alone = json_of(run_child(["benchmarks/decode_only.py", "--json", "--seconds", str(settings["seconds"])]))
     figures = _alone(alone)
     say("decoding alone: " + ", ".join(f"{name} {value:.1f}" for name, value in figures.items()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["jars"]
+__all__ = ["cached", "jars"]
 
 
 def jars(name: str, target: str = "unity-jars") -> Path:
@@ -16,8 +16,7 @@ def jars(name: str, target: str = "unity-jars") -> Path:
 
     With CI=true that is a failure, but for what nobody can have.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    found = cache / "osipi" / name
+    found = cached(name)
     if shutil.which("java") is None:
         _missing("java is not installed")
     if (found / "unpublished").exists():
@@ -25,6 +24,11 @@ def jars(name: str, target: str = "unity-jars") -> Path:
     if not (found / "complete").exists():
         _missing(f"{name} could not be fetched (make {target} says why)")
     return found
+
+
+def cached(name: str) -> Path:
+    """Where such a folder is, if it is there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "osipi" / name
 
 
 def _missing(reason: str) -> None:
