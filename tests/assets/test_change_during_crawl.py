@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import engine.datasets.asset_reader
 from engine.simulator.replies import Reply
 from tests.assets import truth
-from tests.assets.site import Site, served
+from tests.assets.site import Site, in_memory, served
 from tests.assets.test_assets_change import Killed, apply, changes, killer
 from tests.assets.test_odd_servers import Answer, as_before, changed_by
 from tests.examples import examples
@@ -59,7 +59,7 @@ def assert_nothing_wrongly_deleted(site: Site) -> None:
 @given(st.dictionaries(st.integers(0, 12), st.lists(changes, min_size=1, max_size=3), min_size=1, max_size=5))
 async def test_what_changes_between_pages_deletes_nothing_that_exists(found: dict[int, list[Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with served(Path(folder), elements=60) as site:
+        async with in_memory(Path(folder), elements=60) as site:
             assert (await site.run()).exit_code == 0
 
             def edits(page: int, some: list[Any]) -> Any:
@@ -83,7 +83,7 @@ async def test_what_changes_between_pages_deletes_nothing_that_exists(found: dic
 )
 @pytest.mark.parametrize("page", first_of([1, 0, 2, 4, 6]))
 async def test_a_unit_that_changes_between_pages(tmp_path: Path, edit: dict[str, Any], page: int) -> None:
-    async with served(tmp_path, elements=80) as site:
+    async with in_memory(tmp_path, elements=80) as site:
         assert (await site.run()).exit_code == 0
         before = len(site.stored("pi_asset_hierarchy"))
         with changing(site, {page: lambda: site.change(**edit)}):

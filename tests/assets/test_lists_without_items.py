@@ -13,12 +13,12 @@ import pytest
 
 from config.errors import UnavailableError
 from engine.simulator.replies import Reply, json_reply
-from tests.assets.site import Site, served
+from tests.assets.site import Site, in_memory
 from tests.event_frames.plant import HOUR, Plant, serving, text_of
-from tests.exactness.reading import is_table, read_table
 from tests.memory_lakehouse import MemoryLakehouse
 from tests.variants import first_of
 from writers.asset_tables import FRAME_TABLES
+from writers.tables import PI_DATA_SERVERS, PI_DIGITAL_STATES, PI_TAGS
 
 _SHAPES: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
     lambda content: {**content, "Items": None},
@@ -71,17 +71,16 @@ class _Lists:
 
 def assets_and_points(site: Site) -> dict[str, Any]:
     found = site.tables()
-    for name in ("pi_tags", "pi_data_servers", "pi_digital_states"):
-        path = site.root / "main/bronze" / name
-        rows = read_table(path).to_pylist() if is_table(path) else []
-        found[name] = sorted(json.dumps(row, default=str, sort_keys=True) for row in rows)
+    for spec in (PI_TAGS, PI_DATA_SERVERS, PI_DIGITAL_STATES):
+        rows = site.lakehouse.table(spec).open().read().read_all().to_pylist()
+        found[spec.name] = sorted(json.dumps(row, default=str, sort_keys=True) for row in rows)
     return found
 
 
 @pytest.mark.parametrize("first", first_of(range(len(_SHAPES))))
 async def test_no_list_of_points_and_assets_without_items_is_an_empty_one(tmp_path: Path, first: int) -> None:
     lists = _Lists()
-    async with served(tmp_path, tags=4, elements=24) as site:
+    async with in_memory(tmp_path, tags=4, elements=24) as site:
         with answered(site, lists):
             await site.run(**_ALL)
             before = assets_and_points(site)

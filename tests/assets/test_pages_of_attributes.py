@@ -23,7 +23,7 @@ from engine.piweb.assets import (
     path_above,
     reference_rows,
 )
-from tests.assets.site import served
+from tests.assets.site import in_memory, served
 from tests.assets.test_assets_trouble import changed, rule, unread
 from tests.examples import examples
 
@@ -110,7 +110,7 @@ def test_compact_elements_make_the_same_rows(items: list[dict[str, Any]]) -> Non
 
 
 async def test_a_tree_of_many_pages_is_the_tree(tmp_path: Path) -> None:
-    async with served(tmp_path, elements=200, switches={"page_cap": 60}) as site:
+    async with in_memory(tmp_path, elements=200, switches={"page_cap": 60}) as site:
         assert (await site.run()).exit_code == 0
         site.assert_exact()
         before = site.versions()
