@@ -21,6 +21,7 @@ from .times import MINUTE, SECOND, iso
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _DAY_MINUTES = 1440
+_BLOCK_ROWS = 512
 _NAN = {"bare": "NaN", "string": '"NaN"', "null": "null"}
 _QUALITY = ("Good", "Questionable", "Substituted", "Annotated")
 
@@ -61,11 +62,7 @@ def fast_items(found: Signal, first: int, to: int, layout: Layout) -> list[bytes
         return []
     if not found.rhythm.minutes:
         return slow_items([found.event(number) for number in range(first, to)], layout)
-    doubled = _tails(found.table, layout)
-    row = (found.offset + first) % (len(doubled) // 2)
-    tails = doubled[row : row + count]
-    if len(tails) < count:  # all around the table, and further
-        tails = (doubled * (count // len(doubled) + 2))[row : row + count]
+    tails = _tails(found.table, layout).after(found.offset + first, count)
     if not layout.timestamp:
         return tails
     heads, seconds = _clock_texts(found, first, count)
@@ -158,15 +155,44 @@ def _day_heads(day: int) -> list[bytes]:
     return [f',{{"Timestamp":"{text}T{minute // 60:02d}:{minute % 60:02d}:'.encode() for minute in range(_DAY_MINUTES)]
 
 
-@lru_cache(maxsize=24)
-def _tails(table: Table, layout: Layout) -> list[bytes]:
-    """What follows the timestamp, for every row of a table; twice over, so that a slice may run past the end."""
-    quality = [_quality_text(flags, layout) for flags in FLAGS]
-    tails = []
-    for value, text, mark in zip(table.values, table.texts, table.marks, strict=True):
-        rest = _value_text(value, text, layout) + quality[mark]
-        tails.append(f"{rest}}}".encode() if layout.timestamp else f",{{{rest[1:]}}}".encode())
-    return tails * 2
+class _Tails:
+    """What follows the timestamp, for the rows of a table. Blocks of rows are made when they are first asked for: a
+    short run sees few of them. Threads that make the same block make the same.
+    """
+
+    def __init__(self, table: Table, layout: Layout) -> None:
+        self._table, self._layout = table, layout
+        self._quality = [_quality_text(flags, layout) for flags in FLAGS]
+        self._made = bytearray(-(-len(table) // _BLOCK_ROWS))
+        self._doubled = [b""] * (2 * len(table))  # twice over, so that a slice may run past the end
+
+    def after(self, row: int, count: int) -> list[bytes]:
+        """Those of `count` rows from this one on, around the table as often as it takes."""
+        rows = len(self._table)
+        row %= rows
+        end = row + min(count, rows)
+        self._make(row, min(end, rows))
+        self._make(0, end - rows)
+        if row + count <= 2 * rows:
+            return self._doubled[row : row + count]
+        return (self._doubled * (count // (2 * rows) + 2))[row : row + count]
+
+    def _make(self, row: int, to: int) -> None:
+        rows = len(self._table)
+        for block in range(row // _BLOCK_ROWS, -(-to // _BLOCK_ROWS)):
+            if not self._made[block]:
+                first, last = block * _BLOCK_ROWS, min(rows, (block + 1) * _BLOCK_ROWS)
+                tails = list(map(self._tail, range(first, last)))
+                self._doubled[first:last] = self._doubled[rows + first : rows + last] = tails
+                self._made[block] = 1
+
+    def _tail(self, row: int) -> bytes:
+        table, layout = self._table, self._layout
+        rest = _value_text(table.values[row], table.text(row), layout) + self._quality[table.marks[row]]
+        return f"{rest}}}".encode() if layout.timestamp else f",{{{rest[1:]}}}".encode()
+
+
+_tails = lru_cache(maxsize=24)(_Tails)
 
 
 def _value_text(value: Value, text: str, layout: Layout) -> str:

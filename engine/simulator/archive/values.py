@@ -8,7 +8,7 @@ is the same on every machine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, TypeAlias
@@ -45,16 +45,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Column by column: the value, its JSON text, and a mark that says how good it is (see `FLAGS`)."""
+    """Column by column: the value, and a mark that says how good it is (see `FLAGS`)."""
 
+    point_type: str
     values: list[Value]
-    texts: list[str]
     marks: bytes
-    _good: list[int] = field(init=False, repr=False)  # how many good events lie before each row
-
-    def __post_init__(self) -> None:
-        counted = accumulate((FLAGS[mark][0] for mark in self.marks), initial=0)
-        object.__setattr__(self, "_good", list(counted))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,10 +57,15 @@ class Table:
     def event(self, row: int, ticks: int) -> Event:
         return Event(ticks, self.values[row], *FLAGS[self.marks[row]])
 
+    def text(self, row: int) -> str:
+        """The JSON text of a value. Most rows of a table are never asked for."""
+        return _text(self.values[row], self.point_type)
+
     def good(self, first: int, to: int) -> int:
         """How many events of the endless cycle are good among numbers `[first, to)`."""
         (turns, row), (turns_to, row_to) = divmod(first, len(self)), divmod(to, len(self))
-        return (turns_to - turns) * self._good[-1] + self._good[row_to] - self._good[row]
+        before = _good_before(self.marks)
+        return (turns_to - turns) * before[-1] + before[row_to] - before[row]
 
 
 # mark -> good, questionable, substituted, annotated
@@ -109,6 +109,12 @@ _SEEN_STATES = (
 
 
 @lru_cache(maxsize=64)
+def _good_before(marks: bytes) -> list[int]:
+    """How many good events lie before each row."""
+    return list(accumulate((FLAGS[mark][0] for mark in marks), initial=0))
+
+
+@lru_cache(maxsize=64)
 def table(point_type: str, digital_set: str, seed: int, bad: float) -> Table:
     """The table of a point type; a few milliseconds the first time."""
     name = f"{point_type}/{digital_set}"
@@ -133,18 +139,18 @@ def table(point_type: str, digital_set: str, seed: int, bad: float) -> Table:
             marks[row] = (_QUESTIONABLE, _SUBSTITUTED, _ANNOTATED)[die % 3]
         elif die >= 993_000 and point_type.startswith("Float"):
             values[row] = float("nan")
-    return Table(values, [_text(value, point_type) for value in values], bytes(marks))
+    return Table(point_type, values, bytes(marks))
 
 
 @lru_cache(maxsize=64)
 def with_state_names(found: Table, names: frozenset[tuple[bool, int, str]]) -> Table:
     """The same table with other names for some states: (whether of the SYSTEM set, code, name)."""
     new = {(is_system, code): DigitalState(name, code, is_system) for is_system, code, name in names}
-    values, texts = found.values[:], found.texts[:]
+    values = found.values[:]
     for row, value in enumerate(values):
         if isinstance(value, DigitalState) and (state := new.get((value.is_system, value.code))):
-            values[row], texts[row] = state, _state_text(state)
-    return Table(values, texts, found.marks)
+            values[row] = state
+    return Table(found.point_type, values, found.marks)
 
 
 def _text(value: Value, point_type: str) -> str:
