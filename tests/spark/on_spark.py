@@ -56,9 +56,10 @@ class Command:
             if _runs(one, "CoarseGrainedExecutorBackend")
         ]
 
-    def kill_executor(self) -> None:
+    def kill_executor(self, which: int = 0) -> None:
         """As when a machine is lost: the Java machine and the tasks in it end at once."""
-        one = self.executors()[0]
+        executors = self.executors()
+        one = executors[which % len(executors)]
         for each in (*one.children(recursive=True), one):
             each.kill()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.spark.tasks import Traffic
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1200)]
 
 END = BEGIN + HOUR
+WEEK = 7 * 24 * HOUR
 # Requests one by one, and few in a second, so that something can happen meanwhile.
 SLOWLY: dict[str, Any] = {
     "pi_web_api": {"max_requests_per_second": 20, "max_in_flight": 4},
@@ -75,6 +78,38 @@ async def test_an_executor_that_is_killed_midway(tmp_path: Path) -> None:
     plant.assert_exact(BEGIN, END)
     traffic.assert_within(20, 4)
     assert any("was begun again" in warning for warning in ended.report["warnings"])
+
+
+@pytest.mark.slow
+async def test_a_week_of_history_while_executors_are_killed_at_random(tmp_path: Path) -> None:
+    chance, kills = random.Random(1), 4
+    plant = Plant.of(tmp_path / "lake", tags=200, interval_secs=600)
+    simulator = plant.simulator(BEGIN + WEEK)
+    traffic = Traffic(simulator)
+    history = {
+        "pi_web_api": {"max_requests_per_second": 20, "max_in_flight": 4},
+        "extraction": {"mode": "full", "request_mode": "single", "assumed_interval": "10m"},
+        "performance": {"backfill_commit_rows": 4_000, "values_per_answer": 300},
+    }
+    # Spark gives a task up after four losses; so many in a minute are not what is tested.
+    patient = {"spark__task__maxFailures": "20"}
+
+    def may_go_on(at: int) -> bool:
+        assert run.process.returncode is None, "the run has ended before all kills"
+        return asked(simulator) > at and len(run.executors()) > 0
+
+    async with (
+        simulator.serve() as url,
+        command(tmp_path / "run", document(plant, url, **history), "--shares", "2", **patient) as run,
+    ):
+        for _ in range(kills):
+            await until(partial(may_go_on, asked(simulator) + chance.randint(20, 120)))
+            run.kill_executor(chance.randrange(2))
+        ended = await run.end()
+    assert ended.code == 0, ended.log[-3000:]
+    plant.assert_exact(BEGIN, BEGIN + WEEK)
+    traffic.assert_within(20, 4)
+    assert sum("was begun again" in warning for warning in ended.report["warnings"]) >= 1
 
 
 async def test_a_driver_that_is_killed_and_started_again(tmp_path: Path) -> None:
