@@ -140,12 +140,18 @@ def _where(found: Sequence[Result]) -> str:
     machine, versions = newest["machine"], newest["versions"]
     days = sorted({str(result["measured_at"])[:10] for result in found})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    processors = " or ".join(sorted({_short(result["machine"]["cpu"]) for result in found}))
     packages = ", ".join(f"{name} {versions[name]}" for name in ("deltalake", "pyarrow", "msgspec", "aiohttp"))
     return (
-        f"Measured on {when}: {machine['cores_used']} cores of {machine['cpu']}, "
-        f"{machine['memory_gib']:g} GiB, {machine['system']}, Python {versions['python']}, {packages}; "
+        f"Measured on {when}: {machine['cores_used']} cores of {processors}, "
+        f"{machine['memory_gib']:g} GiB, {machine['system']}; Python {versions['python']}, {packages}; "
         "simulator and engine share the cores."
     )
+
+
+def _short(processor: str) -> str:
+    """Its name as people say it, such as Intel Xeon."""
+    return processor.replace("(R)", "").partition(" Processor")[0]
 
 
 def updated(text: str, block: str) -> str:

@@ -52,7 +52,7 @@ class Assumed:
 def block(found: Sequence[Result], assumed: Assumed | None = None) -> str:
     """The tables as Markdown. A table whose benchmark has no result says so."""
     assumed = assumed or Assumed()
-    figures = {result["scenario"]: result["figures"] for result in found}
+    figures = {result["scenario"]: {**result["figures"], **_load(result)} for result in found}
     tables = (_new_values, _a_year, _cost, _tasks, _shard)
     return "\n\n".join([_assumptions(assumed), *(table(figures, assumed) for table in tables)])
 
@@ -162,7 +162,9 @@ def _tasks(figures: Mapping[str, Any], _assumed: Assumed) -> str:
     header = ["tasks", "requests a second", "events a second", "of linear", "most requests in any second"]
     says = (
         f"The server answers after half a second, each task has two requests in flight, and {found['ceiling']:g} a second are "
-        "allowed. Requests are counted in the log of the simulator (benchmark `spark`)."
+        "allowed. Requests are counted in the log of the simulator: the rate over the busiest ten seconds, and the most in any "
+        "second (benchmark `spark`). On a busy machine requests that were held up arrive together. So one second may have more "
+        f"than were allowed to start in it. Before this measurement the load was {found['load']:.0f} on {found['cores']} cores."
     )
     return _section(title, says, _table(header, lines))
 
@@ -204,6 +206,12 @@ def _shard(figures: Mapping[str, Any], assumed: Assumed) -> str:
         "once."
     )
     return _section(title, says, _table(["", "on paper", "measured"], lines))
+
+
+def _load(result: Result) -> dict[str, float]:
+    """How busy the machine was before."""
+    machine = result.get("machine", {})
+    return {"load": machine.get("load_before", 0.0), "cores": machine.get("cores_used", 0)}
 
 
 def _tags_of_incremental(figures: Mapping[str, Any]) -> float:
