@@ -29,7 +29,7 @@ from writers import NEVER, PI_TIMESERIES
 from writers.row_hash import row_hashes, sums
 
 from ..clock import monotonic
-from ..model import Ask, DecodedAnswer, Int64s, Micros, UInt64s, Window
+from ..model import Ask, AskOutcomes, DecodedAnswer, Int64s, Micros, Tag, UInt64s, Window
 from ..net.client import PIClient
 from ..piweb import requests
 from ..piweb.decode import Decoder, decode
@@ -48,6 +48,8 @@ BYTES_PER_VALUE = 170
 # An answer may be so many times larger than expected before it is refused and split.
 SLACK = 4
 MIN_BODY_BYTES = 4 << 20
+# A shorter answer is taken to be whole without asking: no server gives so few events at once.
+_SURELY_WHOLE = 99
 # A body up to this size is decoded in the event loop, in a few milliseconds. Decoding holds the interpreter lock, so a
 # thread would only cost the switch.
 INLINE_BYTES = 1 << 20
@@ -131,6 +133,8 @@ class RecordedSource:
         self._now = now
         self._decoder = guarded(decoder)
         self._may_change = may_change
+        self._whole: dict[Shape, int] = {}  # how many events of a tag have come, and were all there are
+        self._cap: int | None = None  # how many have come where there were more
         self.mode = mode
 
     @classmethod
@@ -226,7 +230,47 @@ class RecordedSource:
             answer = await asyncio.get_running_loop().run_in_executor(self._executor, decoding)
         if answer.outcomes.errors and self.mode is _MODES.get(shape):
             self._look_for_other_windows(answer)
-        return TimedAnswer(answer, fetched - began, monotonic() - fetched)
+        decoded = monotonic()
+        await self._insist_on_whole(answer.outcomes, shape)
+        return TimedAnswer(answer, fetched - began, decoded - fetched)
+
+    async def _insist_on_whole(self, outcomes: AskOutcomes, shape: Shape) -> None:
+        """Ask what follows the last event of the longest answer to a tag, once there is one longer than all before it.
+
+        Some servers and gateways give fewer events than they are asked for, and do not say so. Raises `SplitError` for
+        such a one, and what asking raises.
+        """
+        asks, rows = outcomes.asks, outcomes.rows
+        counts = np.fromiter((ask.max_count for ask in asks), np.int64, len(asks))
+        ends = np.fromiter((ask.end for ask in asks), np.int64, len(asks))
+        doubtful = (outcomes.untils == ends) & (rows < counts)
+        size = int(rows.max(initial=0, where=doubtful))
+        if size <= max(_SURELY_WHOLE, self._whole.get(shape, 0)):
+            return
+        n = int(np.flatnonzero(doubtful & (rows == size))[0])
+        if size != self._cap and not await self._has_more(asks[n].tag, int(outcomes.last_events[n]) + 1, asks[n].end):
+            self._whole[shape] = size
+            return
+        self._cap = size
+        raise SplitError(
+            f"tag {asks[n].tag.name}: the server was asked for {counts[n]} events, gave {size}, and has more",
+            hint="ask for fewer events at once",
+            too_much="count",
+        )
+
+    async def _has_more(self, tag: Tag, start: Micros, end: Micros) -> bool:
+        """Whether the server shows events of a tag in a window. Raises what asking raises."""
+        if start >= end:
+            return False
+        # Several events: a server that rounds where a range begins shows the one before it.
+        ask = Ask(tag, start, end, _SURELY_WHOLE)
+        response = await self._client.send(requests.stream(ask))
+        if error := error_for(response, f"reading {_named([ask])}", tags=1):
+            raise error
+        found = self._decode(response.body, [ask], Shape.STREAM).outcomes[0]
+        if found.error is not None:
+            raise found.error
+        return found.rows > 0 or found.until < end
 
     def _look_for_other_windows(self, answer: DecodedAnswer) -> None:
         """Change the way of asking if most answers are for another window. A single one is an error of that tag."""

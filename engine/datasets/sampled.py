@@ -158,6 +158,9 @@ class SampledSource(RecordedSource):
         except TagError as error:
             raise (refused(error) if type(error) is TagError else error) from None
 
+    async def _insist_on_whole(self, outcomes: AskOutcomes, shape: Shape) -> None:
+        """Each point of the grid has its value: an answer that lacks one is an error already."""
+
     def _decode(self, body: bytes, asks: Sequence[Ask], shape: Shape) -> DecodedAnswer:
         answer = decode_sampled(_DECODER, body, asks, shape, ingested_at=self._now())
         return with_digests(answer, PI_SAMPLED.grain.truth)

@@ -1,0 +1,57 @@
+"""A server, or a gateway, that gives fewer events than it is asked for, and does not say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from engine.simulator.dispatch import Dispatch
+from engine.simulator.replies import Reply, json_reply
+from tests.exactness.plant import BEGIN, HOUR, Plant
+from tests.variants import first_of
+
+END = BEGIN + HOUR
+
+
+@contextmanager
+def capped(cap: int) -> Iterator[list[str]]:
+    """Of each stream only the first `cap` events come. Gives what is asked for of recorded values."""
+    real, asked = Dispatch.answer, []
+
+    def answer(self: Dispatch, method: str, target: str, *more: Any) -> Reply:
+        reply = real(self, method, target, *more)
+        if "/recorded?" not in target or reply.status != 200:
+            return reply
+        asked.append(target)
+        content = json.loads(reply.body())
+        for stream in content["Items"] if "/streamsets/" in target else [content]:
+            stream["Items"] = stream["Items"][:cap]
+        return json_reply(content)
+
+    with patch.object(Dispatch, "answer", answer):
+        yield asked
+
+
+@pytest.mark.parametrize("mode", first_of(["batch", "streamset", "single"]))
+async def test_what_is_cut_without_a_sign_is_read_on(tmp_path: Path, mode: str) -> None:
+    plant = Plant.of(tmp_path, tags=3, shapes=(("steady", 1.0), ("doubled", 1.0)), interval_secs=10)
+    with capped(137):
+        report = await plant.run(END, extraction={"request_mode": mode})
+    assert (report.status, report.tags_failed) == ("succeeded", ())
+    plant.assert_exact(BEGIN, END)
+    plant.assert_marks(range(3), BEGIN, END)
+
+
+async def test_a_server_that_gives_all_is_asked_once_more(tmp_path: Path) -> None:
+    """Once for the longest answer, not for each tag."""
+    plant = Plant.of(tmp_path, tags=9, shapes=(("steady", 1.0),), interval_secs=10)
+    with capped(10_000) as asked:
+        await plant.run(END, extraction={"request_mode": "single"})
+    plant.assert_exact(BEGIN, END)
+    assert len(asked) <= 9 + 3
