@@ -1,7 +1,7 @@
 """Event frames: what to ask for them, and the rows that the answers make. Pure.
 
-Names of frames repeat, so lists are sorted by ID and keys are WebIDs without a path. An open frame ends in the year 9999;
-one that was never acknowledged says 1970.
+Names of frames repeat, so lists are sorted by ID and keys are WebIDs without a path. An open frame ends in the year 9999,
+or, where a time that is not known is the first one there is, at that; one that was never acknowledged says 1970.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def frame_of(item: Item) -> Frame:
     return Frame(
         web_id=item["WebId"],
         start=_time(item, "StartTime"),
-        end=None if end is None or end >= _YEAR_9999 else end,
+        end=None if end is None or not 0 < end < _YEAR_9999 else end,
         captured=flag(item, "AreValuesCaptured") is True,
         annotated=flag(item, "IsAnnotated") is True,
         elements=tuple(dict.fromkeys(elements)),

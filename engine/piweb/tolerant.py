@@ -17,6 +17,7 @@ from .streams import StreamPart, undecodable
 from .times import TICKS_PER_MICRO, parse_ticks
 from .values import StoredValue, ValueKind, stored_value, value_error
 
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # Stands for what could not be read of a text.
 _REPLACEMENT = "\ufffd"
 
@@ -97,5 +98,8 @@ def _flag(item: dict[str, Any], name: str) -> bool | None:
     flag = item.get(name)
     if flag is None or isinstance(flag, bool):
         return flag
+    # As what has gone through XML, or a database, comes.
+    if (said := _FLAGS.get(str(flag).casefold())) is not None:
+        return said
     msg = f"{name} is neither true nor false"
     raise ValueError(msg)

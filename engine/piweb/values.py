@@ -168,6 +168,7 @@ def _stored_text(text: str, point_type: str) -> StoredValue:
 def _stored_object(value: dict[str, Any]) -> StoredValue:
     """A state; an object without a code is kept as it is, in JSON."""
     name, code = value.get("Name"), value.get("Value")
+    code = int(code) if isinstance(code, float) and code.is_integer() else code
     if isinstance(code, bool) or not isinstance(code, int) or not isinstance(name, str | None):
         return StoredValue(None, _json_text(value), None, ValueKind.ARRAY)
     kind = ValueKind.SYSTEM if value.get("IsSystem") is True else ValueKind.DIGITAL

@@ -61,7 +61,18 @@ def is_open(item: Item) -> bool:
 
 
 @pytest.mark.parametrize(
-    "end", ["9999-12-31T23:59:59.9999999Z", "9999-12-31T18:59:59-05:00", "9999-12-31T00:00:00", None, ...], ids=str
+    "end",
+    [
+        "0001-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.9999999Z",
+        "9999-12-31T18:59:59-05:00",
+        "9999-12-31T00:00:00",
+        "",
+        None,
+        ...,
+    ],
+    ids=str,
 )
 async def test_an_open_frame_may_end_in_any_such_way(end: Any) -> None:
     async with serving(in_memory(), days=1) as plant:

@@ -86,6 +86,12 @@ def test_a_row_has_everything_the_table_wants(decoder: Decoder) -> None:
     assert answer.body_bytes == len(batch(content))
 
 
+@pytest.mark.parametrize(("sent", "flag"), [("True", True), ("false", False), (1, True), (0, False), ("0", False)])
+def test_flags_that_came_through_xml_are_flags(decoder: Decoder, sent: object, flag: bool) -> None:
+    answer = one(decoder, stream(event("10:00:01", 1.5, Good=sent, Annotated=sent)))
+    assert (column(answer, "good"), column(answer, "annotated")) == ([flag], [flag])
+
+
 @pytest.mark.parametrize(
     ("sent", "point_type", "landed"),
     [
@@ -110,6 +116,7 @@ def test_a_row_has_everything_the_table_wants(decoder: Decoder) -> None:
         (None, "Float32", (None, None, None, "null")),
         ({"Name": "Running", "Value": 1, "IsSystem": False}, "Digital", (None, "Running", 1, "digital")),
         ({"Name": "Enum", "Value": -3}, "", (None, "Enum", -3, "digital")),
+        ({"Name": "Open", "Value": 1.0, "IsSystem": False}, "Digital", (None, "Open", 1, "digital")),
         ({"Name": "I/O Timeout", "Value": 246, "IsSystem": True}, "Float32", (None, "I/O Timeout", 246, "system")),
         ({"Value": 246, "IsSystem": True}, "Float32", (None, None, 246, "system")),
         ([1, 2, 255], "Blob", (None, base64.b64encode(b"\x01\x02\xff").decode(), None, "blob")),
