@@ -36,7 +36,7 @@ from ..piweb.members import text
 from ..piweb.problems import error_for
 from ..piweb.times import iso_text
 from ..plan.run_scope import RunScope, shard_of
-from .asset_reader import AssetReader, PathOf, find_databases
+from .asset_reader import PAGE_SIZE, AssetReader, PathOf, find_databases
 from .dataset import Kind, SyncContext, SyncedDataset, SyncResult
 from .frame_tables import FrameCounts, FrameTables, KnownFrames, newest_of_others
 
@@ -540,7 +540,7 @@ class _Reading:
 
     async def _read_types(self, types: dict[tuple[str, str], str]) -> None:
         of_templates = ("WebId", "Name", "InstanceType")
-        path = list_path("assetdatabases", self._database.web_id, "elementtemplates", of_templates, count=1000)
+        path = list_path("assetdatabases", self._database.web_id, "elementtemplates", of_templates, count=PAGE_SIZE)
         page = await self._reader.page(path, "listing templates")
         listed = [one for one in page.items if one.get("InstanceType") == "EventFrame"]
         fields = ("WebId", "Name", "Path", "Type")

@@ -54,7 +54,13 @@ async def choose_mode(client: PIClient, base_url: str, wanted: str, sample: Sequ
     """
     if wanted not in {"auto", Mode.BATCH.value}:
         return Mode(wanted)
-    trouble = await _trouble_with_batches(client, base_url, sample, patient=wanted != "auto")
+    try:
+        trouble = await _trouble_with_batches(client, base_url, sample, patient=wanted != "auto")
+    except (AuthenticationError, ConfigurationError) as error:
+        # Where a GET is answered, it is the POST that is sent to a login, or may not be sent by us.
+        if wanted != "auto" or error_for(await client.send(requests.data_servers()), "listing the data servers"):
+            raise
+        trouble = error.message
     if not trouble:
         return Mode.BATCH
     if wanted != "auto":

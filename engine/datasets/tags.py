@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config import AssetFrameworkConfig, Config, ExtractionConfig
-from config.errors import ConfigurationError, SplitError, UnavailableError
+from config.errors import ConfigurationError, SplitError, TagError, UnavailableError
 
 from ..clock import wall_micros
 from ..model import Micros, Tag
@@ -42,6 +42,8 @@ _log = logging.getLogger("osipi.tags")
 _WILD = frozenset("*?")
 # So many pages of a long list are asked for at once.
 _PAGES_AT_ONCE = 4
+# After so many lookups in a row that are refused, it is not for the tags that they name.
+_ALL_REFUSED = 20
 # The report names so many attributes that show a tag which is read.
 _TWICE_NAMED = 5
 
@@ -216,13 +218,25 @@ async def _find_points(
     texts: Sequence[str],
     decode: Callable[[bytes, Sequence[str]], Points] = points.decode_multiple,
 ) -> list[Points]:
-    """The points that these texts name. A request is halved if a proxy takes shorter URLs than PI does."""
+    """The points that these texts name. A request is halved if a proxy takes shorter URLs than PI does, and if a server
+    refuses all of it for one tag.
+    """
+    found: list[Points] = []
+    refused: list[TagError] = []
 
     async def look_up(some: Sequence[str]) -> Points:
         request, asked = one_request(requests_for(some))
-        return await ask(client, request, f"looking up {len(asked)} tags", lambda answer: decode(answer.body, asked))
+        what = f"looking up {len(asked)} tags"
+        try:
+            answer = await ask(client, request, what, lambda answer: decode(answer.body, asked), tags=len(asked))
+        except TagError as error:
+            refused.append(error)
+            if len(refused) >= _ALL_REFUSED:
+                raise ConfigurationError(error.message, hint=error.hint) from error
+            return points.points_of([{"Identifier": asked[0], "Exception": {"Errors": [error.message]}}], asked)
+        refused.clear()
+        return answer
 
-    found: list[Points] = []
     for _, asked in requests_for(texts):
         found += await ask_by_halves(asked, look_up)
     return found

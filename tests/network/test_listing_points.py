@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from config import ExtractionConfig
-from config.errors import UnavailableError
+from config.errors import ConfigurationError, UnavailableError
 from engine.datasets.tags import ask_time, find_tags
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.times import parse_micros
@@ -24,6 +24,16 @@ class Server:
         self.deaf = False
         self.grows = False  # a point comes in front of all others once the first page was shown
         self.asked: list[tuple[int, int]] = []
+        self.lookups = 0
+
+    async def lookup(self, request: web.Request) -> web.Response:
+        """One bad identifier is the answer to all, which some gateways make of a 207."""
+        self.lookups += 1
+        paths = request.query.getall("path")
+        if any(not path.startswith("\\\\DA\\t") for path in paths):
+            return web.json_response({"Errors": ["PI Point not found."]}, status=404)
+        found = [{"WebId": f"F1DP{path[6:]}", "Name": path[5:], "Path": path} for path in paths]
+        return web.json_response({"Items": [{"Identifier": one["Path"], "Object": one} for one in found]})
 
     async def servers(self, _request: web.Request) -> web.Response:
         clock = {"Date": "Tue, 05 Mar 2024 10:15:30 GMT"}
@@ -50,6 +60,7 @@ async def client_of(server: Server) -> AsyncIterator[PIClient]:
     app = web.Application()
     app.router.add_get("/dataservers", server.servers)
     app.router.add_get("/dataservers/F1DS/points", server.points)
+    app.router.add_get("/points/multiple", server.lookup)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -153,3 +164,22 @@ async def test_a_name_that_is_no_points_is_told_and_a_pattern_without_points_is_
     assert [record.getMessage() for record in caplog.records if record.name == "osipi.tags"] == [
         "extraction.tag_name_filter: no point that we may see matches 'U9.*'"
     ]
+
+
+async def test_a_name_for_which_a_whole_lookup_is_refused_costs_no_other() -> None:
+    server = Server(0)
+    async with client_of(server) as client:
+        found = await find_tags(client, ExtractionConfig(tags=["t1", "GONE", "t2", "t3"]))
+    assert [tag.name for tag in found.tags] == ["t1", "t2", "t3"]
+    [(name, why)] = found.unresolved
+    assert name.endswith("GONE")
+    assert "PI Point not found." in why
+    assert server.lookups == 5
+
+
+async def test_a_server_that_refuses_every_lookup_is_given_up_after_some() -> None:
+    server = Server(0)
+    async with client_of(server) as client:
+        with pytest.raises(ConfigurationError, match="PI Point not found"):
+            await find_tags(client, ExtractionConfig(tags=[f"x{n}" for n in range(200)]))
+    assert server.lookups < 60

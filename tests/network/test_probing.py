@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from aiohttp import web
 
-from config.errors import ConfigurationError, WrongWindowError
+from config.errors import AuthenticationError, ConfigurationError, WrongWindowError
 from engine.datasets.recorded_values import RecordedSource
 from engine.datasets.request_mode import Mode, choose_mode
 from engine.model import Ask, AskOutcome, AskOutcomes, DecodedAnswer, Tag
@@ -177,3 +177,27 @@ def test_batches_are_left_if_most_answers_are_for_another_window(right: int, wro
     outcomes += [AskOutcome(ask, 0, 0, error=WrongWindowError("another window")) for ask in asks[right:]]
     source._look_for_other_windows(DecodedAnswer(PI_TIMESERIES.schema.empty_table(), AskOutcomes.of(outcomes), 0))
     assert source.mode is mode
+
+
+@pytest.mark.parametrize("status", [302, 401])
+async def test_a_login_that_stands_before_posts_alone_is_gone_round(status: int) -> None:
+    """IIS may guard by verb, and a portal may send every POST to its page."""
+
+    async def sin(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.Response(status=status, headers={"Location": "https://login.example/"})
+        return await server(lambda _: (403, PAGE))(request)
+
+    mode, advice, _ = await chosen(sin)
+    assert mode is Mode.STREAMSET
+    assert "batches are not used" in advice[0]
+    with pytest.raises((AuthenticationError, ConfigurationError)):
+        await chosen(sin, "batch")
+
+
+async def test_a_login_that_is_refused_for_every_request_ends_the_run() -> None:
+    async def sin(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=401)
+
+    with pytest.raises(AuthenticationError):
+        await chosen(sin)
