@@ -29,7 +29,7 @@ from writers import NEVER, PI_TIMESERIES
 from writers.row_hash import row_hashes, sums
 
 from ..clock import monotonic
-from ..model import Ask, AskOutcomes, DecodedAnswer, Int64s, Micros, Tag, UInt64s, Window
+from ..model import Ask, AskOutcomes, DecodedAnswer, Int64s, Micros, UInt64s, Window
 from ..net.client import PIClient
 from ..piweb import requests
 from ..piweb.decode import Decoder, decode
@@ -248,29 +248,36 @@ class RecordedSource:
         if size <= max(_SURELY_WHOLE, self._whole.get(shape, 0)):
             return
         n = int(np.flatnonzero(doubtful & (rows == size))[0])
-        if size != self._cap and not await self._has_more(asks[n].tag, int(outcomes.last_events[n]) + 1, asks[n].end):
+        ask, last = asks[n], int(outcomes.last_events[n])
+        if size != self._cap and not await self._holds_back(ask, size, last):
             self._whole[shape] = size
             return
         self._cap = size
         raise SplitError(
-            f"tag {asks[n].tag.name}: the server was asked for {counts[n]} events, gave {size}, and has more",
+            f"tag {ask.tag.name}: the server was asked for {ask.max_count} events, gave {size}, and has more",
             hint="ask for fewer events at once",
             too_much="count",
         )
 
-    async def _has_more(self, tag: Tag, start: Micros, end: Micros) -> bool:
-        """Whether the server shows events of a tag in a window. Raises what asking raises."""
-        if start >= end:
-            return False
+    async def _holds_back(self, ask: Ask, size: int, last: Micros) -> bool:
+        """Whether the server has events after the last one of an answer, and gives no more than before if asked again: else
+        they have just come. Raises what asking raises.
+        """
         # Several events: a server that rounds where a range begins shows the one before it.
-        ask = Ask(tag, start, end, _SURELY_WHOLE)
+        after = Ask(ask.tag, last + 1, ask.end, _SURELY_WHOLE)
+        if after.start >= after.end or not await self._rows_of(after):
+            return False
+        return await self._rows_of(ask) <= size
+
+    async def _rows_of(self, ask: Ask) -> int:
+        """How many events of a tag the server gives, asked for by themselves. Raises what asking raises."""
         response = await self._client.send(requests.stream(ask))
         if error := error_for(response, f"reading {_named([ask])}", tags=1):
             raise error
         found = self._decode(response.body, [ask], Shape.STREAM).outcomes[0]
         if found.error is not None:
             raise found.error
-        return found.rows > 0 or found.until < end
+        return max(found.rows, 1) if found.until < ask.end else found.rows
 
     def _look_for_other_windows(self, answer: DecodedAnswer) -> None:
         """Change the way of asking if most answers are for another window. A single one is an error of that tag."""

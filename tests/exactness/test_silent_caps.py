@@ -48,6 +48,30 @@ async def test_what_is_cut_without_a_sign_is_read_on(tmp_path: Path, mode: str) 
     plant.assert_marks(range(3), BEGIN, END)
 
 
+async def test_events_that_have_just_come_are_no_sign_of_a_server_that_holds_back(tmp_path: Path) -> None:
+    """They come after the longest answer and before the look at what follows it."""
+    plant = Plant.of(tmp_path, tags=1, shapes=(("steady", 1.0),), interval_secs=10)
+    real, late = Dispatch.answer, []
+
+    def answer(self: Dispatch, method: str, target: str, *more: Any) -> Reply:
+        reply = real(self, method, target, *more)
+        if "/recorded?" not in target or reply.status != 200:
+            return reply
+        content = json.loads(reply.body())
+        late.append(target)
+        if len(late) == 1:
+            del content["Items"][-5:]
+        return json_reply(content)
+
+    with patch.object(Dispatch, "answer", answer):
+        report = await plant.run(END, extraction={"request_mode": "single"})
+    assert len(late) == 3
+    assert report.status == "succeeded"
+    assert not any("max_count_per_tag" in warning for warning in report.warnings)
+    await plant.run(END, extraction={"request_mode": "single", "lookback": "1h"})
+    plant.assert_exact(BEGIN, END)
+
+
 async def test_a_server_that_gives_all_is_asked_once_more(tmp_path: Path) -> None:
     """Once for the longest answer, not for each tag."""
     plant = Plant.of(tmp_path, tags=9, shapes=(("steady", 1.0),), interval_secs=10)
