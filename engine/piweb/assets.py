@@ -38,7 +38,7 @@ from .members import text as _text
 from .members import texts as _texts
 from .paging import PageLinks
 from .problems import excerpt_of, sentence_of
-from .values import KINDS, ValueKind, stored_value, value_error
+from .values import KINDS, ValueKind, value_error, value_or_error
 
 _OWN = frozenset({"first_seen", "last_updated", "deleted_at"})
 _NO_PATHS: list[str] = []
@@ -371,7 +371,7 @@ def value_columns(events: Sequence[Any], types: Sequence[str]) -> dict[str, list
         if error is not None:
             found: tuple[Any, ...] = (None, sentence_of(error) or "it does not say why", None, ValueKind.ERROR)
         else:
-            found = stored_value(event.get("Value"), "Timestamp" if kind == "DateTime" else kind)
+            found = value_or_error(event.get("Value"), "Timestamp" if kind == "DateTime" else kind)
         good = event.get("Good")
         row = (*found[:3], KINDS[found[3]], False if error is not None else good if isinstance(good, bool) else None)
         for column, cell in zip(columns.values(), row, strict=True):
@@ -507,4 +507,4 @@ def _point_of(item: Item) -> tuple[str | None, str | None]:
 
 def _default(item: Item) -> str | None:
     found = item.get("DefaultValue")
-    return None if found is None else stored_value(found).text or str(found)
+    return None if found is None else value_or_error(found).text or str(found)

@@ -23,7 +23,7 @@ from ..model import Micros
 from .assets import Named, decode_list, list_path, name_matches, object_path, rows_of, value_columns
 from .members import Item, flag, id_only, linked, parsed_list, text, texts
 from .times import iso_text, parse_micros
-from .values import stored_value
+from .values import value_or_error
 
 FRAME_FIELDS = (
     *("WebId", "Id", "Name", "Description", "Path", "TemplateName", "CategoryNames", "StartTime", "EndTime"),
@@ -300,5 +300,5 @@ def annotation_rows(of: Sequence[tuple[Frame, Annotations]]) -> pa.Table:
 
 
 def _words(value: Any) -> str | None:
-    found = stored_value(value)
+    found = value_or_error(value)
     return found.text if found.text is not None or found.value is None else str(value)

@@ -10,7 +10,7 @@ from typing import Any
 from .assets import name_matches
 from .members import parsed_list
 from .problems import sentence_of
-from .values import stored_value, value_error, well_formed
+from .values import value_error, value_or_error, well_formed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def _text(value: Any) -> str | None:
     """A value as text: a number as it was sent, a state by its name."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    text = stored_value(value).text
+    text = value_or_error(value).text
     if text is None and isinstance(value, (int, float)):
         return repr(value)
     return text if text is None else well_formed(text)

@@ -320,7 +320,10 @@ def excerpt_of(body: bytes) -> str:
 
 def excerpt_of_json(content: Any) -> str:
     """A short piece of parsed JSON, for people who look for what is wrong with it."""
-    return _shorten(json.dumps(content, ensure_ascii=False, default=str)[:2000])
+    try:
+        return _shorten(json.dumps(content, ensure_ascii=False, default=str)[:2000])
+    except RecursionError:
+        return "JSON nested too deep"
 
 
 def sentence_of(content: Any) -> str:

@@ -182,20 +182,25 @@ def _by_kind(
 ) -> tuple[bytes, list[dict[Micros, float]]]:
     """An answer with summaries of several kinds as one with a stream for each ask; and what it says of PercentGood."""
     contents = open_loosely(body, shape)
-    subs: dict[str, Any] = {}
+    subs: list[str] = []
     shares: list[dict[Micros, float]] = []
     for number, call in enumerate(calls):
         sub = contents.get(call.web_id if shape is Shape.STREAMSET else str(number))
         share = _percent_good(sub) if _sampling(asks[call.places[0]]).kind != COUNT else {}
         for n in call.places:
             if sub is not None:
-                subs[str(len(shares))] = {
-                    "Status": sub.Status,
-                    "Headers": sub.Headers,
-                    "Content": _of_kind(sub.Content, _TYPES[_sampling(asks[n]).kind]),
-                }
+                subs.append(f'"{len(shares)}":{_as_json(sub, _TYPES[_sampling(asks[n]).kind])}')
             shares.append(share)
-    return json.dumps(subs, default=msgspec.to_builtins).encode(), shares
+    return f"{{{','.join(subs)}}}".encode(), shares
+
+
+def _as_json(sub: SubResponse, kind: str) -> str:
+    """The part of one kind. What is nested deeper than can be written was read with more room, and is an error of its tag."""
+    part = {"Status": sub.Status, "Headers": sub.Headers, "Content": _of_kind(sub.Content, kind)}
+    try:
+        return json.dumps(part, default=msgspec.to_builtins)
+    except RecursionError:
+        return '{"Status":200,"Content":{"Errors":["JSON nested too deep"]}}'
 
 
 def _items(content: Any, kind: str) -> list[Any] | None:

@@ -101,6 +101,14 @@ def stored_value(value: Any, point_type: str = "") -> StoredValue:  # noqa: PLR0
     return StoredValue(None, _json_text(value), None, ValueKind.ARRAY)
 
 
+def value_or_error(value: Any, point_type: str = "") -> StoredValue:
+    """The same; of what cannot be stored the kind `error`, with the reason as its text."""
+    try:
+        return stored_value(value, point_type)
+    except ValueError as error:
+        return StoredValue(None, f"cannot be stored: {error}", None, ValueKind.ERROR)
+
+
 def text_kind(point_type: str) -> int:
     """What a string of such a point is."""
     return ValueKind.TIMESTAMP if point_type == TIME_POINT_TYPE else ValueKind.STRING
@@ -185,7 +193,12 @@ def _blob(value: Any) -> str | None:
 
 
 def _json_text(value: Any) -> str:
-    return well_formed(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+    """Raises `ValueError` for what is nested deeper than can be written: it may have been read with more room."""
+    try:
+        return well_formed(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+    except RecursionError as error:
+        msg = "JSON nested too deep"
+        raise ValueError(msg) from error
 
 
 def _may_hold_long_int(text: bytes | str) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -87,23 +88,37 @@ def test_a_pid_that_is_used_again_is_not_the_old_holder(tmp_path: Path) -> None:
     assert lease(tmp_path, "x").holder() is None
 
 
+@dataclass
+class Start:
+    """Of several at once. While the others sleep, the one that holds the lease beats."""
+
+    gate: threading.Barrier
+    taken: threading.Event = field(default_factory=threading.Event)
+    beating: threading.Lock = field(default_factory=threading.Lock)
+    holder: FileLease | None = None
+
+    def sleep(self, _secs: float) -> None:
+        assert self.taken.wait(HANGS_AFTER_SECS)
+        with self.beating:
+            assert self.holder is not None
+            self.holder.renew()
+
+
 def test_of_many_that_start_at_once_one_goes_on(tmp_path: Path) -> None:
     """In a fresh folder, where the lease is free, and where its holder died."""
     many = 6
     for turn in range(20):
-        gate, taken = threading.Barrier(many), threading.Event()
+        start = Start(threading.Barrier(many))
 
-        def begin(
-            number: int, gate: threading.Barrier = gate, taken: threading.Event = taken, turn: int = turn
-        ) -> FileLease | str:
-            one = lease(tmp_path, f"{turn}-{number}", lambda _: taken.wait(HANGS_AFTER_SECS))
-            gate.wait()
+        def begin(number: int, start: Start = start, turn: int = turn) -> FileLease | str:
+            one = lease(tmp_path, f"{turn}-{number}", start.sleep)
+            start.gate.wait()
             try:
                 one.acquire()
             except FencedError as error:
                 return str(error)
-            one.renew()
-            taken.set()
+            start.holder = one
+            start.taken.set()
             return one
 
         with ThreadPoolExecutor(many) as pool:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import process
 from tests.crash.process import at_once, run_of, served
 from tests.digital_states.site import serving
 from tests.exactness.plant import BEGIN, HOUR, Plant
@@ -22,9 +21,8 @@ SMALL = {"performance": {"commit_rows": 30, "backfill_commit_rows": 30, "values_
 
 
 @pytest.fixture(autouse=True)
-def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forks() -> None:
     at_once()
-    monkeypatch.setattr(process, "rivals", False)
 
 
 @pytest.mark.parametrize("step", first_of(LANDING_STEPS))
