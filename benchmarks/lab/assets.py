@@ -16,8 +16,8 @@ import yaml
 from deltalake import DeltaTable
 
 from benchmarks.lab.engine import NotExactError, configuration
-from benchmarks.lab.processes import Plant, json_of, plant, run_child
-from benchmarks.lab.windows import Span
+from benchmarks.lab.processes import SimulatorProcess, json_of, plant, run_child
+from benchmarks.lab.windows import TimeSpan
 from engine.simulator import SimulatorOptions
 from engine.simulator.archive.point_registry import PointRegistry
 from engine.simulator.assets.ids import encode, guid
@@ -58,11 +58,11 @@ _COUNTS = ("elements", "attributes")
 
 
 def _runs(
-    site: Plant, settings: Settings, folder: Path, options: Settings
+    site: SimulatorProcess, settings: Settings, folder: Path, options: Settings
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The first crawl, and the best of the runs after it."""
     expected = _expected(options)
-    config = configuration(site.url, folder, Span.of(settings["start"], "1s"), settings["config"])
+    config = configuration(site.url, folder, TimeSpan.of(settings["start"], "1s"), settings["config"])
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     first = _run(site, path, expected)
@@ -75,7 +75,7 @@ def _runs(
     return first, again
 
 
-def _run(site: Plant, path: Path, expected: Mapping[str, int]) -> dict[str, float]:
+def _run(site: SimulatorProcess, path: Path, expected: Mapping[str, int]) -> dict[str, float]:
     before = site.cpu_seconds()
     done = run_child(["-m", "engine", "run", "-c", str(path), "--json"])
     report = json_of(done)

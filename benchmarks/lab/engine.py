@@ -11,7 +11,7 @@ import yaml
 from deltalake import DeltaTable
 
 from benchmarks.lab.processes import json_of, run_child
-from benchmarks.lab.windows import Span
+from benchmarks.lab.windows import TimeSpan
 
 __all__ = ["EngineRun", "NotExactError", "check_exact", "configuration", "run_engine", "tags_counted"]
 
@@ -54,7 +54,7 @@ class EngineRun:
         }
 
 
-def configuration(url: str, root: Path, span: Span, over: Mapping[str, Any]) -> dict[str, Any]:
+def configuration(url: str, root: Path, span: TimeSpan, over: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML of a run over all tags of the simulator, with the sections a scenario sets on top."""
     start, end = span.texts
     base: dict[str, Any] = {

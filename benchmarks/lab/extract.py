@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab.engine import EngineRun, check_exact, configuration, run_engine
-from benchmarks.lab.processes import CORES, Plant, json_of, plant, run_child
+from benchmarks.lab.processes import CORES, SimulatorProcess, json_of, plant, run_child
 from benchmarks.lab.scenarios import load
 from benchmarks.lab.stages import limit
-from benchmarks.lab.windows import Span, expected_events
+from benchmarks.lab.windows import TimeSpan, expected_events
 
 __all__ = ["Say", "engine_once", "expected_of", "limit_of", "measure", "measure_memory", "naive_once"]
 
@@ -55,7 +55,7 @@ def expected_of(settings: Settings) -> Mapping[str, int]:
     return expected_events(settings["plant"], _span(settings))
 
 
-def engine_once(site: Plant, settings: Settings, expected: Mapping[str, int] | None) -> EngineRun:
+def engine_once(site: SimulatorProcess, settings: Settings, expected: Mapping[str, int] | None) -> EngineRun:
     """One run into empty tables; or, with `warmed_by`, into tables that already hold the time before."""
     span = _span(settings)
     with _folder() as folder:
@@ -96,7 +96,7 @@ def _peer_once(name: str, scale: str) -> EngineRun:
         return engine_once(site, settings, None)
 
 
-def naive_once(site: Plant, settings: Settings, events: int) -> dict[str, Any]:
+def naive_once(site: SimulatorProcess, settings: Settings, events: int) -> dict[str, Any]:
     """One run of the naive pipeline. Raises `RuntimeError` if it did not write all events."""
     start, end = _span(settings).texts
     with _folder() as folder:
@@ -109,10 +109,10 @@ def naive_once(site: Plant, settings: Settings, events: int) -> dict[str, Any]:
     return {**found, "events_per_second": round(rate), "cpu_seconds": round(done.cpu_seconds, 3)}
 
 
-def limit_of(site: Plant, settings: Settings, decoder: str) -> dict[str, float]:
+def limit_of(site: SimulatorProcess, settings: Settings, decoder: str) -> dict[str, float]:
     """What the stages cost for each event, and what rate they allow: with this decoder, and if JSON were only skimmed."""
     chosen = settings["limit"]
-    span = Span.of(settings["start"], chosen["length"])
+    span = TimeSpan.of(settings["start"], chosen["length"])
     asked = {
         "url": site.url,
         "server_pid": site.process.pid,
@@ -172,8 +172,8 @@ def _best(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return max(runs, key=lambda run: float(run["events_per_second"]))
 
 
-def _span(settings: Settings) -> Span:
-    return Span.of(settings["start"], settings["length"])
+def _span(settings: Settings) -> TimeSpan:
+    return TimeSpan.of(settings["start"], settings["length"])
 
 
 @contextmanager

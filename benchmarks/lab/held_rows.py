@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from benchmarks.lab.processes import Plant
-from benchmarks.lab.windows import Span
+from benchmarks.lab.processes import SimulatorProcess
+from benchmarks.lab.windows import TimeSpan
 
 # Name of the tag, microseconds since 1970, and what the value is.
 Row: TypeAlias = tuple[str, int, str]
@@ -42,7 +42,7 @@ class Difference:
         return ", ".join(f"{count:,} {what}" for count, what in counts if count) or "none"
 
 
-def events_of(site: Plant, tags: Iterable[int], span: Span) -> list[Row]:
+def events_of(site: SimulatorProcess, tags: Iterable[int], span: TimeSpan) -> list[Row]:
     """The events of these tags that the simulator shows now."""
     start, end = span.texts
     rows: list[Row] = []

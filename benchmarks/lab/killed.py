@@ -16,14 +16,14 @@ from deltalake import DeltaTable
 from benchmarks.lab import ROOT
 from benchmarks.lab.engine import check_exact, configuration, run_engine
 from benchmarks.lab.processes import plant
-from benchmarks.lab.windows import Span, expected_events
+from benchmarks.lab.windows import TimeSpan, expected_events
 
 __all__ = ["measure"]
 
 
 def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Kill some runs, let the last one finish, and count; gives figures of the run that finished."""
-    span = Span.of(settings["start"], settings["length"])
+    span = TimeSpan.of(settings["start"], settings["length"])
     with plant(settings["plant"]) as site, tempfile.TemporaryDirectory(prefix="osipi-benchmark-") as name:
         folder = Path(name)
         config = configuration(site.url, folder, span, settings["config"])

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.lab.processes import json_of, run_child
-from benchmarks.lab.windows import Span
+from benchmarks.lab.windows import TimeSpan
 from engine.piweb.decode import ROWS_SCHEMA
 from engine.piweb.values import KINDS
 from writers import Landing, LandingRun, Move, open_lakehouse
@@ -68,7 +68,7 @@ def measure(settings: Mapping[str, Any], _scale: str, say: Callable[[str], None]
 def batches(settings: Mapping[str, Any], *, plain: bool = False) -> Iterator[pa.RecordBatch]:
     """Rows as in answers: `tags_per_answer` tags by `events_per_answer` events, oldest first."""
     rand = np.random.default_rng(settings["seed"])
-    span = Span.of(settings["start"], f"{settings['days']}d")
+    span = TimeSpan.of(settings["start"], f"{settings['days']}d")
     packs, each = settings["tags"] // settings["tags_per_answer"], settings["events_per_answer"]
     per_tag = settings["rows"] // settings["tags"]
     step = (span.end - span.start) // per_tag

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab.engine import check_exact, configuration
-from benchmarks.lab.processes import ChildError, Plant, plant
-from benchmarks.lab.windows import Span, expected_events
+from benchmarks.lab.processes import ChildError, SimulatorProcess, plant
+from benchmarks.lab.windows import TimeSpan, expected_events
 from tests.spark.on_spark import command
 from tests.unity.jars import cached
 
@@ -70,7 +70,7 @@ def most_within(arrivals: Sequence[float], secs: float) -> int:
 
 
 def _run(settings: Settings, *, tasks: int, in_flight: int, length: str) -> dict[str, Any]:
-    span = Span.of(settings["start"], length)
+    span = TimeSpan.of(settings["start"], length)
     delay = {"rules": [{"match": {"scope": "outer"}, "do": {"delay_secs": settings["latency_ms"] / 1000}}]}
     expected = expected_events(settings["plant"], span)
     polite = {"max_requests_per_second": settings["ceiling"], "max_in_flight": in_flight}
@@ -107,7 +107,7 @@ async def _report(folder: Path, document: Mapping[str, Any], tasks: int) -> Mapp
     return ended.report
 
 
-def _arrivals(site: Plant) -> list[tuple[float, str]]:
+def _arrivals(site: SimulatorProcess) -> list[tuple[float, str]]:
     url = site.url.removesuffix("/piwebapi") + "/simulator/requests"
     with urllib.request.urlopen(url) as answer:
         return [(secs, what) for secs, what in json.load(answer)["Arrivals"]]

@@ -17,8 +17,8 @@ import yaml
 
 from benchmarks.lab import ROOT
 from benchmarks.lab.engine import configuration
-from benchmarks.lab.processes import ChildResult, Plant, run_child
-from benchmarks.lab.windows import Span
+from benchmarks.lab.processes import ChildResult, SimulatorProcess, run_child
+from benchmarks.lab.windows import TimeSpan
 
 Settings = Mapping[str, Any]
 _POLL_SECS = 0.002
@@ -33,7 +33,7 @@ class Peer:
     table: str
     remembers: bool
 
-    def arguments(self, url: str, folder: Path, span: Span, settings: Settings) -> list[str]:
+    def arguments(self, url: str, folder: Path, span: TimeSpan, settings: Settings) -> list[str]:
         """What Python is started with, to read the window into the folder."""
         own = settings.get(self.name, {})
         if not self.script:
@@ -44,9 +44,9 @@ class Peer:
         where = {"folder": str(folder)} if self.remembers else {"table": str(folder / self.table)}
         return [f"benchmarks/{self.script}", json.dumps({"url": url, **where, "start": start, "end": end, **own})]
 
-    def later(self, first: Span, second: Span) -> Span:
+    def later(self, first: TimeSpan, second: TimeSpan) -> TimeSpan:
         """What it is asked to read after the window `first`, so that it has `second`, too."""
-        return Span(first.start, second.end) if self.remembers else second
+        return TimeSpan(first.start, second.end) if self.remembers else second
 
     def table_in(self, folder: Path) -> Path:
         return folder / self.table
@@ -67,14 +67,20 @@ def peers_here() -> list[Peer]:
 
 
 def run_peer(
-    peer: Peer, site: Plant, folder: Path, span: Span, settings: Settings, *, allowed_codes: Sequence[int] = (0,)
+    peer: Peer,
+    site: SimulatorProcess,
+    folder: Path,
+    span: TimeSpan,
+    settings: Settings,
+    *,
+    allowed_codes: Sequence[int] = (0,),
 ) -> ChildResult:
     """Run to the end. Raises `ChildError` for an exit code that is not allowed."""
     return run_child(peer.arguments(site.url, folder, span, settings), allowed_codes=allowed_codes)
 
 
 def is_killed_when(
-    is_time: Callable[[], bool], peer: Peer, site: Plant, folder: Path, span: Span, settings: Settings
+    is_time: Callable[[], bool], peer: Peer, site: SimulatorProcess, folder: Path, span: TimeSpan, settings: Settings
 ) -> bool:
     """Kill it as soon as it is time. Returns whether it was still at work then."""
     with subprocess.Popen(

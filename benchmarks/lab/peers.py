@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 from benchmarks.lab.engine import check_exact
 from benchmarks.lab.peer_runs import PEERS, Peer, peers_here, run_peer
-from benchmarks.lab.processes import Plant, plant
+from benchmarks.lab.processes import SimulatorProcess, plant
 from benchmarks.lab.situations import Answer, answers_of
-from benchmarks.lab.windows import Span, expected_events
+from benchmarks.lab.windows import TimeSpan, expected_events
 
 Say = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -68,7 +68,7 @@ def expected_secs(known: Sequence[tuple[int, float]], rows: int) -> float:
 
 def _measured(settings: Settings, peers: Sequence[Peer], before: Sequence[Size], say: Say) -> Size:
     site_of = {**settings["plant"], "tags": settings["tags"]}
-    span = Span.of(settings["start"], settings["length"])
+    span = TimeSpan.of(settings["start"], settings["length"])
     expected = expected_events(site_of, span)
     size = Size(settings["name"], f"{settings['tags']:,} tags x {settings['length']}", sum(expected.values()))
     for peer in peers:
@@ -91,7 +91,7 @@ def _measured(settings: Settings, peers: Sequence[Peer], before: Sequence[Size],
     return size
 
 
-def _once(peer: Peer, site: Plant, settings: Settings, span: Span, expected: Mapping[str, int]) -> Run:
+def _once(peer: Peer, site: SimulatorProcess, settings: Settings, span: TimeSpan, expected: Mapping[str, int]) -> Run:
     """One process over an empty folder. Raises `NotExactError` if it did not bring in every event once."""
     with tempfile.TemporaryDirectory(prefix="osipi-benchmark-") as name:
         folder, asked, began = Path(name), site.requests(), time.perf_counter()

@@ -23,7 +23,7 @@ import yaml
 
 from benchmarks.lab import ROOT
 
-__all__ = ["CORES", "ChildError", "ChildResult", "Plant", "claim_cores", "json_of", "plant", "run_child"]
+__all__ = ["CORES", "ChildError", "ChildResult", "SimulatorProcess", "claim_cores", "json_of", "plant", "run_child"]
 
 CORES = 2
 
@@ -93,7 +93,7 @@ def json_of(finished: ChildResult) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Plant:
+class SimulatorProcess:
     """A running simulator."""
 
     url: str
@@ -117,7 +117,7 @@ class Plant:
 
 
 @contextlib.contextmanager
-def plant(settings: Mapping[str, Any], *, faults: Mapping[str, Any] | None = None) -> Iterator[Plant]:
+def plant(settings: Mapping[str, Any], *, faults: Mapping[str, Any] | None = None) -> Iterator[SimulatorProcess]:
     """Run the simulator in a process of its own while the context is open.
 
     `settings` are its command-line options (tags, interval, seed, now, begin, profile), `faults` a plan.
@@ -143,7 +143,7 @@ def plant(settings: Mapping[str, Any], *, faults: Mapping[str, Any] | None = Non
             first = child.stdout.readline()
             if not first.startswith("listening on "):
                 raise ChildError(f"the simulator did not start: {first.strip() or 'it said nothing'}")
-            yield Plant(first.removeprefix("listening on ").strip(), psutil.Process(child.pid))
+            yield SimulatorProcess(first.removeprefix("listening on ").strip(), psutil.Process(child.pid))
         finally:
             _end(child)
 

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from benchmarks.lab.engine import EngineRun, NotExactError, check_exact, configuration, run_engine
-from benchmarks.lab.processes import Plant, plant
-from benchmarks.lab.windows import Span, expected_events, options_of
+from benchmarks.lab.processes import SimulatorProcess, plant
+from benchmarks.lab.windows import TimeSpan, expected_events, options_of
 from engine.simulator import point
 from engine.simulator.archive.signals import signal
 from engine.simulator.times import iso
@@ -52,8 +52,8 @@ def measure(settings: Settings, _scale: str, say: Callable[[str], None]) -> dict
     return {"figures": figures, "runs": runs}
 
 
-def _turn(site: Plant, settings: Settings, folder: Path) -> dict[str, Any]:
-    span = Span.of(settings["start"], settings["length"])
+def _turn(site: SimulatorProcess, settings: Settings, folder: Path) -> dict[str, Any]:
+    span = TimeSpan.of(settings["start"], settings["length"])
     over = settings["config"]
     again = {**over, "extraction": {**over["extraction"], "lookback": settings["length"]}}
     expected = expected_events(settings["plant"], span)
@@ -92,7 +92,7 @@ def _cost(run: EngineRun) -> float:
     return float(run.report["duration_seconds"] - run.report["seconds"]["discover"])
 
 
-def _edits(settings: Settings, span: Span) -> list[dict[str, Any]]:
+def _edits(settings: Settings, span: TimeSpan) -> list[dict[str, Any]]:
     """Every event of a few neighbouring tags: each second one another value, the others deleted."""
     options = options_of(settings["plant"])
     edits: list[dict[str, Any]] = []
@@ -105,7 +105,7 @@ def _edits(settings: Settings, span: Span) -> list[dict[str, Any]]:
     return edits
 
 
-def _send(site: Plant, edits: list[dict[str, Any]]) -> None:
+def _send(site: SimulatorProcess, edits: list[dict[str, Any]]) -> None:
     url = site.url.removesuffix("/piwebapi") + "/simulator/changes"
     request = urllib.request.Request(url, json.dumps(edits).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:

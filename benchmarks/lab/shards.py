@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.lab.engine import EngineRun, check_exact, configuration
 from benchmarks.lab.processes import json_of, plant, run_child
-from benchmarks.lab.windows import Span, expected_events, options_of
+from benchmarks.lab.windows import TimeSpan, expected_events, options_of
 from engine.plan.shards import Shard
 from engine.simulator import Simulator, point
 
@@ -22,19 +22,19 @@ Settings = Mapping[str, Any]
 def measure(settings: Settings, _scale: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Read the window before, plan the next one, read it, and count; gives figures of the shard."""
     shard = Shard(0, settings["shards"])
-    span = Span.of(settings["start"], settings["length"])
+    span = TimeSpan.of(settings["start"], settings["length"])
     before = span.before(settings["length"])
     names, sizes = dealt(settings["plant"], shard)
     with plant(settings["plant"]) as site, tempfile.TemporaryDirectory(prefix="osipi-benchmark-") as folder:
         lake, path = Path(folder), Path(folder) / "config.yaml"
 
-        def called(command: str, window: Span) -> Any:
+        def called(command: str, window: TimeSpan) -> Any:
             document = configuration(site.url, lake, window, settings["config"])
             path.write_text(yaml.safe_dump(document), encoding="utf-8")
             where = f"{shard.index}/{shard.count}"
             return run_child(["-m", "engine", command, "-c", str(path), "--shard", where, "--json"])
 
-        def run(window: Span) -> EngineRun:
+        def run(window: TimeSpan) -> EngineRun:
             done = called("run", window)
             found = EngineRun(json_of(done), done.cpu_seconds, done.peak_rss_bytes)
             say(f"{found.report['requests']} requests, {found.report['duration_seconds']:.1f} s")

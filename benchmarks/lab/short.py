@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from benchmarks.lab.engine import check_exact, configuration
-from benchmarks.lab.processes import ChildResult, Plant, json_of, plant, run_child
-from benchmarks.lab.windows import Span, expected_events
+from benchmarks.lab.processes import ChildResult, SimulatorProcess, json_of, plant, run_child
+from benchmarks.lab.windows import TimeSpan, expected_events
 
 __all__ = ["measure"]
 
@@ -45,7 +45,7 @@ def measure(settings: Settings, _scale: str, say: Say) -> dict[str, Any]:
 
 def _measured(settings: Settings, say: Say) -> dict[str, list[dict[str, float]]]:
     site_of = {**settings["plant"], "tags": settings["tags"]}
-    span = Span.of(settings["start"], settings["length"])
+    span = TimeSpan.of(settings["start"], settings["length"])
     expected = expected_events(site_of, span)
     found: dict[str, list[dict[str, float]]] = {who: [] for who in ("engine", *PEERS)}
     with plant(site_of) as site:
@@ -58,7 +58,9 @@ def _measured(settings: Settings, say: Say) -> dict[str, list[dict[str, float]]]
     return found
 
 
-def _once(who: str, site: Plant, settings: Settings, span: Span, expected: Mapping[str, int]) -> dict[str, float]:
+def _once(
+    who: str, site: SimulatorProcess, settings: Settings, span: TimeSpan, expected: Mapping[str, int]
+) -> dict[str, float]:
     """One process over empty tables. Raises if it did not bring in every event."""
     with tempfile.TemporaryDirectory(prefix="osipi-benchmark-") as name:
         folder = Path(name)

@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks.lab.held_rows import Difference, Row, difference, events_of, rows_of, shared, states
 from benchmarks.lab.peer_runs import Peer, Settings, has_rows, is_killed_when, run_peer
-from benchmarks.lab.processes import ChildResult, Plant, plant
-from benchmarks.lab.windows import Span
+from benchmarks.lab.processes import ChildResult, SimulatorProcess, plant
+from benchmarks.lab.windows import TimeSpan
 from engine.piweb.times import iso_text
 
 # What a run may end with where something is wrong in the source: that it says so is one of the answers.
@@ -39,21 +39,21 @@ class Trial:
     """One peer in one situation."""
 
     peer: Peer
-    site: Plant
+    site: SimulatorProcess
     folder: Path
     settings: Settings
     tags: range
 
-    def run(self, span: Span) -> ChildResult:
+    def run(self, span: TimeSpan) -> ChildResult:
         return run_peer(self.peer, self.site, self.folder, span, self.settings, allowed_codes=_CODES)
 
-    def events(self, span: Span) -> list[Row]:
+    def events(self, span: TimeSpan) -> list[Row]:
         return events_of(self.site, self.tags, span)
 
     def rows(self, events: list[Row]) -> list[Row]:
         return rows_of(self.peer.table_in(self.folder), events)
 
-    def difference(self, span: Span) -> Difference:
+    def difference(self, span: TimeSpan) -> Difference:
         events = self.events(span)
         return difference(self.rows(events), events)
 
@@ -80,7 +80,7 @@ def _trial(
 
 def _plain(peer: Peer, settings: Settings) -> list[Answer]:
     """A plant where all is well, read twice."""
-    span = Span.of(settings["start"], settings["length"])
+    span = TimeSpan.of(settings["start"], settings["length"])
     with _trial(peer, settings, {"now": iso_text(span.end)}) as trial:
         trial.run(span)
         events = trial.events(span)
@@ -99,7 +99,7 @@ def _plain(peer: Peer, settings: Settings) -> list[Answer]:
 def _cut(peer: Peer, settings: Settings) -> list[Answer]:
     """More events of one tag in the window than one answer may hold. Nothing in the answer says that it was cut."""
     cut = settings["cut"]
-    span = Span.of(settings["start"], cut["length"])
+    span = TimeSpan.of(settings["start"], cut["length"])
     over = {"tags": 1, "interval": cut["interval"], "now": iso_text(span.end)}
     with _trial(peer, settings, over) as trial:
         trial.run(span)
@@ -110,7 +110,7 @@ def _cut(peer: Peer, settings: Settings) -> list[Answer]:
 
 def _killed(peer: Peer, settings: Settings) -> list[Answer]:
     """Killed after half of its requests, or after its first commit; then run again."""
-    span = Span.of(settings["start"], settings["length"])
+    span = TimeSpan.of(settings["start"], settings["length"])
     slow = {"rules": [{"match": {"route": "batch"}, "do": {"delay_secs": settings["delay_secs"]}}]}
     found = []
     with _trial(peer, settings, {"now": iso_text(span.end)}, slow) as trial:
@@ -124,7 +124,7 @@ def _killed(peer: Peer, settings: Settings) -> list[Answer]:
     return [Answer("killed in the middle, and run again: rows lost or doubled", str(worst), worst.wrong)]
 
 
-def _killed_at(moment: str, trial: Trial, span: Span, half: int) -> Trial:
+def _killed_at(moment: str, trial: Trial, span: TimeSpan, half: int) -> Trial:
     """A folder that a killed run has left. A run that ended before it was killed is tried again."""
     for turn in range(_KILLS):
         killed = trial.elsewhere(f"{moment}{turn}")
@@ -141,8 +141,8 @@ def _killed_at(moment: str, trial: Trial, span: Span, half: int) -> Trial:
 def _failing(peer: Peer, settings: Settings) -> list[Answer]:
     """One tag in a batch cannot be read in one run, and can in the next."""
     failing, length = settings["failing"]["tag"], settings["failing"]["length"]
-    first = Span.of(settings["start"], length)
-    second = Span(first.end, first.end + (first.end - first.start))
+    first = TimeSpan.of(settings["start"], length)
+    second = TimeSpan(first.end, first.end + (first.end - first.start))
     with _trial(peer, settings, {"now": iso_text(first.end)}) as trial:
         name = events_of(trial.site, [failing], first)[0][0]
         trial.site.control("changes", [{"action": "forbid", "tag": failing, "status": 500}])
@@ -152,7 +152,7 @@ def _failing(peer: Peer, settings: Settings) -> list[Answer]:
         trial.site.control("changes", [{"action": "allow", "tag": failing}])
         trial.site.control("clock", {"now": iso_text(second.end)})
         trial.run(peer.later(first, second))
-        later = trial.difference(Span(first.start, second.end))
+        later = trial.difference(TimeSpan(first.start, second.end))
     return [
         Answer("a tag of a batch fails: rows of the others lost or doubled", str(others), others.wrong),
         Answer("does the run say so?", _how_it_says(run, name)),
@@ -168,11 +168,13 @@ def _how_it_says(run: ChildResult, name: str) -> str:
 
 def _late(peer: Peer, settings: Settings) -> list[Answer]:
     """After a run, one event behind it arrives, one changes, one is deleted: within the time that is read again."""
-    first = Span.of(settings["start"], settings["length"])
-    second = Span(first.end, first.end + (first.end - first.start))
+    first = TimeSpan.of(settings["start"], settings["length"])
+    second = TimeSpan(first.end, first.end + (first.end - first.start))
     with _trial(peer, settings, {"now": iso_text(first.end)}) as trial:
         trial.run(first)
-        behind, changed, deleted = _three(trial.events(Span(first.end - settings["late_minutes"] * _MINUTE, first.end)))
+        behind, changed, deleted = _three(
+            trial.events(TimeSpan(first.end - settings["late_minutes"] * _MINUTE, first.end))
+        )
         trial.site.control("clock", {"now": iso_text(second.end)})
         trial.site.control(
             "changes",
@@ -183,7 +185,7 @@ def _late(peer: Peer, settings: Settings) -> list[Answer]:
             ],
         )
         trial.run(peer.later(first, second))
-        events = trial.events(Span(first.start, second.end))
+        events = trial.events(TimeSpan(first.start, second.end))
         rows = trial.rows(events)
     answers = []
     for (name, at, _), what in (

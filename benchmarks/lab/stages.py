@@ -24,7 +24,7 @@ import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 from yarl import URL
 
-from benchmarks.lab.windows import Span, options_of
+from benchmarks.lab.windows import TimeSpan, options_of
 from engine.datasets.decoding import open_decoding
 from engine.model import Ask, Tag
 from engine.piweb import requests
@@ -52,7 +52,7 @@ def limit(stages: dict[str, float], cores: int) -> Limit:
     return Limit(cores * 1e9 / (shared + stages["skim"]), cores * 1e9 / (shared + stages["decode"]))
 
 
-def asks_of(plant: dict[str, Any], span: Span, tags_per_answer: int, answers: int) -> list[list[Ask]]:
+def asks_of(plant: dict[str, Any], span: TimeSpan, tags_per_answer: int, answers: int) -> list[list[Ask]]:
     """The asks of `answers` answers: groups of tags, each over the whole span."""
     site = Simulator(options_of(plant))
     tags = [Tag(site.web_id(n), f"tag{n}") for n in range(min(plant["tags"], tags_per_answer * answers))]
@@ -62,7 +62,7 @@ def asks_of(plant: dict[str, Any], span: Span, tags_per_answer: int, answers: in
 
 def measure(settings: dict[str, Any]) -> dict[str, float]:
     """Nanoseconds of processor time per event, stage by stage; the best of a few turns each."""
-    span = Span(settings["start"], settings["end"])
+    span = TimeSpan(settings["start"], settings["end"])
     packs = asks_of(settings["plant"], span, settings["tags_per_answer"], settings["answers"])
     server = psutil.Process(settings["server_pid"])
     decode = open_decoding(settings["decoder"]).decode

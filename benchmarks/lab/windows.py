@@ -11,20 +11,20 @@ from engine.piweb.times import iso_text
 from engine.simulator import SimulatorOptions, point
 from engine.simulator.archive.signals import signal
 
-__all__ = ["Span", "expected_events", "options_of"]
+__all__ = ["TimeSpan", "expected_events", "options_of"]
 
 _TICKS_PER_MICRO = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """Half-open, microseconds since 1970."""
 
     start: int
     end: int
 
     @classmethod
-    def of(cls, start: str, length: str) -> Span:
+    def of(cls, start: str, length: str) -> TimeSpan:
         begin = parse_instant(start).micros(0)
         return cls(begin, begin + parse_duration(length) // _MICROSECOND)
 
@@ -36,9 +36,9 @@ class Span:
     def texts(self) -> tuple[str, str]:
         return iso_text(self.start), iso_text(self.end)
 
-    def before(self, length: str) -> Span:
+    def before(self, length: str) -> TimeSpan:
         """The window of this length that ends where this one starts."""
-        return Span(self.start - parse_duration(length) // _MICROSECOND, self.start)
+        return TimeSpan(self.start - parse_duration(length) // _MICROSECOND, self.start)
 
 
 _MICROSECOND = parse_duration("1us")
@@ -54,7 +54,7 @@ def options_of(settings: Mapping[str, Any]) -> SimulatorOptions:
     )
 
 
-def expected_events(settings: Mapping[str, Any], span: Span) -> dict[str, int]:
+def expected_events(settings: Mapping[str, Any], span: TimeSpan) -> dict[str, int]:
     """Events of each tag in the window, by tag name."""
     options = options_of(settings)
     first, last = span.start * _TICKS_PER_MICRO, span.end * _TICKS_PER_MICRO

@@ -14,14 +14,14 @@ from benchmarks.lab import ROOT
 from benchmarks.lab.decoders import is_measurable
 from benchmarks.lab.engine import NotExactError, check_exact, configuration, run_engine, tags_counted
 from benchmarks.lab.processes import ChildError, plant, run_child
-from benchmarks.lab.windows import Span, expected_events
+from benchmarks.lab.windows import TimeSpan, expected_events
 from benchmarks.run import main
 from benchmarks.tune import main as tune
 from engine.simulator import Simulator, SimulatorOptions
 from tests.variants import slowly
 
 PLANT = {"tags": 20, "interval": "1s", "seed": 3, "now": "2024-04-01T00:00:00Z"}
-SPAN = Span.of("2024-03-05T00:00:00Z", "40s")
+SPAN = TimeSpan.of("2024-03-05T00:00:00Z", "40s")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from deltalake import write_deltalake
 from benchmarks.lab.held_rows import Difference, difference, rows_of, shared, states
 from benchmarks.lab.peer_runs import PEERS, has_rows, peers_here
 from benchmarks.lab.peers import best, expected_secs
-from benchmarks.lab.windows import Span
+from benchmarks.lab.windows import TimeSpan
 from benchmarks.run import main
 
 EVENTS = [("A", 1, "state 0 Stopped"), ("A", 2, "0x1.8p+0"), ("A", 2, "text x"), ("B", 2, "none")]
@@ -69,10 +69,10 @@ def test_of_turns_the_least_counts_and_of_memory_the_most() -> None:
 
 
 def test_only_who_remembers_is_asked_for_the_first_window_again() -> None:
-    first, second = Span(0, 10), Span(10, 20)
+    first, second = TimeSpan(0, 10), TimeSpan(10, 20)
     asked = {peer.name: peer.later(first, second) for peer in PEERS}
     assert [name for name, span in asked.items() if span == second] == ["naive", "sequential"]
-    assert asked["engine"] == asked["dlt_merge"] == Span(0, 20)
+    assert asked["engine"] == asked["dlt_merge"] == TimeSpan(0, 20)
 
 
 @pytest.mark.slow
