@@ -68,7 +68,10 @@ unity-jars: ## fetch the open-source Unity Catalog server into a cache
 	-bash tests/unity/fetch_jars.sh
 
 test-spark: setup spark ## Apache Spark reads, changes and streams our tables, and runs go on from there
-	$(BIN)/python -m pytest -m spark
+	$(BIN)/python -m pytest -m "spark and not slow"
+
+test-spark-slow: setup spark ## a week of history on Spark, with executors killed at random
+	$(BIN)/python -m pytest -m "spark and slow"
 
 spark: setup ## install Apache Spark and Delta Lake into a cache
 	-PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/spark/fetch_spark.sh
