@@ -13,8 +13,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -38,7 +39,21 @@ def at_once() -> None:
         _FORKS.set_forkserver_preload(
             [*("engine.run.once", "engine.run.job", "engine.cli", "tests.crash.process"), "hypothesis", "writers.unity"]
         )
-        multiprocessing.forkserver.ensure_running()
+        with _hangups_heard():
+            multiprocessing.forkserver.ensure_running()
+
+
+@contextmanager
+def _hangups_heard() -> Iterator[None]:
+    """Under nohup SIGHUP is ignored, and what a process ignores its children ignore, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +43,6 @@ async def ended_within(process: Process, secs: float) -> Ended:
     ended = await process.end()
     assert asyncio.get_running_loop().time() - before < patiently(secs)
     return ended
-
-
-@pytest.fixture(autouse=True)
-def _hangups_are_heard() -> Iterator[None]:
-    """Under nohup SIGHUP is ignored, and what a process ignores its children ignore, too."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, *slowly(signal.SIGINT, signal.SIGHUP)])
