@@ -1,6 +1,6 @@
 """Runs what failed once more, alone: a test that then passes was not steady on a busy machine.
 
-Such tests are named, so that somebody mends them, and stop nothing. Tests of a promise get no second try: what fails
+Such tests are named, to be mended, and stop nothing. Tests of a promise get no second try: what fails
 there once in a hundred times is lost data once in a hundred times. `python -m tests.second_try [PYTEST OPTIONS]`.
 """
 

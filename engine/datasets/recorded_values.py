@@ -23,6 +23,7 @@ from config.errors import (
     ExtractError,
     RetryError,
     SplitError,
+    TagError,
     WrongWindowError,
 )
 from writers import NEVER, PI_TIMESERIES
@@ -238,7 +239,7 @@ class RecordedSource:
         """Ask what follows the last event of the longest answer to a tag, once there is one longer than all before it.
 
         Some servers and gateways give fewer events than they are asked for, and do not say so. Raises `SplitError` for
-        such a one, and what asking raises.
+        such a one, and what asking raises; but the error of one tag says nothing of the answer, which stands.
         """
         asks, rows = outcomes.asks, outcomes.rows
         counts = np.fromiter((ask.max_count for ask in asks), np.int64, len(asks))
@@ -249,8 +250,12 @@ class RecordedSource:
             return
         n = int(np.flatnonzero(doubtful & (rows == size))[0])
         ask, last = asks[n], int(outcomes.last_events[n])
-        if size != self._cap and not await self._holds_back(ask, size, last):
-            self._whole[shape] = size
+        try:
+            if size != self._cap and not await self._holds_back(ask, size, last):
+                self._whole[shape] = size
+                return
+        except (TagError, SplitError) as error:
+            _log.info("what follows the longest answer could not be looked for: %s", error)
             return
         self._cap = size
         raise SplitError(

@@ -72,6 +72,23 @@ async def test_events_that_have_just_come_are_no_sign_of_a_server_that_holds_bac
     plant.assert_exact(BEGIN, END)
 
 
+async def test_a_look_that_is_refused_costs_no_tag(tmp_path: Path) -> None:
+    plant = Plant.of(tmp_path, tags=3, shapes=(("steady", 1.0),), interval_secs=10)
+    real, refused = Dispatch.answer, []
+
+    def answer(self: Dispatch, method: str, target: str, *more: Any) -> Reply:
+        if "/recorded?" in target and "maxCount=99&" in f"{target}&":
+            refused.append(target)
+            return json_reply({"Errors": ["The range cannot be read."]}, 400)
+        return real(self, method, target, *more)
+
+    with patch.object(Dispatch, "answer", answer):
+        report = await plant.run(END)
+    assert len(refused) == 1, "the answer stands, and is not asked for in parts"
+    assert (report.status, report.tags_failed) == ("succeeded", ())
+    plant.assert_exact(BEGIN, END)
+
+
 async def test_a_server_that_gives_all_is_asked_once_more(tmp_path: Path) -> None:
     """Once for the longest answer, not for each tag."""
     plant = Plant.of(tmp_path, tags=9, shapes=(("steady", 1.0),), interval_secs=10)

@@ -302,7 +302,7 @@ def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _as_text(value: str) -> str:
-    """A text that spreadsheets do not take for a formula: one from PI would be run on the machine of whoever opens it."""
+    """A text that spreadsheets do not take for a formula: one from PI would run where the file is opened."""
     return f"'{value}" if value.startswith(("=", "+", "-", "@")) and not _NUMBER.fullmatch(value) else value
 
 
