@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Self, TypeAlias, TypeVar
 from config.errors import (
     ConfigurationError,
     ExtractError,
+    RetryError,
     SplitError,
     TagError,
     TagGoneError,
@@ -35,21 +35,20 @@ from ..piweb.assets import (
 from ..piweb.batches import batch_of, parts_of
 from ..piweb.http import Response
 from ..piweb.members import Item, has_web_id
-from ..piweb.paging import ListEnd, PageLinks, Paging, PagingFacts
+from ..piweb.paging import PageLinks, Paging, PagingFacts
 from ..piweb.problems import error_for, insist_on_object
 from .halving import ask, ask_by_halves
+from .paged_lists import PAGES_AT_ONCE, each_page, may_hold_what_is_damaged
 from .request_mode import Mode
 
 R = TypeVar("R")
 # What asking raises when this thing, or this way of asking, is at fault, or the server for the time being.
 SOURCE_ERRORS = (TagError, SplitError, UnavailableError, ThrottledError, ConfigurationError)
-# A page holds so many. Where a server does not give that many, pages get shorter in a few steps: each may take a time-out.
 PAGE_SIZE = 5000
-_LEAST_PAGE = 25
-_SHORTER_BY = 4
 # The first page of a list that is asked for together with others.
 _SHORT_PAGE = 1000
-_PAGES_AT_ONCE = 4
+# Of lists that are asked for together, so many may hold something damaged. Where more fail, it is the server.
+_MOST_DAMAGED = 3
 # Without batches, so many requests are under way at a time.
 _SINGLE_AT_ONCE = 8
 _NAMED = ("WebId", "Name", "Path")
@@ -108,43 +107,15 @@ class AssetReader:
 
         Raises as `all` does; then some pages may have been given.
         """
-        walk = Paging(PAGE_SIZE, at_once=_PAGES_AT_ONCE, facts=self._facts)
-        patient = True
-        while True:
-            asked = deque(
-                asyncio.ensure_future(self.page(path_of(start, walk.size), what, patient=patient))
-                for start in walk.starts
-            )
-            try:
-                while asked:
-                    try:
-                        page = await asked[0]
-                    except (SplitError, UnavailableError, TagError):
-                        if walk.size <= _LEAST_PAGE or not walk.shrink(_SHORTER_BY):
-                            raise
-                        # What no attempt has brought is tried once at each length, and with all attempts at the last one.
-                        patient = walk.size <= _LEAST_PAGE
-                        break
-                    patient = True
-                    asked.popleft()  # what was taken is not held while the next ones come
-                    await take(page)
-                    goes_on = walk.take(page.keys, page.count, page.links)
-                    del page
-                    if walk.end is not None or not goes_on:
-                        break
-                else:
-                    walk.widen()
-            finally:
-                for one in asked:
-                    one.cancel()
-                await asyncio.gather(*asked, return_exceptions=True)
-            if walk.end is ListEnd.RESTARTED:
-                raise UnavailableError(
-                    f"{what}: from {walk.stale_from:,} on the server shows the first ones again",
-                    hint="Something between us and the PI Web API drops startIndex, or answers from a cache.",
-                )
-            if walk.end is not None:
-                return walk.end is ListEnd.COMPLETE
+
+        async def ask_page(start: int, size: int, patient: bool) -> ListPage:
+            return await self.page(path_of(start, size), what, patient=patient)
+
+        async def leave_out(number: int, why: str) -> None:
+            await take(ListPage((), 1, (), PageLinks.ABSENT, (f"item {number + 1:,} of the list: {why}",)))
+
+        walk = Paging(PAGE_SIZE, at_once=PAGES_AT_ONCE, facts=self._facts)
+        return await each_page(walk, what, ask_page, take, leave_out)
 
     async def lists(self, paths: Sequence[PathOf], what: str, *, each: bool = False) -> list[ListRead | None]:
         """Many lists, most of which are short: the first pages together, the rest of long ones page by page.
@@ -155,9 +126,10 @@ class AssetReader:
         found: list[ListRead | None] = []
         answers = await self.many([path_of(0, _SHORT_PAGE) for path_of in paths], what)
         failures: list[ExtractError] = []
+        is_ill = sum(answer.status == 500 for answer in answers) > _MOST_DAMAGED
         for path_of, answer in zip(paths, answers, strict=True):
             try:
-                found.append(await self._rest_of(path_of, answer, what))
+                found.append(await self._rest_of(path_of, answer, what, is_ill=is_ill))
             except SOURCE_ERRORS as error:
                 if not each:
                     raise
@@ -167,12 +139,17 @@ class AssetReader:
             raise failures[0]
         return found
 
-    async def _rest_of(self, path_of: PathOf, answer: Response, what: str) -> ListRead | None:
-        """A list whose first page is there. None without its owner; raises what the answer stands for, and what asking raises."""
+    async def _rest_of(self, path_of: PathOf, answer: Response, what: str, *, is_ill: bool) -> ListRead | None:
+        """A list whose first page is there. None without its owner; raises what the answer stands for, and what asking raises.
+
+        Unless the server is ill, a page that it cannot give is read past what is damaged on it.
+        """
         error = error_for(answer, what, tags=1)
         if isinstance(error, TagGoneError):
             return None
         if error is not None:
+            if may_hold_what_is_damaged(error) and not is_ill:
+                return await self.all(path_of, what)
             raise error
         try:
             page = decode_list(answer.body)
@@ -188,9 +165,9 @@ class AssetReader:
             return await self._single(paths)
         chunks = [paths[first : first + self._batch_size] for first in range(0, len(paths), self._batch_size)]
         answers: list[Response] = []
-        for first in range(0, len(chunks), _PAGES_AT_ONCE):
+        for first in range(0, len(chunks), PAGES_AT_ONCE):
             for found in await together(
-                [self._batched(chunk, what) for chunk in chunks[first : first + _PAGES_AT_ONCE]]
+                [self._batched(chunk, what) for chunk in chunks[first : first + PAGES_AT_ONCE]]
             ):
                 answers += found
         return answers
@@ -222,7 +199,8 @@ class AssetReader:
             try:
                 return await self._client.send(get(path), check=insist_on_object)
             except (UnavailableError, ThrottledError, SplitError) as error:
-                return Response(502, json.dumps({"Errors": [error.message]}).encode())
+                status = error.status if isinstance(error, RetryError) else None
+                return Response(status or 502, json.dumps({"Errors": [error.message]}).encode())
 
         found: list[Response] = []
         for first in range(0, len(paths), _SINGLE_AT_ONCE):

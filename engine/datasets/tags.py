@@ -5,7 +5,6 @@ Invariant: each configured name leads to a tag, or is unresolved with the reason
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config import AssetFrameworkConfig, Config, ExtractionConfig
-from config.errors import ConfigurationError, SplitError, TagError, UnavailableError
+from config.errors import ConfigurationError, TagError
 
 from ..clock import wall_micros
 from ..model import Micros, Tag
@@ -28,7 +27,7 @@ from ..piweb.attribute_tags import ATTRIBUTE, decode_attributes
 from ..piweb.clocks import Clocks, SourceTime, source_time
 from ..piweb.http import Request, Response
 from ..piweb.limits import kind_of_request
-from ..piweb.paging import ListEnd, Paging, PagingFacts
+from ..piweb.paging import Paging, PagingFacts
 from ..piweb.points import TAGS_SCHEMA, Points
 from ..piweb.states import SYSTEM
 from ..piweb.times import parse_http_date, parse_micros
@@ -37,11 +36,10 @@ from ..piweb.wire import DataServer
 from ..plan.shards import Shard
 from .attribute_choice import choose_attributes
 from .halving import ask, ask_by_halves, one_request
+from .paged_lists import PAGES_AT_ONCE, each_page
 
 _log = logging.getLogger("osipi.tags")
 _WILD = frozenset("*?")
-# So many pages of a long list are asked for at once.
-_PAGES_AT_ONCE = 4
 # After so many lookups in a row that are refused, it is not for the tags that they name.
 _ALL_REFUSED = 20
 # The report names so many attributes that show a tag which is read.
@@ -170,7 +168,7 @@ async def find_tags(
         pages, whole = await _list_points(client, _required_server(server, servers), pattern, facts)
         found += pages
         complete &= whole
-        if any(page.items for page in pages):
+        if any(page.count for page in pages):
             continue
         if _WILD.isdisjoint(pattern):
             failures[pattern] = "no point that we may see has this name"
@@ -290,65 +288,34 @@ def _without(piece: Points, web_ids: Collection[str]) -> Points:
 async def _list_points(
     client: PIClient, server: DataServer, pattern: str, facts: PagingFacts
 ) -> tuple[list[Points], bool]:
-    """All pages of the points that match a pattern, in smaller ones where the server gives no more; and whether that
-    is known to be the whole list.
+    """All pages of the points that match a pattern; and whether that is known to be the whole list.
 
+    A point that the server cannot give is a failure by its number in the list.
     A point created or deleted meanwhile shifts the pages; the next run sees what this one missed.
     Raises `UnavailableError` for a server that begins anew instead of going on: there may be more.
     """
-    pages: list[Points] = []
-    walk = Paging(requests.MAX_POINTS_PER_PAGE, at_once=_PAGES_AT_ONCE, facts=facts)
-    while True:
-        starts = walk.starts
-        try:
-            found = await _pages(client, server, pattern, starts, walk.size)
-        except SplitError:
-            if not walk.shrink():
-                raise
-            continue
-        for page in found:
-            pages.append(page)
-            goes_on = walk.take(page.keys, page.items, page.links)
-            # Without wildcards only one point can match.
-            if walk.end is not None or (page.items and _WILD.isdisjoint(pattern)):
-                return pages, _whole(walk, pattern)
-            if not goes_on:
-                break
-        else:
-            walk.widen()
-
-
-def _whole(walk: Paging, pattern: str) -> bool:
-    """Whether a list that has ended is complete."""
-    if walk.end is ListEnd.RESTARTED:
-        raise UnavailableError(
-            f"listing the points {pattern!r}: from {walk.stale_from:,} on the server shows the first ones again",
-            hint="Something between us and the PI Web API drops startIndex, or answers from a cache.",
-        )
-    if walk.end is ListEnd.UNPROVEN:
-        _log.warning(
-            "listing the points %r: the server repeats itself from %s on, so there may be more than it shows",
-            pattern,
-            f"{walk.stale_from:,}",
-        )
-    return walk.end is not ListEnd.UNPROVEN
-
-
-async def _pages(client: PIClient, server: DataServer, pattern: str, starts: range, size: int) -> list[Points]:
-    """Read some pages of the points that match a pattern, in parallel."""
     what = f"listing the points {pattern!r}"
-    asked = [
-        requests.points_page(server.WebId, name_filter=pattern, start_index=start, max_count=size) for start in starts
-    ]
-    tasks = [
-        asyncio.create_task(ask(client, one, what, partial(_page, start)))
-        for start, one in zip(starts, asked, strict=True)
-    ]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+    pages: list[Points] = []
+
+    async def ask_page(start: int, size: int, patient: bool) -> Points:
+        request = requests.points_page(server.WebId, name_filter=pattern, start_index=start, max_count=size)
+        return await ask(client, replace(request, patient=patient), what, partial(_page, start))
+
+    async def take(page: Points) -> None:
+        pages.append(page)
+
+    async def leave_out(number: int, why: str) -> None:
+        pages.append(points.unreadable_point(number, why))
+
+    walk = Paging(
+        requests.MAX_POINTS_PER_PAGE, at_once=PAGES_AT_ONCE, facts=facts, most=1 if _WILD.isdisjoint(pattern) else None
+    )
+    whole = await each_page(walk, what, ask_page, take, leave_out)
+    if not whole:
+        _log.warning(
+            "%s: the server repeats itself from %s on, so there may be more than it shows", what, f"{walk.stale_from:,}"
+        )
+    return pages, whole and not walk.skipped
 
 
 def _page(start: int, answer: Response) -> Points:

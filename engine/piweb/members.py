@@ -20,7 +20,7 @@ def parsed(body: bytes) -> Any:
     try:
         return parse_json(body)
     except ValueError as error:
-        raise UnavailableError(f"the answer cannot be read ({error}): {excerpt_of(body)}") from error
+        raise UnavailableError(f"the answer cannot be read ({error}): {excerpt_of(body)}", status=500) from error
 
 
 def parsed_list(body: bytes) -> tuple[Item, list[Any]]:
@@ -32,9 +32,9 @@ def parsed_list(body: bytes) -> tuple[Item, list[Any]]:
     items = content.get("Items") if isinstance(content, dict) else None
     if not isinstance(items, list):
         said = excerpt_of(body)
-        raise UnavailableError(f"the answer holds no list of items{said and f': {said}'}", hint="try again")
+        raise UnavailableError(f"the answer holds no list of items{said and f': {said}'}", hint="try again", status=500)
     if broken := content.get("Errors") or content.get("WebException"):
-        raise UnavailableError(f"the answer broke off: {sentence_of(broken) or 'it does not say why'}")
+        raise UnavailableError(f"the answer broke off: {sentence_of(broken) or 'it does not say why'}", status=500)
     return content, items
 
 

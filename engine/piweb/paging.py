@@ -14,6 +14,9 @@ page. A full page is never the last one without proof.
 Points that are created or deleted meanwhile shift the pages, so a page may repeat what was shown. Invariant: no
 list is read for ever: two rounds without anything new end it, and so do having seen more again than new, and many pages
 in a row on which nothing can be read.
+
+Where a page cannot be given for one thing on it (the server answers 500 as often as it is asked), halves of it are asked for
+until that thing is found: ten requests in a page of a thousand, and half of them bring the rest. It is left out.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ _LEAST_CAP = 50
 _MOST_UNREADABLE_PAGES = 20
 # Rounds of shorter pages until longer ones are tried again; twice as many each time that those fail.
 _ROUNDS_UNTIL_LONGER = 4
+# Things left out of one list. More of them, or so many side by side, are no damage of things: the server is ill.
+_MOST_SKIPPED = 100
+_MOST_SKIPPED_IN_A_ROW = 3
 
 
 class PageLinks(Enum):
@@ -97,14 +103,20 @@ class _Seen:
 class Paging:
     """Walks one list, and learns how the server pages."""
 
-    def __init__(self, size: int, *, at_once: int = 1, facts: PagingFacts | None = None) -> None:
+    def __init__(
+        self, size: int, *, at_once: int = 1, facts: PagingFacts | None = None, most: int | None = None
+    ) -> None:
+        """`most`: so many things can be in the list."""
         self.size = size
         self._stride = size  # how far apart pages begin: as many things as the server gives at a time
         self._facts = facts or PagingFacts()
         self.start = 0
         self.end: ListEnd | None = None
+        self.patient = True  # whether the pages at `starts` are worth all attempts
+        self.skipped = 0
         self.stale_from = 0  # where the server began to show again what it had shown
         self._at_once = at_once
+        self._most = most
         self._width = 1
         self._longest = size
         self._rounds = 0  # that have brought all that was asked for, since the length of pages has changed
@@ -115,20 +127,54 @@ class Paging:
         self._again = 0
         self._stale = 0
         self._unreadable = 0  # pages in a row without a key
+        self._suspects = 0  # so many things from `start` on hold one that cannot be given, it seems
+        self._before = size  # the length of pages before that
+        self._worked = 0  # the longest one that came since
+        self._skipped_in_a_row = 0
 
     @property
     def starts(self) -> range:
         """Where the pages begin that are asked for now, side by side; each of up to `size` things."""
         return range(self.start, self.start + self._width * self._stride, self._stride)
 
-    def shrink(self, by: int = 2) -> bool:
-        """Ask for shorter pages, a half of the length or a smaller part of it; False where there are none."""
-        if self.size == 1:
+    def shrink(self, by: int = 2, *, least: int = 1) -> bool:
+        """Ask for shorter pages, a half of the length or a smaller part of it; False where they are at the `least` length.
+
+        What no attempt has brought is tried once at each length, and with all attempts at the last one.
+        """
+        if self.size <= least:
             return False
         if self._rounds:  # longer pages had worked, or have been tried again
             self._rounds_until_longer *= 2
         self.size, self._width, self._rounds = max(1, self.size // by), 1, 0
         self._stride = min(self._stride, self.size)
+        self._suspects, self.patient = 0, self.size <= least
+        return True
+
+    def narrow(self) -> bool:
+        """The page at `start` cannot be given, perhaps for one thing on it: ask for the first half of it. False for a page of
+        one thing, which may be skipped.
+        """
+        if self.size == 1:
+            return False
+        if not self._suspects:
+            self._before, self._worked = self.size, 0
+        self._suspects = self.size
+        self._set_size(self.size // 2)
+        # Once a part came, and the rest did not, it is not the server that is away for a while.
+        self.patient = self.size == 1 and not self._worked
+        return True
+
+    def skip(self) -> bool:
+        """Leave out the thing at `start`, and go on with pages as long as before. False where that were too many."""
+        if self.skipped == _MOST_SKIPPED or self._skipped_in_a_row == _MOST_SKIPPED_IN_A_ROW:
+            return False
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        self.start += 1
+        if self._suspects:
+            self._set_size(self._before)
+        self._suspects, self.patient = 0, False
         return True
 
     def take(self, keys: Sequence[Hashable], items: int, links: PageLinks) -> bool:
@@ -150,9 +196,12 @@ class Paging:
         self._count_stale(fresh > 0 or not keys)
         self._unreadable = 0 if keys else self._unreadable + 1
         self.start += items
+        self._skipped_in_a_row = 0
         proven = facts.links_given and links is not PageLinks.ABSENT
         repeats = self._again > len(self._seen) + 2 * self.size
-        if self._stale > 1 or repeats:
+        if self._most is not None and self.start >= self._most:
+            self.end = ListEnd.COMPLETE
+        elif self._stale > 1 or repeats:
             # What is shown again begins with the first page: the place that was asked for is ignored.
             anew = repeats or self._first in keys
             self.end = (
@@ -166,6 +215,10 @@ class Paging:
             self.end = ListEnd.COMPLETE
         elif not regular:  # the pages after it begin elsewhere
             self._stride, self._width = min(items, self.size), 1
+        if self._suspects:
+            self._clear(items)
+            return False
+        self.patient = True
         return self.end is None and regular
 
     def widen(self) -> None:
@@ -177,6 +230,22 @@ class Paging:
         if self._stride == self.size < self._longest and self._rounds > self._rounds_until_longer:
             self.size = min(self._longest, 2 * self.size)
             self._stride, self._width = self.size, 1
+
+    def _clear(self, items: int) -> None:
+        """Things came that were on a page that did not: what cannot be given is behind them. Or was it the length?"""
+        self._worked = max(self._worked, self.size)
+        self._suspects = max(0, self._suspects - items)
+        if self._suspects:
+            self._set_size(max(1, self._suspects // 2))
+            self.patient = False
+        else:
+            self._set_size(self._worked)
+            self._rounds, self.patient = 0, True
+            self._rounds_until_longer *= 2
+
+    def _set_size(self, size: int) -> None:
+        self.size = self._stride = size
+        self._width = 1
 
     def _empty(self, *, has_next: bool) -> bool:
         # A link beside nothing: things that we may not see, perhaps. One page further, not for ever.

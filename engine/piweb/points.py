@@ -50,7 +50,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no",
 class Points:
     """Points found: as tags, as rows of pi_tags in the same order, and what was not found, with why.
 
-    Of a page, `items` is how many things are on it, `keys` are the WebIDs of all that have one, and `links` what its
+    Of a page, `count` is how many things are on it, `keys` are the WebIDs of all that have one, and `links` what its
     links say. `gone` are the identifiers of a lookup of which the server says that there is
     no such point.
     """
@@ -58,7 +58,7 @@ class Points:
     tags: tuple[Tag, ...]
     rows: pa.RecordBatch
     failures: tuple[tuple[str, str], ...] = ()
-    items: int = 0
+    count: int = 0
     keys: tuple[str, ...] = ()
     links: PageLinks = PageLinks.ABSENT
     gone: frozenset[str] = frozenset()
@@ -92,6 +92,11 @@ def decode_page(body: bytes, *, start: int = 0) -> Points:
     named = content.get("Links")
     said = PageLinks.of(named.get("First"), named.get("Next")) if isinstance(named, dict) else PageLinks.ABSENT
     return _points(_sorted(items, start), len(items), said)
+
+
+def unreadable_point(number: int, why: str) -> Points:
+    """What stands for a point that the server cannot give, by its number in the list from 0 on."""
+    return _points(_SortedItems(failures={_label(None, number + 1): why}), 1)
 
 
 def decode_multiple(body: bytes, asked: Sequence[str]) -> Points:
@@ -199,12 +204,13 @@ def _unreadable(why: Exception | str, body: bytes) -> UnavailableError:
     return UnavailableError(
         f"the server's list of points cannot be read ({well_formed(str(why))}): {excerpt_of(body)}",
         hint="try again; if it stays so, please report it",
+        status=500,
     )
 
 
 def _broken_off(of: str, said: Any) -> UnavailableError:
     why = sentence_of(said) or "it does not say why"
-    return UnavailableError(f"the server's list of {of} broke off: {why}", hint="try again")
+    return UnavailableError(f"the server's list of {of} broke off: {why}", hint="try again", status=500)
 
 
 def _sorted(items: Sequence[Any], start: int) -> _SortedItems:
@@ -318,7 +324,7 @@ def _is_gone(wrong: Any, identifier: str) -> bool:
 
 
 def _points(
-    found: _SortedItems, items: int = 0, links: PageLinks = PageLinks.ABSENT, *, gone: frozenset[str] = frozenset()
+    found: _SortedItems, count: int = 0, links: PageLinks = PageLinks.ABSENT, *, gone: frozenset[str] = frozenset()
 ) -> Points:
     # All text is well-formed: msgspec reads no other, and `parse_json` makes it so. A million points come by here, so each
     # field becomes a column at once.
@@ -335,7 +341,7 @@ def _points(
         map(bool, points["Future"]),
     )
     failures = tuple((well_formed(name), why) for name, why in found.failures.items())
-    return Points(tuple(tags), _rows(points), failures, items, tuple(found.keys), links, gone)
+    return Points(tuple(tags), _rows(points), failures, count, tuple(found.keys), links, gone)
 
 
 def _rows(points: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,57 @@ async def test_one_bad_item_harms_no_other_and_keeps_its_row(tmp_path: Path, wha
         [told] = report.as_dict()["datasets"]["assets"]["unread"]
         assert told["part"] in {"elements of Plant", "attributes of Plant"}
         assert told["reason"] == "Bad: It is damaged."
+        site.assert_exact()
+
+
+@pytest.mark.parametrize("status", first_of(["500", "cut"]))
+@pytest.mark.parametrize("what", ["elements", "elementattributes"])
+async def test_an_item_for_which_the_server_gives_no_list_harms_no_other_and_keeps_its_row(
+    tmp_path: Path, what: str, status: str
+) -> None:
+    bad: list[str] = []
+    asked = 0
+
+    def change(real: Answer, target: str, more: tuple[Any, ...]) -> Reply:
+        nonlocal asked
+        reply = as_before(real, target, more)
+        if f"/{what}?" not in target or reply.status >= 300:
+            return reply
+        asked += 1
+        items = json.loads(reply.body())["Items"]
+        bad[:] = bad or [items[5]["WebId"], items[-1]["WebId"]]
+        if not {one["WebId"] for one in items} & set(bad):
+            return reply
+        failure = {"Errors": ["It is damaged."]}
+        return json_reply(failure, 500) if status == "500" else json_reply({"Items": items[:5], **failure})
+
+    async with in_memory(tmp_path) as site:
+        assert (await site.run()).exit_code == 0
+        site.change("edit_element", element=r"Site 01\Unit 02", name="Renamed")
+        with changed_by(site, change):
+            report = await site.run()
+        assert report.exit_code == 1
+        reasons = [one["reason"] for one in report.as_dict()["datasets"]["assets"]["unread"]]
+        assert len(reasons) == len(set(bad))
+        assert all(re.fullmatch(r"item [\d,]+ of the list: .*It is damaged\..*", reason) for reason in reasons)
+        assert asked <= 2 + 2 * (4 + 13)
+        site.assert_exact()
+
+
+async def test_a_list_that_has_no_pages_and_fails_is_told_of_in_the_words_of_the_server(tmp_path: Path) -> None:
+    def change(real: Answer, target: str, more: tuple[Any, ...]) -> Reply:
+        reply = as_before(real, target, more)
+        if "/elementtemplates?" not in target or len(json.loads(reply.body())["Items"]) < 5:
+            return reply
+        return json_reply({"Errors": ["It is damaged."]}, 500)
+
+    async with in_memory(tmp_path) as site:
+        assert (await site.run()).exit_code == 0
+        with changed_by(site, change):
+            report = await site.run()
+        assert report.exit_code == 1
+        [told] = report.as_dict()["datasets"]["assets"]["unread"]
+        assert "It is damaged." in told["reason"]
         site.assert_exact()
 
 

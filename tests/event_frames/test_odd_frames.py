@@ -82,6 +82,30 @@ async def test_an_open_frame_may_end_in_any_such_way(end: Any) -> None:
         plant.assert_exact()
 
 
+async def test_a_frame_for_which_the_server_gives_no_list_costs_no_other_one_and_is_read_when_it_is_healed() -> None:
+    async with serving(in_memory(), days=1) as plant:
+        bad: list[str] = []
+
+        def damaged(target: str, reply: Reply) -> Reply:
+            if "/eventframes?" not in target or reply.status >= 300:
+                return reply
+            items = json.loads(reply.body())["Items"]
+            bad[:] = bad or [items[5]["WebId"]]
+            return (
+                json_reply({"Errors": ["It is damaged."]}, 500) if bad[0] in {one["WebId"] for one in items} else reply
+            )
+
+        with answered(plant, damaged):
+            unread = (await plant.run()).unread
+        assert "It is damaged." in unread[0][1]
+        assert len(unread) == 1
+        there = {row["event_frame_webid"] for row in stored(plant.lakehouse(), PI_EVENT_FRAMES)}
+        assert there
+        assert bad[0] not in there
+        await plant.run()
+        plant.assert_exact()
+
+
 async def test_an_error_in_the_place_of_a_frame_leaves_the_frame_as_it_was() -> None:
     """Also an error that names the WebID of the frame, which was taken for a frame of which nothing is known."""
     async with serving(in_memory(), days=1) as plant:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -14,6 +15,7 @@ from config.errors import UnavailableError
 from engine.piweb.clocks import SourceTime
 from engine.plan.shards import Shard
 from engine.simulator import Event
+from engine.simulator.replies import Reply, json_reply
 from engine.simulator.times import SECOND as TICKS
 from engine.telemetry.report import RunReport
 from tests.digital_states.site import Site, serving
@@ -209,6 +211,34 @@ async def test_a_list_that_leaves_out_what_is_there_makes_nothing_gone_and_is_to
         report = await site.run()
     assert gone(plant) == set()
     assert [text for text in report.warnings if text.startswith("5 tags were not in the server's list")]
+    async with serving(plant, now=BEGIN + 3 * HOUR) as site:
+        assert (await site.run()).status == "succeeded"
+    plant.assert_exact(BEGIN, BEGIN + 3 * HOUR)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_point_for_which_the_server_gives_no_list_costs_no_other_tag(tmp_path: Path, known: bool) -> None:
+    plant = plant_of(tmp_path)
+    if known:
+        async with serving(plant, now=BEGIN + HOUR) as site:
+            await site.run()
+    async with serving(plant, now=BEGIN + 2 * HOUR) as site:
+        dispatch = site.simulator._dispatch
+        real = dispatch.answer
+
+        def answer(method: str, target: str, *more: Any) -> Reply:
+            reply = real(method, target, *more)
+            damaged = "/points?" in target and web_id_of(7).encode() in reply.body()
+            return json_reply({"Errors": ["Record Header Data Mismatch"]}, 500) if damaged else reply
+
+        with patch.object(dispatch, "answer", answer):
+            report = await site.run()
+    assert report.exit_code == 1
+    [(name, why)] = report.tags_failed
+    assert name == "item 8 of the list of points"
+    assert why.endswith("Record Header Data Mismatch")
+    assert gone(plant) == set()
+    assert len({len(instants(plant, web_id_of(index))) for index in range(TAGS) if index != 7}) == 1
     async with serving(plant, now=BEGIN + 3 * HOUR) as site:
         assert (await site.run()).status == "succeeded"
     plant.assert_exact(BEGIN, BEGIN + 3 * HOUR)

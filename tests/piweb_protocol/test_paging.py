@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -202,3 +203,71 @@ def test_pages_that_are_always_too_long_are_tried_ever_more_seldom() -> None:
             walk.widen()
     assert asked < 200_000 / 62 + len(tried) + 20
     assert len(tried) < 20
+
+
+def read_past(source: Source, walk: Paging, fails: Callable[[int, int], bool]) -> tuple[list[int], list[int], int]:
+    """What is found and what is left out of a server that cannot give some pages, and how many pages were asked for."""
+    found: list[int] = []
+    left_out: list[int] = []
+    asked = 0
+    while walk.end is None:
+        for start in walk.starts:
+            asked += 1
+            items, links = source.page(start, walk.size)
+            if fails(start, start + max(1, len(items))):
+                if not walk.narrow():
+                    assert walk.skip()
+                    left_out.append(start)
+                break
+            found += items
+            if not walk.take(items, len(items), links):
+                break
+        else:
+            walk.widen()
+    return found, left_out, asked
+
+
+@given(st.data(), st.integers(1, 3_000), st.integers(1, 1_000), LINKS, st.integers(1, 1_000), st.integers(1, 4))
+def test_what_a_server_cannot_give_costs_no_other_thing_and_few_requests(
+    data: st.DataObject, total: int, cap: int, links: str, size: int, at_once: int
+) -> None:
+    bad = data.draw(st.sets(st.integers(0, total - 1), max_size=8).map(apart))
+    source, walk = Source(total, cap, links), Paging(size, at_once=at_once)
+    found, left_out, asked = read_past(source, walk, lambda start, stop: any(start <= one < stop for one in bad))
+    assert left_out == sorted(bad)
+    assert found == [one for one in range(total) if one not in bad]
+    assert walk.end is ListEnd.COMPLETE
+    length = min(size, cap)
+    assert asked <= at_once * (-(-total // length) + 1 + 2 * len(bad)) + len(bad) * (2 * size.bit_length() + 2)
+
+
+def apart(bad: set[int]) -> set[int]:
+    """Without what stands beside three others: such a server is taken for one that is ill."""
+    return {one for one in bad if not {one - 1, one - 2, one - 3} <= bad}
+
+
+@given(st.integers(0, 3_000), st.integers(1, 1_000), st.integers(1, 1_000), LINKS)
+def test_a_server_that_cannot_give_long_pages_loses_nothing(total: int, longest: int, size: int, links: str) -> None:
+    walk = Paging(size, at_once=4)
+    found, left_out, _ = read_past(Source(total, links=links), walk, lambda start, stop: stop - start > longest)
+    assert found == list(range(total))
+    assert left_out == []
+
+
+def test_a_server_that_gives_nothing_any_more_is_soon_seen_to_be_ill() -> None:
+    walk = Paging(1_000)
+    asked = worth_all_attempts = 0
+    while asked < 60:
+        asked += 1
+        worth_all_attempts += walk.patient
+        if not walk.narrow() and not walk.skip():
+            break
+    assert (asked, worth_all_attempts, walk.skipped) == (40, 5, 3)
+
+
+def test_what_a_server_cannot_give_in_great_number_is_not_left_out_for_ever() -> None:
+    walk, asked = Paging(1), 0
+    while walk.narrow() or walk.skip():
+        asked += 1
+        walk.take([str(walk.start)], 1, PageLinks.ABSENT)
+    assert asked == 100

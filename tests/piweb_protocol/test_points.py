@@ -82,7 +82,7 @@ def test_what_the_links_of_a_page_say_is_kept_apart_from_what_they_do_not_say(
     links: dict[str, Any], said: PageLinks, odd: dict[str, Any]
 ) -> None:
     found = decode_page(page(point(1), point(2, **odd), **links))
-    assert (found.items, found.links) == (2, said)
+    assert (found.count, found.links) == (2, said)
     assert found.keys == tuple(tag.web_id for tag in found.tags)
 
 
@@ -151,7 +151,7 @@ def test_an_item_that_is_no_point_is_named_and_costs_no_other(item: Any, name: s
     [(label, reason)] = found.failures
     assert label == name
     assert re.search(why, reason)
-    assert found.items == 3
+    assert found.count == 3
 
 
 @pytest.mark.parametrize(
