@@ -4,19 +4,25 @@ aiohttp can decompress by itself, but it takes a gzip stream that stops in the m
 framing is in order. A proxy that dies between compressing and sending makes such answers. The cap has to hold for what
 comes out of the decompressor. So the session leaves bodies alone, and this module does both.
 
+A long body is unpacked in a thread, mostly in one step: that takes longer than anything else the event loop does, and needs no
+interpreter lock.
+
 Invariant: `Body.complete` is true only for a body that ended where its sender wanted it to end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 from isal import igzip_lib
 
-_PIECE_BYTES: Final = 1 << 20  # no single step of the decompressor may blow up beyond this
+# So much is received before it is unpacked; at the end what there is. Nothing is held longer packed than that.
+_STEP_BYTES: Final = 4 << 20
+# Up to so much is unpacked in place: a thread would take longer.
+_IN_PLACE_BYTES: Final = 32 << 10
 _PLAIN: Final = frozenset({"", "identity"})
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 
@@ -39,44 +45,75 @@ async def read_body(content: aiohttp.StreamReader, *, encoding: str, max_bytes: 
     coding = encoding.strip().lower()
     if coding not in _PLAIN | _GZIP:
         raise aiohttp.ClientPayloadError(f"sent Content-Encoding {coding[:40]!r}, which was not asked for")
-    gunzip = _Gunzip() if coding in _GZIP else None
-    pieces: list[bytes] = []
-    size = wire = 0
+    text: _Plain | _Gunzipped = _Gunzipped(max_bytes) if coding in _GZIP else _Plain()
+    received: list[bytes] = []
+    waiting = wire = 0
     async for chunk in content.iter_any():
+        received.append(chunk)
+        waiting += len(chunk)
         wire += len(chunk)
-        for piece in gunzip.pieces(chunk) if gunzip else (chunk,):
-            pieces.append(piece)
-            size += len(piece)
-            if size > max_bytes:
-                return Body(b"".join(pieces)[:max_bytes], complete=False, wire_bytes=wire)
-    if gunzip and wire and not gunzip.ended:
+        if waiting >= _STEP_BYTES or waiting > max_bytes:
+            await _add(text, received)
+            waiting = 0
+            if text.size > max_bytes:
+                break
+    await _add(text, received)
+    if text.size <= max_bytes and wire and not text.ended:
         raise aiohttp.ClientPayloadError("sent a gzip stream that ends midway")
-    return Body(b"".join(pieces), complete=True, wire_bytes=wire)
+    data = b"".join(text.pieces)
+    return Body(data[:max_bytes], complete=text.size <= max_bytes, wire_bytes=wire)
 
 
-class _Gunzip:
-    """A gzip stream, piece by bounded piece. Several members in a row are one stream."""
+async def _add(text: _Plain | _Gunzipped, received: list[bytes]) -> None:
+    data = b"".join(received)
+    received.clear()
+    if isinstance(text, _Plain) or len(data) <= _IN_PLACE_BYTES:
+        text.add(data)
+    else:
+        await asyncio.to_thread(text.add, data)
+
+
+class _Plain:
+    """A body that is sent as it is."""
+
+    ended = True
 
     def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self.size += len(data)
+
+
+class _Gunzipped:
+    """What a gzip stream holds, up to one byte more than the cap. Several members in a row are one stream."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self._max_bytes = max_bytes
         self._member = _new_member()
 
     @property
     def ended(self) -> bool:
         return bool(self._member.eof)
 
-    def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        data = chunk
-        while True:
+    def add(self, data: bytes) -> None:
+        """Raises `aiohttp.ClientPayloadError` for a damaged stream."""
+        while self.size <= self._max_bytes:
             if self._member.eof:
                 if not data:
                     return
                 self._member = _new_member()
             try:
-                piece: bytes = self._member.decompress(data, _PIECE_BYTES)
+                piece: bytes = self._member.decompress(data, self._max_bytes + 1 - self.size)
             except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub declares an instance
                 raise aiohttp.ClientPayloadError("sent a damaged gzip stream") from error
             if piece:
-                yield piece
+                self.pieces.append(piece)
+                self.size += len(piece)
             if self._member.eof:
                 data = self._member.unused_data
             elif self._member.needs_input:
