@@ -229,6 +229,8 @@ class RecordedSource:
             answer = decoding()
         else:
             answer = await asyncio.get_running_loop().run_in_executor(self._executor, decoding)
+        if request.tells_of_parts:
+            self._client.note_parts(response, answer.outcomes.errors.values())
         if answer.outcomes.errors and self.mode is _MODES.get(shape):
             self._look_for_other_windows(answer)
         decoded = monotonic()
@@ -299,7 +301,7 @@ class RecordedSource:
             return requests.stream(asks[0]), Shape.STREAM
         # A chunk that was cut for a batch may have windows that no streamset can carry.
         if self.mode is Mode.BATCH or requests.streamset_capacity(asks) < len(asks):
-            return requests.batch(asks, self._base_url), Shape.BATCH
+            return replace(requests.batch(asks, self._base_url), tells_of_parts=True), Shape.BATCH
         return requests.streamset(asks), Shape.STREAMSET
 
 

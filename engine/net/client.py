@@ -13,7 +13,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ import aiohttp
 from yarl import URL
 
 from config.errors import ExtractError, SplitError, UnavailableError
-from engine.piweb.batches import overload_of
+from engine.piweb.batches import Overload, overload_in, overload_of
 from engine.piweb.http import Request, Response
 from engine.piweb.limits import LearnedLimits
 from engine.piweb.problems import (
@@ -283,7 +283,7 @@ class PIClient:
                 raise failure from without_credentials(error)
             _note(request, response)
             self._account(request, response, started_at)
-            return credential, response
+            return credential, replace(response, started_at=started_at)
 
     async def _exchange(
         self, session: aiohttp.ClientSession, request: Request, credential: Credential, limit: int
@@ -347,17 +347,26 @@ class PIClient:
             latency = self._stats.first_byte_secs or response.first_byte_secs
             latency += _LATENCY_WEIGHT * (response.first_byte_secs - latency)
             self._stats = replace(self._stats, first_byte_secs=latency)
-            part = overload_of(response.body) if request.path == "/batch" and response.status < 300 else None
-            if part is None:
+            searched = request.path == "/batch" and response.status < 300 and not request.tells_of_parts
+            overload = overload_of(response.body) if searched else None
+            if overload is None:
                 self._gate.answered(_kind(request), started_at=started_at, first_byte_secs=response.first_byte_secs)
-                return
-            self._stats = replace(self._stats, throttled=self._stats.throttled + part.refused)
-            self._gate.overloaded(
-                started_at=started_at,
-                retry_after_secs=min(part.retry_after_secs, self._settings.max_retry_after_secs),
-                timed_out=not part.refused,
-                partly=True,
-            )
+            else:
+                self._account_for_parts(overload, started_at)
+
+    def note_parts(self, response: Response, errors: Iterable[Exception]) -> None:
+        """Account for the errors of the parts of a batch that `tells_of_parts`."""
+        if overload := overload_in(errors):
+            self._account_for_parts(overload, response.started_at)
+
+    def _account_for_parts(self, overload: Overload, started_at: float) -> None:
+        self._stats = replace(self._stats, throttled=self._stats.throttled + overload.refused)
+        self._gate.overloaded(
+            started_at=started_at,
+            retry_after_secs=min(overload.retry_after_secs, self._settings.max_retry_after_secs),
+            timed_out=not overload.refused,
+            partly=True,
+        )
 
     def _tracing(self) -> aiohttp.TraceConfig:
         """Hold every sending to the rate once it has a connection. This includes what aiohttp repeats by itself when a

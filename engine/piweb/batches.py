@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from config.errors import UnavailableError
+from config.errors import RetryError, UnavailableError
 
 from .http import Request, Response
 from .members import parsed
@@ -63,6 +63,20 @@ def overload_of(body: bytes) -> Overload | None:
         return None
     asked = [retry_after_secs(_lowered(part.Headers)) or 0.0 for part in met]
     return Overload(any(part.Status in REFUSAL_STATUSES for part in met), max(asked))
+
+
+def overload_in(errors: Iterable[Exception]) -> Overload | None:
+    """The same, by the errors that the parts of a batch stand for."""
+    met = [
+        error
+        for error in errors
+        if isinstance(error, RetryError) and error.status in REFUSAL_STATUSES | TIME_OUT_STATUSES
+    ]
+    if not met:
+        return None
+    return Overload(
+        any(error.status in REFUSAL_STATUSES for error in met), max(error.retry_after_secs or 0.0 for error in met)
+    )
 
 
 def _lowered(headers: Any) -> dict[str, str]:

@@ -8,6 +8,8 @@ import dataclasses
 import json
 import socket
 import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aiohttp import web
@@ -20,6 +22,9 @@ from config.errors import (
     ThrottledError,
     UnavailableError,
 )
+from engine.datasets.recorded_values import RecordedSource
+from engine.datasets.request_mode import Mode
+from engine.model import Ask, Tag
 from engine.net.auth import Auth, Basic, Credential
 from engine.net.client import ClientSettings, PIClient
 from engine.piweb.http import Request
@@ -428,21 +433,39 @@ def parts(*statuses: int, **headers: str) -> bytes:
     ).encode()
 
 
+async def search(piweb: PIClient) -> None:
+    """The client looks into the answer by itself."""
+    response = await piweb.send(BATCH)
+    assert response.status == 207
+
+
+async def read(piweb: PIClient) -> None:
+    """The source reads the parts, and tells the client of them."""
+    asks = [Ask(Tag(f"P{n}", f"Unit.{n}"), 0, 1_000_000, 10) for n in range(3)]
+    with ThreadPoolExecutor(1) as executor:
+        source = RecordedSource(piweb, "http://pi/piwebapi", Mode.BATCH, executor, now=lambda: 0)
+        await source.read(asks)
+
+
+@pytest.mark.parametrize("ask", [search, read])
 @pytest.mark.parametrize("statuses", [(200, 429, 200), (503, 503, 503), (200, 504, 408)])
-async def test_a_part_of_a_batch_that_is_refused_slows_the_pace_once(statuses: tuple[int, ...]) -> None:
+async def test_a_part_of_a_batch_that_is_refused_slows_the_pace_once(
+    statuses: tuple[int, ...], ask: Callable[[PIClient], Awaitable[None]]
+) -> None:
     async with Sinner([answer(parts(*statuses), status=207)]) as pi, client(pi.url, max_in_flight=8) as piweb:
-        response = await piweb.send(BATCH)
-        assert (response.status, len(pi.arrivals)) == (207, 1)  # its parts are asked for again by who asked for them
+        await ask(piweb)
+        assert len(pi.arrivals) == 1  # its parts are asked for again by who asked for them
         assert piweb.statistics().rate == 500.0
         assert piweb.statistics().throttled == (504 not in statuses)
 
 
-async def test_a_part_of_a_batch_can_ask_for_silence() -> None:
+@pytest.mark.parametrize("ask", [search, read])
+async def test_a_part_of_a_batch_can_ask_for_silence(ask: Callable[[PIClient], Awaitable[None]]) -> None:
     refused = answer(parts(200, 429, **{"Retry-After": "60"}), status=207)
     async with Sinner([refused]) as pi, client(pi.url, max_retry_after_secs=0.3) as piweb:
-        await piweb.send(BATCH)
+        await ask(piweb)
         began = time.monotonic()
-        await piweb.send(BATCH)
+        await ask(piweb)
         assert time.monotonic() - began > 0.2
 
 
