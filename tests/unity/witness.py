@@ -39,7 +39,7 @@ class Witness:
             ["java", "-Xmx512m", "-cp", self.classpath, "Witness", *where, *map(str, command)],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,  # on a busy machine Java alone takes a minute to start
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
