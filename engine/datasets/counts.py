@@ -265,6 +265,8 @@ class CountSource:
         asks = [ask for ask in asks if ask.tag.web_id not in self.refused]
         if not asks:
             return []
+        if self._is_more_than_counted(asks):
+            return await self._ask(asks, of_anything=of_anything)
         answered = await self._answer(asks, of_anything=of_anything)
         if isinstance(answered, TagError) and len(asks) == 1:
             return [StreamCounts(asks[0], error=answered)]
@@ -284,6 +286,11 @@ class CountSource:
             for pack in packs([c.ask for c in failed], self._limits, self._mode):
                 found += await self._try(pack, of_anything=of_anything)
         return found
+
+    def _is_more_than_counted(self, asks: Sequence[Ask]) -> bool:
+        """Whether the server has refused as much as this, since these asks were packed."""
+        days, tags = self._most_days, self._most_tags
+        return (days is not None and max(map(days_of, asks)) > days) or (tags is not None and len(asks) > tags)
 
     def _took(self, found: Sequence[StreamCounts]) -> None:
         counted = {c.ask.tag.web_id for c in found if c.error is None}
