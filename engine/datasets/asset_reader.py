@@ -111,11 +111,19 @@ class AssetReader:
         async def ask_page(start: int, size: int, patient: bool) -> ListPage:
             return await self.page(path_of(start, size), what, patient=patient)
 
+        before = ""
+
+        async def taken(page: ListPage) -> None:
+            nonlocal before
+            before = str(page.items[-1].get("Name") or "") if page.items else before
+            await take(page)
+
         async def leave_out(number: int, why: str) -> None:
-            await take(ListPage((), 1, (), PageLinks.ABSENT, (f"item {number + 1:,} of the list: {why}",)))
+            place = f"item {number + 1:,} of the list" + (f", after {before}" if before else "")
+            await take(ListPage((), 1, (), PageLinks.ABSENT, (f"{place}: {why}",)))
 
         walk = Paging(PAGE_SIZE, at_once=PAGES_AT_ONCE, facts=self._facts)
-        return await each_page(walk, what, ask_page, take, leave_out)
+        return await each_page(walk, what, ask_page, taken, leave_out)
 
     async def lists(self, paths: Sequence[PathOf], what: str, *, each: bool = False) -> list[ListRead | None]:
         """Many lists, most of which are short: the first pages together, the rest of long ones page by page.

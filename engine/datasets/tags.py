@@ -290,7 +290,7 @@ async def _list_points(
 ) -> tuple[list[Points], bool]:
     """All pages of the points that match a pattern; and whether that is known to be the whole list.
 
-    A point that the server cannot give is a failure by its number in the list.
+    A point that the server cannot give is a failure, by its number in the list and the point before it.
     A point created or deleted meanwhile shifts the pages; the next run sees what this one missed.
     Raises `UnavailableError` for a server that begins anew instead of going on: there may be more.
     """
@@ -305,7 +305,8 @@ async def _list_points(
         pages.append(page)
 
     async def leave_out(number: int, why: str) -> None:
-        pages.append(points.unreadable_point(number, why))
+        before = next((page.tags[-1].name for page in reversed(pages) if page.tags), "")
+        pages.append(points.unreadable_point(number, before, why))
 
     walk = Paging(
         requests.MAX_POINTS_PER_PAGE, at_once=PAGES_AT_ONCE, facts=facts, most=1 if _WILD.isdisjoint(pattern) else None

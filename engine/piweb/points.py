@@ -94,9 +94,12 @@ def decode_page(body: bytes, *, start: int = 0) -> Points:
     return _points(_sorted(items, start), len(items), said)
 
 
-def unreadable_point(number: int, why: str) -> Points:
-    """What stands for a point that the server cannot give, by its number in the list from 0 on."""
-    return _points(_SortedItems(failures={_label(None, number + 1): why}), 1)
+def unreadable_point(number: int, before: str, why: str) -> Points:
+    """What stands for a point that the server cannot give: by its number in the list from 0 on, and the name of the one
+    before it, so that an administrator can find it.
+    """
+    label = _label(None, number + 1) + (f", after {before}" if before else "")
+    return _points(_SortedItems(failures={label: why}), 1)
 
 
 def decode_multiple(body: bytes, asked: Sequence[str]) -> Points:

@@ -235,7 +235,7 @@ async def test_a_point_for_which_the_server_gives_no_list_costs_no_other_tag(tmp
             report = await site.run()
     assert report.exit_code == 1
     [(name, why)] = report.tags_failed
-    assert name == "item 8 of the list of points"
+    assert name == f"item 8 of the list of points, after {plant.name(6)}"
     assert why.endswith("Record Header Data Mismatch")
     assert gone(plant) == set()
     assert len({len(instants(plant, web_id_of(index))) for index in range(TAGS) if index != 7}) == 1
