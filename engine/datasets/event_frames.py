@@ -30,7 +30,7 @@ from writers.asset_tables import (
 from ..model import Micros
 from ..piweb import event_frames as frames_of_pi
 from ..piweb.assets import Named, decode_item, decode_list, list_path, object_path
-from ..piweb.event_frames import Annotations, Frame, FrameValues, frame_of
+from ..piweb.event_frames import Annotations, Frame, FrameValues, frame_fault, frame_of
 from ..piweb.http import Response
 from ..piweb.members import text
 from ..piweb.problems import error_for
@@ -194,9 +194,10 @@ async def list_frames(
             )
 
         read = await reader.all(page, f"listing the event frames of {database.name}")
-        found.update((one["WebId"], frame_of(one)) for one in read.items)
+        faults = {one["WebId"]: fault for one in read.items if (fault := frame_fault(one)) is not None}
+        found.update((one["WebId"], frame_of(one)) for one in read.items if one["WebId"] not in faults)
         proven = proven and read.proven
-        unreadable += read.unreadable
+        unreadable += (*read.unreadable, *faults.values())
     return FrameList(tuple(found.values()), unreadable, proven)
 
 
@@ -357,6 +358,8 @@ class _Reading:
                 item = decode_item(answer.body) if error is None else {}
             except UnavailableError as unreadable:
                 error = unreadable
+            if error is None and item.get("WebId") == web_id and (fault := frame_fault(item)) is not None:
+                error = UnavailableError(fault)
             if error is None:
                 if item.get("WebId") == web_id:
                     still.append(frame_of(item))

@@ -2,6 +2,7 @@
 
 Names of frames repeat, so lists are sorted by ID and keys are WebIDs without a path. An open frame ends in the year 9999,
 or, where a time that is not known is the first one there is, at that; one that was never acknowledged says 1970.
+A frame that does not say when it began, or whose end cannot be read, is not known: it would land without its day, or as open.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ FRAME_FIELDS = (
 _VALUE_FIELDS = ("WebId", "Name", "Path", "Value", "Errors")
 _ANNOTATION_FIELDS = ("Id", "Name", "Description", "Value", "Creator", "CreationDate")
 _YEAR_9999 = parse_micros("9999-01-01T00:00:00Z")
+# Of a time that cannot be read, for want of a zone, the year says that it stands for none.
+_OPEN_YEARS = ("9999", "0001")
 _DAY: Micros = 86_400_000_000
 
 
@@ -46,7 +49,7 @@ class Frame:
     """
 
     web_id: str
-    start: Micros | None
+    start: Micros
     end: Micros | None
     captured: bool
     annotated: bool
@@ -124,9 +127,25 @@ def annotations_path(web_id: str) -> str:
 # --- what came ---------------------------------------------------------------------
 
 
+def frame_fault(item: Item) -> str | None:
+    """Why an item with a WebID is no frame that can be read; None if it is one."""
+    start, end = _time(item, "StartTime"), item.get("EndTime")
+    wrong = ""
+    if start is None or start <= 0:
+        wrong = f"it has no StartTime that can be read{_shown(item.get('StartTime'))}"
+    elif end and _time(item, "EndTime") is None and not str(end).startswith(_OPEN_YEARS):
+        wrong = f"its EndTime cannot be read{_shown(end)}"
+    return f"{text(item, 'Name') or item['WebId']}: {wrong}" if wrong else None
+
+
+def _shown(said: Any) -> str:
+    return f": {str(said)[:40]!r}" if said else ""
+
+
 def frame_of(item: Item) -> Frame:
-    """The frame that an item with a WebID is."""
-    end = _time(item, "EndTime")
+    """The frame that an item with a WebID is, which has no `frame_fault`."""
+    start, end = _time(item, "StartTime"), _time(item, "EndTime")
+    assert start is not None  # noqa: S101 - else it has a fault
     elements = [id_only(one) for one in texts(item, "RefElementWebIds")]
     lists_elements = isinstance(item.get("RefElementWebIds"), list)
     first, parent = linked(item, "PrimaryReferencedElement"), linked(item, "Parent")
@@ -134,7 +153,7 @@ def frame_of(item: Item) -> Frame:
         elements.insert(0, first)
     return Frame(
         web_id=item["WebId"],
-        start=_time(item, "StartTime"),
+        start=start,
         end=None if end is None or not 0 < end < _YEAR_9999 else end,
         captured=flag(item, "AreValuesCaptured") is True,
         annotated=flag(item, "IsAnnotated") is True,
@@ -242,8 +261,8 @@ def _severity(item: Item) -> str | None:
     return names[found] if type(found) is int and 0 <= found < len(names) else text(item, "Severity")
 
 
-def _dates(frames: Sequence[Frame]) -> list[int | None]:
-    return [None if one.start is None else one.start // _DAY for one in frames]
+def _dates(frames: Sequence[Frame]) -> list[int]:
+    return [one.start // _DAY for one in frames]
 
 
 def attribute_rows(values: Sequence[tuple[Frame, FrameValues]], types: Mapping[tuple[str, str], str]) -> pa.Table:

@@ -128,6 +128,36 @@ async def test_an_error_in_the_place_of_a_frame_leaves_the_frame_as_it_was() -> 
         plant.assert_exact()
 
 
+_UNREADABLE: list[tuple[str, Any]] = [
+    *(("StartTime", one) for one in (..., None, "", "soon", 17, {"a": 1}, "2024-03-05T00:00:00", "0001-01-01T00:00:00Z")),
+    ("StartTime", "1970-01-01T00:00:00Z"),
+    *(("EndTime", one) for one in ("soon", 17, {"a": 1}, "2024-03-05T00:00:00", ["2024-03-05T00:00:00Z"])),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), _UNREADABLE, ids=str)
+async def test_a_frame_whose_time_cannot_be_read_is_named_and_its_row_stays_as_it_was(name: str, value: Any) -> None:
+    """One without a start landed without its day, and one whose end was no time as open."""
+    async with serving(in_memory(), days=1) as plant:
+        await plant.run()
+        before = stored(plant.lakehouse(), PI_EVENT_FRAMES)
+        known = next(row for row in before if not row["is_open"])["event_frame_webid"]
+        plant.change(action="create_frame", name="New", start=text_of(plant.now - HOUR), end=text_of(plant.now))
+        plant.advance(HOUR)
+        ill = members(name, value, when=lambda item: item["WebId"] == known or item.get("Name") == "New")
+        with shown(plant, ill):
+            unread = (await plant.run(full=True)).unread
+        assert any(name in why and why.startswith("New: ") for _, why in unread)
+        after = stored(plant.lakehouse(), PI_EVENT_FRAMES)
+        assert [row for row in after if row["event_frame_webid"] == known] == [
+            row for row in before if row["event_frame_webid"] == known
+        ]
+        assert not any(row["event_name"] == "New" for row in after)
+        assert stored(plant.lakehouse(), PI_EVENT_FRAMES, deleted=True) == []
+        assert (await plant.run()).unread == ()
+        plant.assert_exact()
+
+
 @pytest.mark.parametrize("date", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00.0000000Z", None, ...], ids=str)
 async def test_what_was_never_acknowledged_may_show_any_such_date(date: Any) -> None:
     async with serving(in_memory(), days=1) as plant:

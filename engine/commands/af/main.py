@@ -22,14 +22,14 @@ from ...datasets.request_mode import Mode
 from ...model import Micros
 from ...piweb import assets
 from ...piweb.assets import ATTRIBUTE_FIELDS, ELEMENT_FIELDS, Named, list_path, object_path
-from ...piweb.event_frames import frame_of, frame_rows, frames_path
+from ...piweb.event_frames import frame_fault, frame_of, frame_rows, frames_path
 from ...piweb.members import has_web_id
 from ...piweb.times import iso_text
 from ...run.connect import connect
 from ...telemetry.formats import count, one_line
 from ..exit_status import CommandResult
 from ..options import load_config
-from ..terminal import print_json, stdout_console
+from ..terminal import print_json, stderr_console, stdout_console
 
 _LIMIT = 50
 _TIMES, _TIME_CHARS = {"start (UTC)", "end (UTC)"}, len("2024-03-05 10:15:30")
@@ -59,11 +59,12 @@ _ATTRIBUTE_COLUMNS = {
 
 
 class _Found(NamedTuple):
-    """What is printed: the title, and a row a thing."""
+    """What is printed: the title, a row a thing, and why other things have none."""
 
     title: str
     noun: str
     rows: list[dict[str, Any]]
+    unreadable: tuple[str, ...] = ()
 
 
 def databases(*, path: str | None, overrides: tuple[str, ...], **output: Any) -> CommandResult:
@@ -99,7 +100,7 @@ def elements(
         for row in rows:
             row["children"] = "yes" if row["has_children"] else ""
         rows.sort(key=lambda row: row["element_path"].casefold())
-        return _Found(what, "element", rows)
+        return _Found(what, "element", rows, read.unreadable)
 
     columns = ({"element_path": "path"} if all_levels else {}) | _ELEMENT_COLUMNS
     return _carried_out(path, overrides, find, columns, **output)
@@ -120,7 +121,8 @@ def attributes(
             associations="DataReference",
             **shown,
         )
-        items = (await reader.all(pages, f"listing {what}")).items
+        read = await reader.all(pages, f"listing {what}")
+        items = read.items
         events = await _values(reader, [one["WebId"] for one in items])
         rows = assets.attribute_rows(items, events, {top.path.casefold(): top.web_id}, of).to_pylist()
         for row in rows:
@@ -128,7 +130,7 @@ def attributes(
             row["shown"] = _shown(row)
             row["value_timestamp"] = events.get(row["attribute_webid"], {}).get("Timestamp")
         rows.sort(key=lambda row: row["names"].casefold())
-        return _Found(what, "attribute", rows)
+        return _Found(what, "attribute", rows, read.unreadable)
 
     return _carried_out(path, overrides, find, _ATTRIBUTE_COLUMNS, **output)
 
@@ -158,7 +160,9 @@ def frames(
             )
 
         read = await reader.all(page, f"listing {what}")
-        rows = frame_rows([frame_of(one) for one in read.items], of, unread=(), now=now).to_pylist()
+        faults = tuple(fault for one in read.items if (fault := frame_fault(one)) is not None)
+        readable = [frame_of(one) for one in read.items if frame_fault(one) is None]
+        rows = frame_rows(readable, of, unread=(), now=now).to_pylist()
         paths = await _element_paths(reader, [row["primary_element_webid"] for row in rows])
         for row in rows:
             for name in ("event_date", "first_seen", "last_updated", "deleted_at"):
@@ -166,7 +170,7 @@ def frames(
             row["primary_element"] = paths.get(row["primary_element_webid"] or "", "").removeprefix(f"{of.path}\\")
             row |= {name: _time(one) for name, one in row.items() if isinstance(one, datetime)}
         rows.sort(key=lambda row: (row["start_time"] or "", row["event_name"] or ""))
-        return _Found(what, "event frame", rows)
+        return _Found(what, "event frame", rows, (*read.unreadable, *faults))
 
     return _carried_out(path, overrides, find, _FRAME_COLUMNS, **output)
 
@@ -278,7 +282,10 @@ def _carried_out(
         _print_csv(plain)
     else:
         _print(found, rows, columns)
-    return CommandResult()
+    if found.unreadable:
+        number = count(len(found.unreadable), found.noun)
+        stderr_console().print(Text(f"{number} cannot be read, and not shown: {found.unreadable[0]}"), soft_wrap=True)
+    return CommandResult(exit_code=1 if found.unreadable else 0)
 
 
 async def _asked(config: Config, find: Callable[[AssetReader, Config], Awaitable[_Found]]) -> _Found:
