@@ -32,7 +32,7 @@ from ..piweb.assets import (
     list_path,
     object_path,
 )
-from ..piweb.batches import batch_of, parts_of
+from ..piweb.batches import WEAK_STATUSES, batch_of, parts_of
 from ..piweb.http import Response
 from ..piweb.members import Item, has_web_id
 from ..piweb.paging import PageLinks, Paging, PagingFacts
@@ -195,8 +195,7 @@ class AssetReader:
                 return await self._single(some)
 
         answers = [answer for part in await ask_by_halves(paths, at_once) for answer in part]
-        # A part that failed because the batch took too long, or asked too much, may be answered alone.
-        weak = [place for place, answer in enumerate(answers) if answer.status in {408, 429, 500, 502, 503, 504}]
+        weak = [place for place, answer in enumerate(answers) if answer.status in WEAK_STATUSES]
         if weak and len(paths) > 1:
             for place, answer in zip(weak, await self._single([paths[place] for place in weak]), strict=True):
                 answers[place] = answer

@@ -179,7 +179,13 @@ class StatesSource:
             if isinstance(error, SplitError) and len(sets) > 1:
                 raise
             return [States(one, problem=error.message) for one in sets]
-        return [await self._whole(states) for states in found]
+        whole: list[States] = []
+        for states in found:
+            if states.weak and len(found) > 1:  # a part of a batch that is missing, or came too late
+                whole += await self._states([states.of])
+            else:
+                whole.append(await self._whole(states))
+        return whole
 
     async def _whole(self, first: States) -> States:
         """All pages of a set, or the reason why they cannot be read."""

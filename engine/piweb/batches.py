@@ -104,6 +104,8 @@ class _PlainPart(msgspec.Struct):
 
 
 _PARTS = msgspec.json.Decoder(dict[str, _PlainPart])
+# A part that failed so because the batch took too long, or asked too much, may be answered alone; so may one that is missing.
+WEAK_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _EMPTY = Response(502, b'{"Errors":["The answer holds nothing for it."]}')
 
 

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from config.errors import UnavailableError
 from writers.tables import PI_DIGITAL_STATES
 
-from .batches import batch_of, parts_of
+from .batches import WEAK_STATUSES, batch_of, parts_of
 from .http import Request, Response
 from .members import parsed
 from .problems import error_for, sentence_of
@@ -50,6 +50,7 @@ class States:
 
     `doubled`: codes under which a broken server has several names; the first in order is taken, so that it
     is the same one every time. `shown` is what this answer showed, `has_next` whether it names a next page.
+    `weak`: as a part of a batch it failed in a way in which it may not fail alone.
     """
 
     of: SetOfStates
@@ -58,6 +59,7 @@ class States:
     doubled: tuple[int, ...] = ()
     shown: tuple[tuple[int, str | None], ...] = ()
     has_next: bool = False
+    weak: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,11 @@ class _Sets(Struct):
     Links: Links | None = None
 
 
-class _State(Struct, gc=False):
+class _State(Struct):
     Value: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
     Name: str | None = None
+    Errors: Any = None
+    WebException: Any = None
 
 
 class _States(Struct):
@@ -136,7 +140,7 @@ def decode_states(of: SetOfStates, response: Response) -> States:
     """The states of one set, out of an answer of any status."""
     error = error_for(response, "asking for its states")
     if error is not None:
-        return States(of, problem=error.message)
+        return States(of, problem=error.message, weak=response.status in WEAK_STATUSES)
     try:
         return _states(of, _shaped(parsed(response.body), _States))
     except UnavailableError as broken:
@@ -149,9 +153,10 @@ def decode_batch(sets: Sequence[SetOfStates], body: bytes) -> list[States]:
 
 
 def _states(of: SetOfStates, answer: _States) -> States:
-    if answer.Errors or answer.WebException:
-        said = sentence_of(answer.Errors) or sentence_of(answer.WebException) or "it does not say why"
-        return States(of, problem=f"the answer broke off: {said}")
+    for one in (answer, *answer.Items):
+        if one.Errors or one.WebException:
+            said = sentence_of(one.Errors) or sentence_of(one.WebException) or "it does not say why"
+            return States(of, problem=f"the answer broke off: {said}")
     shown = tuple((item.Value, None if item.Name is None else well_formed(item.Name)) for item in answer.Items)
     if answer.Links is not None and answer.Links.Next:
         return States(of, problem="the answer holds only a part of its states", shown=shown, has_next=True)
@@ -173,7 +178,7 @@ def together(of: SetOfStates, shown: Sequence[tuple[int, str | None]]) -> States
 
 def _shaped(content: Any, kind: type[_T]) -> _T:
     try:
-        return msgspec.convert(content, kind)
+        return msgspec.convert(content, kind, strict=False)  # codes as texts, and with a point
     except msgspec.ValidationError as error:
         raise UnavailableError(f"the answer is not what the protocol says ({error})") from error
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pytest
@@ -13,6 +15,7 @@ from deltalake import write_deltalake
 
 from engine.datasets import digital_states as reading
 from engine.flow.stop import Stop
+from engine.simulator.replies import Reply, json_reply
 from engine.telemetry.log import EventLog
 from tests.crash.process import until
 from tests.digital_states.site import END, LISTING, STATES, WHOLE, named, plant_of, serving, table_of, used
@@ -51,6 +54,30 @@ async def test_a_set_that_may_not_be_read_stays_as_it_was_and_holds_up_nothing(
         report = await site.run()
         assert report.digital_states.unread == ()
         assert named(plant)["Pump"][0] == "Off"
+
+
+@pytest.mark.parametrize("left", [None, 503, *slowly(408, 429, 500, 502, 504)], ids=str)
+async def test_a_set_that_is_missing_in_a_batch_or_came_too_late_is_asked_for_alone(
+    tmp_path: Path, left: int | None
+) -> None:
+    plant = plant_of(tmp_path)
+    async with serving(plant) as site:
+        real = site.simulator._batch
+
+        async def answer(*what: Any) -> Reply:
+            before = site.asked()[2]
+            reply = await real(*what)
+            if site.asked()[2] == before:
+                return reply
+            parts = json.loads(reply.body())
+            parts["1"] = {"Status": left, "Headers": {}, "Content": {"Errors": ["Later."]}}
+            return json_reply({key: one for key, one in parts.items() if one["Status"] is not None})
+
+        with patch.object(site.simulator, "_batch", answer):
+            report = await site.run()
+        assert (report.exit_code, report.digital_states.unread) == (0, ())
+        assert named(plant) == WHOLE
+        assert site.asked()[1] == 1
 
 
 async def test_without_batches_each_set_is_asked_for_alone(tmp_path: Path) -> None:

@@ -131,7 +131,11 @@ def test_of_two_states_with_one_code_the_first_by_name_is_taken_in_any_order(tur
         (answer(state(0, "a"), Errors=["no"]), "broke off: no"),
         (answer(state(0, "a"), state(None, "b")), "not what the protocol says"),
         (answer(state(2**31, "b")), "not what the protocol says"),
-        (answer(state("1", "b")), "not what the protocol says"),
+        (answer(state("one", "b")), "not what the protocol says"),
+        (answer(state(0.5, "b")), "not what the protocol says"),
+        (answer(state(True, "b")), "not what the protocol says"),
+        (answer(state(0, "a"), None), "not what the protocol says"),
+        (answer(state(0, "a"), {**state(1, "b"), "WebException": {"Errors": ["broke"]}}), "broke off: broke"),
         (answer(state(1, 1)), "not what the protocol says"),
         (Response(200, b"null"), "not what the protocol says"),
     ],
@@ -152,6 +156,11 @@ def test_an_answer_that_may_lack_states_gives_none_of_them(response: Response, w
     assert words in part.problem
     assert not part.names
     assert (other.of, other.names, other.problem) == (VALVE, {1: "x"}, "")
+
+
+def test_codes_may_be_texts_or_have_a_point_be_negative_have_gaps_and_come_in_any_order() -> None:
+    found = decode_states(PUMP, answer(state("7", "d"), state(1.0, "b"), state(-1, "a"), state(3, "c")))
+    assert (found.names, found.problem) == ({7: "d", 1: "b", -1: "a", 3: "c"}, "")
 
 
 def test_every_set_of_a_batch_comes_back() -> None:
