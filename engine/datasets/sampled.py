@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from config import Config
-from config.errors import TagError
+from config.errors import SplitError, TagError, TagUnsupportedError
 from writers import NEVER, PI_SAMPLED
 
 from ..model import Ask, AskOutcomes, DecodedAnswer, Micros, Sampling, Tag
@@ -23,9 +23,19 @@ from ..piweb.decode import decode
 from ..piweb.guarded import guarded
 from ..piweb.http import Request
 from ..piweb.limits import LearnedLimits, kind_of_request
+from ..piweb.problems import error_for
 from ..piweb.requests import StreamCall
-from ..piweb.sampled import INTERPOLATED, NUMERIC_KINDS, ROWS_SCHEMA, calls_of, decode_sampled, refused
+from ..piweb.sampled import (
+    INTERPOLATED,
+    NUMERIC_KINDS,
+    ROWS_SCHEMA,
+    calls_of,
+    decode_sampled,
+    may_be_of_whole_window,
+    refused,
+)
 from ..piweb.wire import Shape
+from ..plan.grid import first_point
 from ..plan.planner import Chunk
 from ..plan.tag_classes import classes_of, matcher
 from .dataset import SeriesDataset
@@ -158,8 +168,46 @@ class SampledSource(RecordedSource):
         except TagError as error:
             raise (refused(error) if type(error) is TagError else error) from None
 
-    async def _insist_on_whole(self, outcomes: AskOutcomes, shape: Shape) -> None:
-        """Each point of the grid has its value: an answer that lacks one is an error already."""
+    async def _insist_on_whole(self, outcomes: AskOutcomes, shape: Shape) -> None:  # noqa: ARG002
+        """Each point of the grid has its value: an answer that lacks one is an error, or a page. But a lone count may be that of
+        a whole window, and what is empty beside others may have been cut off.
+
+        Raises `TagUnsupportedError` or `SplitError` then, and what asking raises.
+        """
+        for n in np.flatnonzero(outcomes.rows == 1).tolist():
+            ask = outcomes.asks[n]
+            if may_be_of_whole_window(ask, 1, int(outcomes.last_events[n])):
+                await self._insist_on_interval(ask, int(outcomes.last_digests[n]))
+        empty = [ask for n, ask in enumerate(outcomes.asks) if not outcomes.rows[n] and n not in outcomes.errors]
+        if (outcomes.rows.any() or outcomes.errors) and calls_of(empty):
+            found = await self._again(empty)
+            if found.rows.any():
+                tag = empty[int(np.flatnonzero(found.rows)[0])].tag.name
+                raise SplitError(
+                    f"tag {tag}: the server gave no value of it beside other tags, and has some",
+                    hint="ask for fewer values at once",
+                    too_much="count",
+                )
+
+    async def _insist_on_interval(self, ask: Ask, digest: int) -> None:
+        start = int(first_point(ask.start, ask.tag.sampling.interval)) if ask.tag.sampling else ask.start
+        alone = await self._again([Ask(ask.tag, start, start + 1, 1)])
+        if int(alone.last_digests[0]) != digest:
+            raise TagUnsupportedError(
+                f"tag {ask.tag.name}: asked for its counts, the server sent one for the whole time",
+                hint="something between us and the PI Web API may drop the query of requests; please report it with this message",
+            )
+
+    async def _again(self, asks: Sequence[Ask]) -> AskOutcomes:
+        """What the server gives if it is asked for these alone. Raises what asking raises."""
+        request, shape = self._request(asks)
+        response = await self._client.send(request)
+        if error := error_for(response, f"reading tag {asks[0].tag.name}", tags=len(asks)):
+            raise error
+        found = self._decode(response.body, asks, shape).outcomes
+        for error in found.errors.values():
+            raise error
+        return found
 
     def _decode(self, body: bytes, asks: Sequence[Ask], shape: Shape) -> DecodedAnswer:
         answer = decode_sampled(_DECODER, body, asks, shape, ingested_at=self._now())

@@ -4,13 +4,15 @@ Interpolated values are asked for one series at a time. The summaries of one tag
 calculation is the same; its answer is taken apart by kind. All answers are then decoded as recorded values are. Time-weighted
 summaries end exactly where the next interval begins; counts end one tick earlier, since servers count both ends.
 
-Invariant: of a window, each point of the grid has one value, or the answer is an error of that series. An answer without
-any value says that there are none. A count may be left out where there is nothing to count.
+Invariant: of a window, each point of the grid has one value, or the answer is an error of that series. One that ends early is
+a page: what follows it is asked for again. An answer without any value says that there are none, unless it has values of
+other kinds. A count may be left out where there is nothing to count.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from config.errors import ExtractError, TagError, TagUnsupportedError
+from config.errors import ExtractError, SplitError, TagError, TagUnsupportedError
 from engine.model import Ask, AskError, AskOutcomes, DecodedAnswer, Int64s, Micros, Sampling, Tag, Window
 from engine.plan.grid import first_point, points_within
 from writers import NEVER, PI_SAMPLED
@@ -47,6 +49,8 @@ _TYPES = {**NUMERIC_KINDS, PERCENT_GOOD: _PERCENT_GOOD, COUNT: "Count"}
 _OTHER_UNITS = {"total", PERCENT_GOOD, COUNT}
 # More values than any server gives: an answer is never taken for a page.
 _ANY_COUNT = 1 << 20
+# Half of so many points are several.
+_DIVISIBLE = 4
 _ENCODED = {"series_id", "tag_webid", "tag_name", "kind", "value_kind", "units"}
 ROWS_SCHEMA = pa.schema(
     field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in _ENCODED else field
@@ -69,6 +73,13 @@ _FIELDS = {
 }
 
 
+class _Beside(NamedTuple):
+    """What an answer says beside the values of a kind: PercentGood by point, and, of one without any such value, its kinds."""
+
+    share: dict[Micros, float] = {}  # noqa: RUF012 - never written to
+    others: str = ""
+
+
 class _Part(NamedTuple):
     """What of an ask one request brings: the window from its start on with `points` points of the grid."""
 
@@ -86,6 +97,12 @@ def _part_of(ask: Ask) -> _Part:
 def _sampling(ask: Ask) -> Sampling:
     assert ask.tag.sampling is not None  # noqa: S101 - sampled series have one
     return ask.tag.sampling
+
+
+def may_be_of_whole_window(ask: Ask, rows: int, last: Micros) -> bool:
+    """Whether these rows may be one count of all that was asked for, at its first point, for want of the interval."""
+    part = _part_of(ask)
+    return _sampling(ask).kind == COUNT and part.points > 1 and rows == 1 and last == part.first
 
 
 def calls_of(asks: Sequence[Ask]) -> list[StreamCall]:
@@ -159,13 +176,13 @@ def decode_sampled(
     calls = calls_of(asks)
     asked = [n for call in calls for n in call.places]
     inner = [_inner(asks[n]) for n in asked]
-    shares: list[dict[Micros, float]] = [{}] * len(inner)
+    beside = [_Beside()] * len(inner)
     if calls and calls[0].what == "summary":
-        body_by_kind, shares = _by_kind(body, calls, asks, shape)
+        body_by_kind, beside = _by_kind(body, calls, asks, shape)
         found = decoder(body_by_kind, inner, Shape.BATCH, ingested_at=ingested_at)
     else:
         found = decoder(body, inner, shape, ingested_at=ingested_at)
-    return replace(_on_grid(found, asks, asked, shares), body_bytes=len(body))
+    return replace(_on_grid(found, asks, asked, beside), body_bytes=len(body))
 
 
 def _inner(ask: Ask) -> Ask:
@@ -179,19 +196,21 @@ def _inner(ask: Ask) -> Ask:
 
 def _by_kind(
     body: bytes, calls: Sequence[StreamCall], asks: Sequence[Ask], shape: Shape
-) -> tuple[bytes, list[dict[Micros, float]]]:
-    """An answer with summaries of several kinds as one with a stream for each ask; and what it says of PercentGood."""
+) -> tuple[bytes, list[_Beside]]:
+    """An answer with summaries of several kinds as one with a stream for each ask; and what it says beside each."""
     contents = open_loosely(body, shape)
     subs: list[str] = []
-    shares: list[dict[Micros, float]] = []
+    beside: list[_Beside] = []
     for number, call in enumerate(calls):
         sub = contents.get(call.web_id if shape is Shape.STREAMSET else str(number))
         share = _percent_good(sub) if _sampling(asks[call.places[0]]).kind != COUNT else {}
         for n in call.places:
+            kind, others = _TYPES[_sampling(asks[n]).kind], ""
             if sub is not None:
-                subs.append(f'"{len(shares)}":{_as_json(sub, _TYPES[_sampling(asks[n]).kind])}')
-            shares.append(share)
-    return f"{{{','.join(subs)}}}".encode(), shares
+                subs.append(f'"{len(beside)}":{_as_json(sub, kind)}')
+                others = "" if _items(sub.Content, kind) else _kinds_in(sub.Content)
+            beside.append(_Beside(share, others))
+    return f"{{{','.join(subs)}}}".encode(), beside
 
 
 def _as_json(sub: SubResponse, kind: str) -> str:
@@ -208,7 +227,13 @@ def _items(content: Any, kind: str) -> list[Any] | None:
     items = content.get("Items") if isinstance(content, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) and "Type" in item for item in items):
         return None
-    return [item.get("Value") for item in items if str(item["Type"]).casefold() == kind.casefold()]
+    return [item.get("Value") for item in items if str(item["Type"]).strip().casefold() == kind.casefold()]
+
+
+def _kinds_in(content: Any) -> str:
+    """The kinds of summaries that an answer of summaries holds, for people."""
+    items = content["Items"] if _items(content, "") is not None else ()
+    return ", ".join(dict.fromkeys(repr(item["Type"])[:40] for item in items[:9]))
 
 
 def _of_kind(content: Any, kind: str) -> Any:
@@ -230,16 +255,16 @@ def _percent_good(sub: SubResponse | None) -> dict[Micros, float]:
     found: dict[Micros, float] = {}
     for value in (_items(sub.Content, _PERCENT_GOOD) if sub is not None else None) or ():
         number = value.get("Value") if isinstance(value, dict) else None
-        if isinstance(number, int | float) and not isinstance(number, bool):
+        if isinstance(number, int | float | str) and not isinstance(number, bool):
             try:
                 found[parse_micros(str(value.get("Timestamp")))] = float(number)
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
     return found
 
 
 def _on_grid(
-    found: DecodedAnswer, asks: Sequence[Ask], asked: Sequence[int], shares: Sequence[dict[Micros, float]]
+    found: DecodedAnswer, asks: Sequence[Ask], asked: Sequence[int], beside: Sequence[_Beside]
 ) -> DecodedAnswer:
     """Keep the values at points of the grid, in the order of the asks, and say how far each ask is complete."""
     inner, size = found.outcomes, len(asks)
@@ -259,30 +284,74 @@ def _on_grid(
     given = np.bincount(owner, minlength=size)
     kept = np.bincount(owner[on_grid], minlength=size)
     points = np.bincount(np.unique(np.stack([owner, micros])[:, on_grid], axis=1)[0], minlength=size)
+    lasts = np.full(size, NEVER, np.int64)
+    np.maximum.at(lasts, owner[on_grid], micros[on_grid])
+    others = {n: beside[m].others for m, n in enumerate(asked)}
     for n, ask in enumerate(asks):
-        sent = int(given[n]), int(kept[n]), int(points[n])
-        if n not in errors and (error := _off_grid(ask, parts[n], *sent)) is not None:
+        if n in errors:
+            continue
+        sent = _Sent(int(given[n]), int(kept[n]), int(points[n]), int(lasts[n]), others.get(n, ""))
+        if (error := _off_grid(ask, parts[n], sent)) is not None:
             errors[n], untils[n] = error, ask.start
             on_grid &= owner != n
-    share = _share_column(shares, np.repeat(np.arange(len(asked)), inner.rows), micros)
+        elif sent.given and sent.last < _last(ask):  # a page
+            untils[n] = min(sent.last + int(intervals[n]), int(untils[n]))
+    share = _share_column([one.share for one in beside], np.repeat(np.arange(len(asked)), inner.rows), micros)
     order = np.flatnonzero(on_grid)
     order = order[np.argsort(owner[order], kind="stable")]
     rows = _rows(found.rows.take(pa.array(order)), asks, owner[order], share[order])
     counts = np.bincount(owner[order], minlength=size)
     zeros = np.zeros(size, np.uint64)
-    lasts = _lasts(micros[order], counts)
-    outcomes = AskOutcomes(asks, counts, untils, lasts, errors, False, zeros, zeros, np.zeros(size, np.int64))
+    outcomes = AskOutcomes(
+        asks, counts, untils, _lasts(micros[order], counts), errors, False, zeros, zeros, np.zeros(size, np.int64)
+    )
     return DecodedAnswer(rows, outcomes, found.body_bytes)
 
 
-def _off_grid(ask: Ask, part: _Part, given: int, kept: int, points: int) -> ExtractError | None:
-    """The error of an answer that has not one value for each point: of those given, so many are kept, at so many points."""
-    left_out = given == kept and _sampling(ask).kind == COUNT
-    if not given or (kept == points and (points == part.points or left_out)):
+class _Sent(NamedTuple):
+    """What came for an ask: values, those kept of them, at how many points, the last one, and kinds that were not asked for."""
+
+    given: int
+    kept: int
+    points: int
+    last: Micros
+    others: str
+
+
+def _last(ask: Ask) -> Micros:
+    """The last point that an ask asks for."""
+    part = _part_of(ask)
+    return part.first + (part.points - 1) * _sampling(ask).interval
+
+
+def _off_grid(ask: Ask, part: _Part, sent: _Sent) -> ExtractError | None:
+    """The error of an answer that has not one value for each point, up to where it ends.
+
+    A single value in place of several is no page: it is one of the whole window, if something drops the interval.
+    """
+    if sent.others:
+        return TagUnsupportedError(
+            f"tag {ask.tag.name}: {_sampling(ask).kind} was asked for, and the server sent summaries of {sent.others}",
+            hint="leave the kind out of extraction.sampled.kinds",
+        )
+    is_count, interval = _sampling(ask).kind == COUNT, _sampling(ask).interval
+    whole = sent.points == part.points
+    page = sent.given == sent.kept and (
+        is_count or (sent.points > 1 and sent.last == part.first + (sent.points - 1) * interval)
+    )
+    cut = sent.given == 1 and sent.last == part.first
+    if part.points >= _DIVISIBLE and not is_count and (cut or (page and sent.points == part.points - 1)):
+        # What ends after the first point may be a page after others; what lacks the last one would lack that of the rest.
+        return SplitError(
+            f"tag {ask.tag.name}: {part.points} values of {_sampling(ask).kind} were asked for, and the server sent {sent.points}",
+            hint="ask for fewer values at once",
+            too_much="count",
+        )
+    if not sent.given or (sent.kept == sent.points and (whole or page)):
         return None
     return TagUnsupportedError(
         f"tag {ask.tag.name}: {part.points} values of {_sampling(ask).kind} were asked for, one every "
-        f"{_span(_sampling(ask).interval)}, and the server sent {kept} at {points} of these times",
+        f"{_span(interval)}, and the server sent {sent.kept} at {sent.points} of these times",
         hint="something between us and the PI Web API may drop the query of requests; please report it with this message",
     )
 
@@ -291,7 +360,7 @@ def _share_column(
     shares: Sequence[dict[Micros, float]], owner: npt.NDArray[np.integer], micros: Int64s
 ) -> npt.NDArray[np.float64]:
     """PercentGood of each row; NaN where it is not known."""
-    nan = float("nan")
+    nan = math.nan
     if not any(shares):
         return np.full(len(micros), nan)
     each = zip(owner.tolist(), micros.tolist(), strict=True)

@@ -129,7 +129,10 @@ async def test_an_error_in_the_place_of_a_frame_leaves_the_frame_as_it_was() -> 
 
 
 _UNREADABLE: list[tuple[str, Any]] = [
-    *(("StartTime", one) for one in (..., None, "", "soon", 17, {"a": 1}, "2024-03-05T00:00:00", "0001-01-01T00:00:00Z")),
+    *(
+        ("StartTime", one)
+        for one in (..., None, "", "soon", 17, {"a": 1}, "2024-03-05T00:00:00", "0001-01-01T00:00:00Z")
+    ),
     ("StartTime", "1970-01-01T00:00:00Z"),
     *(("EndTime", one) for one in ("soon", 17, {"a": 1}, "2024-03-05T00:00:00", ["2024-03-05T00:00:00Z"])),
 ]

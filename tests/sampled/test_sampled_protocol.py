@@ -185,8 +185,11 @@ def test_an_answer_without_values_says_that_there_are_none():
 
 def test_a_count_may_be_left_out_where_there_is_nothing_to_count():
     answer = decoded(batch({"Items": summaries("Count", 10)}), [ask("count")])
-    assert answer.outcomes.untils.tolist() == [START + 30 * MINUTE]
+    # What ends early may be a page.
+    assert answer.outcomes.untils.tolist() == [START + 20 * MINUTE]
     assert [(row["value"], row["units"]) for row in answer.rows.to_pylist()] == [(10.25, "MW")]
+    rest = decoded(batch({"Items": []}), [ask("count", start=START + 20 * MINUTE)])
+    assert (rest.outcomes.untils.tolist(), rest.outcomes.errors) == ([START + 30 * MINUTE], {})
 
 
 def test_a_refusal_is_that_of_the_series_it_is_about():
