@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from config.errors import ExpiredError, ExtractError, RetryError, StorageError
+from config.errors import ExtractError, FencedError
 from writers import Lease
 
 LOG = logging.getLogger("osipi.run")
@@ -31,14 +31,17 @@ async def run_with_lease(lease: Lease, work: Coroutine[Any, Any, R]) -> R:
 async def _keep(lease: Lease) -> None:
     """Renew the lease until cancelled. Raises `FencedError` when another run has taken it.
 
-    A failed renewal is only logged, since the next one may succeed. If another run starts meanwhile, the next commit is
-    fenced: the lease is not what guarantees exactly-once.
+    A renewal that fails, for whatever reason, is only logged, since the next one may succeed; where it never does, the
+    work meets the same. If another run starts meanwhile, the next commit is fenced: the lease is not what guarantees
+    exactly-once.
     """
     while True:
         await asyncio.sleep(lease.renew_secs)
         try:
             await asyncio.to_thread(lease.renew)
-        except (StorageError, RetryError, ExpiredError) as error:
+        except FencedError:
+            raise
+        except ExtractError as error:
             LOG.warning("the lease was not renewed: %s", error)
 
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import ExpiredError, ExtractError, FencedError, StorageError, UnavailableError
+from config.errors import (
+    AccessDeniedError,
+    AuthenticationError,
+    ConfigurationError,
+    ExpiredError,
+    ExtractError,
+    FencedError,
+    StorageError,
+    UnavailableError,
+)
 from engine.flow.run_with_lease import run_with_lease
 from tests.patience import patiently
 from writers.storage.lease import FileLease
@@ -66,7 +75,18 @@ async def test_a_run_that_has_lost_the_lease_does_not_go_on(tmp_path: Path) -> N
     assert ended == ["work"]
 
 
-@pytest.mark.parametrize("error", [StorageError("no room"), UnavailableError("503"), ExpiredError("token")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            StorageError("no room"),
+            UnavailableError("503"),
+            ExpiredError("token"),
+            AccessDeniedError("403 for a moment"),
+        ),
+        *(AuthenticationError("401 for a moment"), ConfigurationError("404 of a proxy")),
+    ],
+)
 async def test_a_store_that_does_not_take_a_renewal_ends_nothing(error: ExtractError) -> None:
     lease = Renewals(error, error)
     assert await run_with_lease(lease, lease.went_well.wait())

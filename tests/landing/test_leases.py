@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import FencedError
+from config.errors import AccessDeniedError, ExtractError, FencedError, StorageError, UnavailableError
 from tests.patience import HANGS_AFTER_SECS
 from writers.storage.lease import FileLease, lease_name, shards_with_lease
 from writers.storage.location import TableLocation
@@ -185,6 +185,24 @@ def test_a_damaged_lease_file_stops_no_run(tmp_path: Path) -> None:
     assert second.holder() is None
     second.acquire()
     assert record(tmp_path)["run_id"] == "second"
+
+
+@pytest.mark.parametrize("error", [StorageError("no room"), UnavailableError("away"), AccessDeniedError("403")])
+def test_a_lease_that_cannot_be_given_back_is_not_what_ends_a_run(tmp_path: Path, error: ExtractError) -> None:
+    """It would hide what did end it, or make a failure of a run that has landed everything."""
+    away: list[ExtractError] = []
+
+    def place() -> TableLocation:
+        if away:
+            raise away[0]
+        return TableLocation.parse(tmp_path)
+
+    first = FileLease(place, "p", "0-of-1", "first", sleep=Sleep())
+    first.acquire()
+    away.append(error)
+    first.release()
+    pretend(tmp_path, machine="elsewhere")
+    lease(tmp_path, "second").acquire()  # after a few seconds of silence
 
 
 def test_shards_are_listed_by_pipeline(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ commit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from config.errors import FencedError
+from config.errors import ExtractError, FencedError
 
 from .errors import storage_errors
 from .location import TableLocation
@@ -123,11 +124,16 @@ class FileLease:
         self._write(self._ours)
 
     def release(self) -> None:
-        """Mark it free. The file stays, so that a run with another division into shards knows which commits to look at."""
+        """Mark it free. The file stays, so that a run with another division into shards knows which commits to look at.
+
+        Raises nothing that the storage raises: what the run has done stands, and what ended it is what is to be said. A
+        lease that was not given back is known by its silence.
+        """
         ours, self._ours = self._ours, None
-        found = self._read()
-        if ours is not None and found is not None and found.token == ours.token:
-            self._write(replace(ours, released=True))
+        with contextlib.suppress(ExtractError):
+            found = self._read()
+            if ours is not None and found is not None and found.token == ours.token:
+                self._write(replace(ours, released=True))
 
     def holder(self) -> str | None:
         found = self._read()
