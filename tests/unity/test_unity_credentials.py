@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import ConfigurationError, UnavailableError
+from config.errors import AccessDeniedError, ConfigurationError, UnavailableError
 from writers.unity.credentials import Credentials, VendedCredentials, from_delta_api, from_temporary, is_due
 
 SECONDS = st.floats(0, 1e6)
@@ -81,3 +81,45 @@ def test_a_catalog_that_does_not_answer_is_not_mistaken_for_no_credentials() -> 
 
     with pytest.raises(UnavailableError):
         VendedCredentials(fetch).options()
+
+
+@pytest.mark.parametrize(("lives", "due", "usable"), [(3600.0, 2700, 3539), (600.0, 300, 539), (None, 1800, 3539)])
+def test_old_ones_do_while_a_catalog_cannot_give_new_ones_and_they_are_good(
+    lives: float | None, due: int, usable: int
+) -> None:
+    now, asked, away = [1000.0], [], [False]
+
+    def fetch() -> Credentials:
+        asked.append(now[0])
+        if away[0]:
+            raise UnavailableError("away")
+        return Credentials({"AWS_ACCESS_KEY_ID": f"k{len(asked)}"}, None if lives is None else now[0] + lives)
+
+    vended = VendedCredentials(fetch, clock=lambda: now[0])
+    vended.options()
+    away[0] = True
+    for second in range(due, usable + 1):
+        now[0] = 1000.0 + second
+        assert vended.options() == {"AWS_ACCESS_KEY_ID": "k1"}
+    # A catalog that is away takes time to say so: it is not asked by every step of a commit.
+    assert len(asked) <= 2 + (usable - due) / 60
+    now[0] += 2
+    with pytest.raises(UnavailableError):
+        vended.options()
+    away[0] = False
+    assert vended.options() == {"AWS_ACCESS_KEY_ID": f"k{len(asked)}"}
+
+
+def test_who_may_not_have_new_ones_any_more_is_told() -> None:
+    now, refused = [1000.0], [False]
+
+    def fetch() -> Credentials:
+        if refused[0]:
+            raise AccessDeniedError("no more")
+        return Credentials({}, now[0] + 3600)
+
+    vended = VendedCredentials(fetch, clock=lambda: now[0])
+    vended.options()
+    now[0], refused[0] = 3800.0, True
+    with pytest.raises(AccessDeniedError):
+        vended.options()

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.errors import ConfigurationError
+from config.errors import ConfigurationError, RetryError
 
 # Credentials are refreshed this long before they expire, or half way where they live for less than twice that.
 _MARGIN_SECS = 900.0
 # Credentials that do not say when they expire are refreshed this often.
 _UNSAID_SECS = 1800.0
+# Where new ones cannot be had for the moment, the old ones are used until this long before they expire, and new ones
+# are asked for this often.
+_LAST_SECS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,15 @@ def is_due(now: float, fetched_at: float, expires_at: float | None) -> bool:
     return now >= expires_at - min(_MARGIN_SECS, (expires_at - fetched_at) / 2)
 
 
+def is_usable(now: float, fetched_at: float, expires_at: float | None) -> bool:
+    """Decide whether those that are due may be used on while new ones cannot be had."""
+    return now < (fetched_at + 2 * _UNSAID_SECS if expires_at is None else expires_at) - _LAST_SECS
+
+
 class VendedCredentials:
-    """The credentials of one table, asked for when they are first needed and again before they expire."""
+    """The credentials of one table, asked for when they are first needed and again before they expire. A catalog that
+    cannot give new ones for a moment ends nothing while the old ones are good.
+    """
 
     def __init__(self, fetch: Callable[[], Credentials], *, clock: Callable[[], float] = time.time) -> None:
         self._fetch = fetch
@@ -97,6 +107,7 @@ class VendedCredentials:
         self._lock = threading.Lock()
         self._current: Credentials | None = None
         self._fetched_at = 0.0
+        self._not_before = 0.0
 
     def __repr__(self) -> str:
         expires_at = None if self._current is None else self._current.expires_at
@@ -105,7 +116,21 @@ class VendedCredentials:
     def options(self) -> Mapping[str, str]:
         """Return options that stay valid for a while. Raises what a request to the catalog raises."""
         with self._lock:
-            now = self._clock()
-            if self._current is None or is_due(now, self._fetched_at, self._current.expires_at):
-                self._current, self._fetched_at = self._fetch(), now
-            return self._current.options
+            now, current = self._clock(), self._current
+            if current is None:
+                current = self._current = self._fetched(now)
+            elif is_due(now, self._fetched_at, current.expires_at):
+                usable = is_usable(now, self._fetched_at, current.expires_at)
+                if usable and now < self._not_before:
+                    return current.options
+                try:
+                    current = self._current = self._fetched(now)
+                except RetryError:
+                    if not usable:
+                        raise
+                    self._not_before = now + _LAST_SECS
+            return current.options
+
+    def _fetched(self, now: float) -> Credentials:
+        found, self._fetched_at = self._fetch(), now
+        return found
