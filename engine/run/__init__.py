@@ -59,6 +59,7 @@ async def run(
     from ..telemetry.alert_text import Sender
     from ..telemetry.log_fields import RUN_FIELDS
     from .alerts import Alerts
+    from .connect import lakehouse_of, patience_of
     from .context import RunContext
     from .metrics_rows import RunMetricsWriter
 
@@ -67,7 +68,9 @@ async def run(
     RUN_FIELDS.set({"run_id": metrics.run_id, "pipeline": config.pipeline, "shard": str(shard)})
     alerts = Alerts(config, Sender(config.pipeline, metrics.run_id, str(shard)), follows=follow)
     # A destination that cannot be is said before PI is asked for anything.
-    lakehouse = await _opened(config, shard, datasets, alerts if suspects is None else None)
+    stop = stop or Stop()
+    opened = partial(lakehouse_of, config, creates=shard.index == 0, patience=patience_of(config, stop, follow=follow))
+    lakehouse = await _opened(opened, config, shard, datasets, alerts if suspects is None else None)
     context = RunContext(
         config=config,
         shard=shard,
@@ -76,7 +79,7 @@ async def run(
         metrics=metrics,
         alerts=alerts,
         subscriber=emit,
-        stop=stop or Stop(),
+        stop=stop,
         on_step=on_step,
         follows=follow,
         take_over=take_over,
@@ -126,15 +129,17 @@ async def _read(context: RunContext, suspects: Sequence[tuple[Tag, Window]] | No
     return await run_once(context)
 
 
-async def _opened(config: Config, shard: Shard, datasets: Registry, alerts: Alerts | None) -> Lakehouse:
+async def _opened(
+    open_it: Callable[[], Lakehouse], config: Config, shard: Shard, datasets: Registry, alerts: Alerts | None
+) -> Lakehouse:
     """Where the tables are. If they cannot be, an alert is sent; alerts keep their state there."""
     from ..clock import wall_micros
     from ..daemon_call import in_daemon_thread
     from ..telemetry.alerts import facts_of_error
-    from .connect import lakehouse_of, tables_of
+    from .connect import tables_of
 
     try:
-        lakehouse = await in_daemon_thread(partial(lakehouse_of, config, creates=shard.index == 0))
+        lakehouse = await in_daemon_thread(open_it)
         if alerts is not None:
             alerts.lakehouse = lakehouse
         if shard.count > 1:

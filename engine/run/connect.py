@@ -22,13 +22,14 @@ from writers import (
     open_lakehouse,
 )
 from writers.tables import PI_WATERMARKS
-from writers.unity import open_unity
+from writers.unity import Patience, open_unity
 from writers.watermarks.checkpoint_rows import decode, merge_stream
 
 from ..clock import wall_micros
 from ..daemon_call import in_daemon_thread
 from ..datasets.recorded_values import RECORDED
 from ..datasets.registry import Registry
+from ..flow.stop import Stop
 from ..net.auth import auth_from
 from ..net.client import PIClient
 from ..net.settings import ClientSettings
@@ -113,11 +114,25 @@ def _simulator(config: Config) -> AbstractAsyncContextManager[str]:
         ) from error
 
 
-def lakehouse_of(config: Config, *, creates: bool = True) -> Lakehouse:
+def patience_of(config: Config, stop: Stop, *, follow: bool) -> Patience:
+    """How long a run waits for a catalog that fails: as `retry` says. A run that follows opens its tables anew, as often as
+    `retry` says, so that each of its requests waits but briefly.
+    """
+    retry, brief = config.retry, Patience()
+    return Patience(
+        attempts=min(retry.max_attempts, brief.attempts) if follow else retry.max_attempts,
+        first_secs=retry.initial_wait.total_seconds(),
+        longest_secs=retry.max_wait.total_seconds(),
+        goes_on=lambda: not stop.asked,
+    )
+
+
+def lakehouse_of(config: Config, *, creates: bool = True, patience: Patience | None = None) -> Lakehouse:
     """Where the tables are: under a root, else in Unity Catalog. Blocks if storage options name secrets.
 
     The Databricks SDK finds the login to the catalog: a job's identity, a profile, the environment.
-    `creates`: whether tables of a catalog that do not exist are created, or waited for.
+    `creates`: whether tables of a catalog that do not exist are created, or waited for. `patience`: how long a catalog
+    that fails is waited for, if not briefly.
     Raises `ConfigurationError`, `AuthenticationError`.
     """
     if config.storage.options:
@@ -141,6 +156,7 @@ def lakehouse_of(config: Config, *, creates: bool = True) -> Lakehouse:
         location=uc.location,
         storage_options=options,
         creates=creates,
+        patience=patience or Patience(),
     )
 
 

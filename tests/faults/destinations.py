@@ -190,7 +190,6 @@ async def in_catalog(subject: Subject, folder: Path, *, stays: bool) -> AsyncIte
             async def faulty() -> Ended:
                 def leave() -> bool:
                     catalog.at_answer.clear()
-                    # An error 500 of a catalog is its word, and no request is sent again for it.
                     catalog.away = "failing" if stays else "silent"
                     return True
 

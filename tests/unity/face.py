@@ -45,7 +45,14 @@ class Face(BaseHTTPRequestHandler):
             if catalog.loses_request(kind):
                 self.close_connection = True
                 return
+            instead = catalog.in_place(kind)
+            if instead is not None and not instead.done:
+                self._send(instead.status, instead.body)
+                return
             status, content = 200, answer() if kind.startswith(("add-", "set-", "load")) else self._locked(answer)
+            if instead is not None:
+                self._send(instead.status, instead.body)
+                return
         except RefusalError as refusal:
             status = refusal.status
             if there.path.startswith("/api/2.1/unity-catalog/delta/"):
@@ -57,11 +64,14 @@ class Face(BaseHTTPRequestHandler):
         if catalog.loses_answer(kind):
             self.close_connection = True
             return
-        payload = json.dumps(content).encode()
+        later = status == 429 and content.get("error", {}).get("type") != "ResourceExhaustedException"
+        self._send(status, json.dumps(content).encode(), **({"Retry-After": "0"} if later else {}))
+
+    def _send(self, status: int, payload: bytes, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(payload)))
-        if status == 429 and content.get("error", {}).get("type") != "ResourceExhaustedException":
-            self.send_header("Retry-After", "0")
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(payload)
 

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from tests.unity.face import TOKEN, Face, RefusalError
 
-__all__ = ["TOKEN", "StandIn", "Table"]
+__all__ = ["TOKEN", "Instead", "StandIn", "Table"]
 
 MOST_UNPUBLISHED = 10
 FEATURES = ("catalogManaged", "deletionVectors", "v2Checkpoint", "vacuumProtocolCheck")
@@ -66,6 +66,15 @@ class Table:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+@dataclass(frozen=True)
+class Instead:
+    """What comes in place of an answer, as from a layer before the catalog. `done`: the request has reached it."""
+
+    status: int
+    body: bytes
+    done: bool = False
+
+
 @dataclass
 class StandIn:
     """`storage_root`: where managed tables go. `s3`: options of the bucket behind it, if it is one."""
@@ -87,6 +96,8 @@ class StandIn:
     # What happens at the next request, or answer, of a kind; true: it is lost.
     at_request: dict[str, Callable[[], bool]] = field(default_factory=dict)
     at_answer: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    # What comes in place of the next answers to requests of a kind.
+    instead: dict[str, list[Instead]] = field(default_factory=dict)
     throttle: list[str] = field(default_factory=list)  # kinds of request that come too soon
     asked: list[str] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -434,6 +445,10 @@ class StandIn:
                 self.drop.remove(kind)
                 return True
         return self.at_request.get(kind, lambda: False)()
+
+    def in_place(self, kind: str) -> Instead | None:
+        with self.lock:
+            return self.instead[kind].pop(0) if self.instead.get(kind) else None
 
     def loses_answer(self, kind: str) -> bool:
         with self.lock:

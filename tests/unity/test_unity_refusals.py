@@ -191,10 +191,11 @@ def test_a_catalog_that_is_not_there_is_unavailable() -> None:
     nowhere = Transport("http://127.0.0.1:9", lambda: {"Authorization": "Bearer x"}, sleep=pauses.append)
     with pytest.raises(UnavailableError, match="cannot be reached"):
         nowhere.get("tables/a.b.c")
-    assert len(pauses) == 3
+    assert 0.8 * 3.5 <= sum(pauses) <= 1.2 * 3.5
+    pauses.clear()
     with pytest.raises(UnavailableError):
         nowhere.post("tables", {})
-    assert len(pauses) == 3  # what may not arrive twice is not repeated
+    assert pauses == []  # what may not arrive twice is not repeated
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 429, 500, 503])

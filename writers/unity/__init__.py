@@ -12,6 +12,9 @@ from typing import Literal
 
 from ..ports import Lakehouse
 from ..tables import Names
+from .patience import Patience
+
+__all__ = ["Patience", "open_unity"]
 
 
 def open_unity(
@@ -27,6 +30,7 @@ def open_unity(
     clock: Callable[[], float] = time.time,
     creates: bool = True,
     sleep: Callable[[float], None] = time.sleep,
+    patience: Patience = Patience(),  # noqa: B008 - a frozen value
 ) -> Lakehouse:
     """Open the tables of a catalog; asks it nothing yet.
 
@@ -34,7 +38,7 @@ def open_unity(
     environment). `table_type`, `location` and `properties` (by `TableSpec.name`) are for tables that have to be
     created. `storage_options` are what vended credentials do not say, such as AWS_REGION. `on_step` hears of each step of a commit
     that the catalog decides: staged, ratified, copied, published. `creates`: whether tables that do not exist are
-    created; else they are waited for, by `sleep`.
+    created; else they are waited for, by `sleep`. `patience`: how long a catalog that fails is waited for.
 
     Raises `AuthenticationError` where the SDK finds no credentials.
     """
@@ -44,7 +48,7 @@ def open_unity(
     from .table import Catalog
     from .transport import connect
 
-    transport = connect(host, token)
+    transport = connect(host, token, patience=patience)
     catalog = Catalog(
         client=CatalogClient(transport),
         delta=DeltaApi(transport),

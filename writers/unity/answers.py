@@ -18,12 +18,15 @@ from config.errors import (
     ConfigurationError,
     DuplicateTableError,
     ExtractError,
+    LostStateError,
     SchemaDriftError,
     ThrottledError,
     UnavailableError,
 )
 
 _SHOWN = 300
+_PASSING = frozenset({429, 500, 502, 503, 504})
+_WAIT_HINT = "Run again; what has landed is not landed again. To wait longer for it, raise retry.max_attempts."
 T = TypeVar("T")
 
 
@@ -56,10 +59,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The purpose of a request, in words that complete "may not ...", and the grants that it needs."""
+    """The purpose of a request, in words that complete "may not ...", and the grants that it needs.
+
+    `table`: a table that the request is about, and that was there a moment ago.
+    """
 
     doing: str
     grants: tuple[Grant, ...] = ()
+    table: str = ""
 
 
 def remedy(grants: Iterable[Grant], *, databricks: bool) -> str:
@@ -75,13 +82,14 @@ def remedy(grants: Iterable[Grant], *, databricks: bool) -> str:
 @dataclass(frozen=True, slots=True)
 class CatalogAnswer:
     """Status and parsed body. `retry_after_secs`: what the server asks for, if it does. `databricks`: whether it comes
-    from Databricks, and not from an open-source server.
+    from Databricks, and not from an open-source server. `garbled`: the body is no JSON object, as that of a web page.
     """
 
     status: int
     body: Mapping[str, Any] = field(default_factory=dict)
     retry_after_secs: float | None = None
     databricks: bool = False
+    garbled: bool = False
 
     @property
     def ok(self) -> bool:
@@ -119,6 +127,13 @@ class CatalogAnswer:
         return self.status == 404 and known and not self.lacks_catalog
 
     @property
+    def passes(self) -> bool:
+        """Whether the same request may be granted later."""
+        if self.ok:
+            return self.garbled
+        return self.status in _PASSING and not self.duplicates and not self.backlog
+
+    @property
     def duplicates(self) -> bool:
         """Whether the server has two entries of one name. The open-source server does not keep names unique."""
         return self.status >= 500 and "unique result" in self.message
@@ -138,9 +153,13 @@ class CatalogAnswer:
         return error if isinstance(error, Mapping) else {}
 
     def granted(self, intent: Intent) -> Mapping[str, Any]:
-        """Return the body. Raises what `refusal` says where the answer is not ok."""
+        """Return the body. Raises what `refusal` says where the answer is not ok, and `UnavailableError` for a body
+        that is no JSON object.
+        """
         if not self.ok:
             raise self.refusal(intent)
+        if self.garbled:
+            raise _not_understood(intent, "no JSON object")
         return self.body
 
     def read(self, parse: Callable[[Mapping[str, Any]], T], intent: Intent) -> T:
@@ -151,11 +170,7 @@ class CatalogAnswer:
         try:
             return parse(body)
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-            raise UnavailableError(
-                f"Unity Catalog gave an answer that its API does not know; we could not {intent.doing}: "
-                f"{type(error).__name__}.",
-                hint="Look whether a proxy answers in its place; else run again.",
-            ) from error
+            raise _not_understood(intent, type(error).__name__) from error
 
     def refusal(self, intent: Intent) -> ExtractError:
         """Return the error that this answer, which is not ok, means for `intent`."""
@@ -174,6 +189,7 @@ class CatalogAnswer:
         if self.status == 429:
             return ThrottledError(
                 f"Unity Catalog asks us to wait; we could not {said}",
+                hint=_WAIT_HINT,
                 retry_after_secs=self.retry_after_secs,
                 status=429,
             )
@@ -185,11 +201,17 @@ class CatalogAnswer:
                 "(the newer one); no request can. Or configure another name in unity_catalog.tables. Nothing was lost.",
             )
         if self.status >= 500:
-            return UnavailableError(f"Unity Catalog failed; we could not {said}", status=self.status)
-        return self._for_good(said)
+            return UnavailableError(f"Unity Catalog failed; we could not {said}", hint=_WAIT_HINT, status=self.status)
+        return self._for_good(said, intent.table)
 
-    def _for_good(self, said: str) -> ExtractError:
+    def _for_good(self, said: str, table: str) -> ExtractError:
         """Return the error of a request that is refused as it is."""
+        if table and self.lacks_table:
+            return LostStateError(
+                f"The table {table} is gone: it was there a moment ago; we could not {said}",
+                hint=f"If it was dropped by mistake, bring it back (Databricks: UNDROP TABLE {table}), and run again. Else "
+                "the next run says what is missing.",
+            )
         if self.lacks_catalog:
             return ConfigurationError(
                 f"Unity Catalog has no such catalog; we could not {said}",
@@ -208,6 +230,13 @@ class CatalogAnswer:
             hint="Check catalog, schema and table names in unity_catalog; a property that it names has to be taken out of "
             "unity_catalog.table_properties.",
         )
+
+
+def _not_understood(intent: Intent, why: str) -> UnavailableError:
+    return UnavailableError(
+        f"Unity Catalog gave an answer that its API does not know; we could not {intent.doing}: {why}.",
+        hint="Look whether a proxy answers in its place; else run again.",
+    )
 
 
 def texts_of(properties: Any) -> dict[str, str]:

@@ -54,7 +54,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class LoadedTable:
-    """What the catalog knows of a table's history. `unpublished`: version to staged file, ratified."""
+    """What the catalog knows of a table's history. `unpublished`: version to staged file, ratified.
+
+    An answer that does not say which table it is about is none: what stands before a catalog may answer `{}`.
+    """
 
     table_id: str
     location: str
@@ -65,10 +68,10 @@ class LoadedTable:
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> LoadedTable:
-        about = body.get("metadata") or {}
+        about = body["metadata"]
         return cls(
-            table_id=str(about.get("table-uuid", "")),
-            location=str(about.get("location", "")),
+            table_id=str(about["table-uuid"]),
+            location=str(about["location"]),
             latest=int(body.get("latest-table-version") or 0),
             unpublished={int(c["version"]): str(c["file-name"]) for c in body.get("commits") or ()},
             properties=texts_of(about.get("properties")),
@@ -112,6 +115,10 @@ class DeltaApi:
     def databricks(self) -> bool:
         return self._transport.databricks
 
+    def wait(self, attempt: int) -> bool:
+        """Wait before a proposal whose answer was lost is sent again. False where there is to be no other one."""
+        return self._transport.wait(attempt)
+
     def check_served(self, catalog: str) -> None:
         """Raise `SchemaDriftError` if this server has no catalog commits."""
         answer = self._transport.get("delta/v1/config", **{"catalog": catalog, "protocol-versions": "1.0"})
@@ -150,7 +157,7 @@ class DeltaApi:
 
     def load(self, name: TableName) -> LoadedTable:
         answer = self._transport.get(f"{_ROOT}{name.url}")
-        return answer.read(LoadedTable.parse, Intent(f"read the table {name}", grants_to_write(name)))
+        return answer.read(LoadedTable.parse, Intent(f"read the table {name}", grants_to_write(name), str(name)))
 
     def credentials(self, name: TableName) -> Credentials:
         answer = self._transport.get(f"{_ROOT}{name.url}/credentials", operation="READ_WRITE")
@@ -168,7 +175,11 @@ class DeltaApi:
         try:
             answer = self._update(name, table_id, {"action": "add-commit", "commit": commit})
             if answer.ok:
-                return CatalogReply.RATIFIED, answer.read(LoadedTable.parse, _writing(name))
+                table = answer.read(LoadedTable.parse, _writing(name))
+                # Only what says that our version is there says that it has landed.
+                names_it = table.unpublished.get(proposal.version) == proposal.file_name
+                ratified = table.table_id == table_id and (names_it or table.latest >= proposal.version)
+                return (CatalogReply.RATIFIED, table) if ratified else (CatalogReply.OPEN, None)
         except UnavailableError:  # no answer, or none that can be understood
             return CatalogReply.OPEN, None
         if answer.status == 409:
@@ -201,4 +212,4 @@ def _creating(name: TableName) -> Intent:
 
 
 def _writing(name: TableName) -> Intent:
-    return Intent(f"write to the table {name}", grants_to_write(name))
+    return Intent(f"write to the table {name}", grants_to_write(name), str(name))

@@ -23,6 +23,7 @@ from .delta_api import CatalogReply, DeltaApi, LoadedTable, Proposal
 from .log_history import published_path, staged_path
 from .names import TableName
 
+# Proposals that the catalog answers, and does not take. (Those without an answer: as `Patience` says.)
 _SENDS = 6
 
 
@@ -52,13 +53,16 @@ def ratify(
 
     Raises `UnknownCommitError` if it cannot be found out, `CommitConflictError` if the catalog takes nothing.
     """
-    answer_lost = False
+    answer_lost, refused, lost = False, 0, 0
     try:
-        for _ in range(_SENDS):
+        while refused < _SENDS:
             reply, table = api.propose(name, table_id, proposal)
             if reply is CatalogReply.RATIFIED:
                 return table
             answer_lost = answer_lost or reply is CatalogReply.OPEN
+            # A catalog that fails is given time, and then looked at, before the same is sent again.
+            lost = lost + 1 if reply is CatalogReply.OPEN else 0
+            goes_on = not lost or api.wait(lost)
             table = api.load(name)
             refuse_replaced(name, table_id, table)
             match _verdict(place, proposal, content, table):
@@ -67,6 +71,9 @@ def ratify(
                 case Verdict.LOST:
                     place.remove(staged_path(proposal.file_name))
                     return None
+            if not goes_on:
+                break
+            refused += not lost
             if reply is CatalogReply.FULL:
                 publish(api, name, place, table)
     except ExtractError as error:

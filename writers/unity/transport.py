@@ -2,13 +2,13 @@
 
 The Databricks SDK authenticates (tokens, profiles, OAuth, the identity of a job). Its own transport is
 not used, because it waits out a 429 that tells us to publish commits, and loses the error codes of the
-Delta API. Invariants: only requests that may safely arrive twice are repeated here. Tokens and bodies go to the host
-of the catalog alone: no redirect is followed. No answer takes more than `_MOST_BYTES` of memory, unpacked.
+Delta API. Invariants: only requests that may safely arrive twice are repeated here, and those that were refused before
+anything was done. Tokens and bodies go to the host of the catalog alone: no redirect is followed. No answer takes more
+than `_MOST_BYTES` of memory, unpacked.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,12 +21,10 @@ import requests
 from config.errors import AuthenticationError, ConfigurationError, UnavailableError
 
 from .answers import CatalogAnswer
+from .patience import Patience
 
 _ROOT = "/api/2.1/unity-catalog/"
 _TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
-_ATTEMPTS = 4
-_LONGEST_PAUSE = 20.0
-_PASSING = frozenset({429, 502, 503, 504})
 # Where Databricks serves workspaces.
 _DATABRICKS_ZONES = (
     *(".databricks.com", ".azuredatabricks.net", ".databricks.us"),
@@ -45,10 +43,15 @@ class Transport:
         authenticate: Callable[[], Mapping[str, str]],
         *,
         sleep: Callable[[float], None] = time.sleep,
+        patience: Patience = Patience(),  # noqa: B008 - a frozen value
+        log_in_anew: Callable[[], Callable[[], Mapping[str, str]]] | None = None,
     ) -> None:
+        """`log_in_anew` reads the login again: a token may have been renewed where it came from."""
         self.host = host.rstrip("/")
         self._authenticate = authenticate
+        self._log_in_anew = log_in_anew
         self._sleep = sleep
+        self._patience = patience
         self._local = threading.local()
         # Whether this is Databricks, as far as its address or an answer shows.
         self.databricks = is_databricks(self.host)
@@ -60,6 +63,10 @@ class Transport:
         """`path`: below the root of the API, or from the root of the server where it begins with a slash."""
         return self._repeated("GET", path, query=query)
 
+    def get_once(self, path: str) -> CatalogAnswer:
+        """For what a server may answer with an error every time."""
+        return self._sent("GET", path, {}, None)
+
     def ask(self, path: str, body: Mapping[str, Any]) -> CatalogAnswer:
         """POST a request that changes nothing, or nothing more the second time."""
         return self._repeated("POST", path, body=body)
@@ -69,35 +76,65 @@ class Transport:
 
         Raises `UnavailableError` where it is unknown whether it has arrived.
         """
-        for attempt in range(1, _ATTEMPTS):
-            answer = self._send("POST", path, {}, body)
-            if answer.status != 429 or answer.backlog:
+        attempt = 1
+        while True:
+            answer = self._sent("POST", path, {}, body)
+            if answer.status != 429 or answer.backlog or not self.wait(attempt, answer.retry_after_secs):
                 return answer
-            self._sleep(_pause(attempt, answer.retry_after_secs))
-        return self._send("POST", path, {}, body)
+            attempt += 1
+
+    def wait(self, attempt: int, asked_secs: float | None = None) -> bool:
+        """Wait after this failed attempt, counted from 1. False where there is to be no other one."""
+        return self._patience.wait(attempt, asked_secs, self._sleep)
 
     def _repeated(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
     ) -> CatalogAnswer:
-        for attempt in range(1, _ATTEMPTS):
+        attempt = 1
+        while True:
             try:
-                answer = self._send(method, path, query or {}, body)
+                answer = self._sent(method, path, query or {}, body)
             except UnavailableError:
-                self._sleep(_pause(attempt, None))
-                continue
-            if answer.status not in _PASSING:
-                return answer
-            self._sleep(_pause(attempt, answer.retry_after_secs))
-        return self._send(method, path, query or {}, body)
+                if not self.wait(attempt):
+                    raise
+            else:
+                if not answer.passes or not self.wait(attempt, answer.retry_after_secs):
+                    return answer
+            attempt += 1
 
-    def _send(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> CatalogAnswer:
+    def _sent(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> CatalogAnswer:
+        """Send; once more with a new login where the old one is refused, because then nothing has been done."""
+        used = self._headers()
+        answer = self._send(method, path, query, body, used)
+        if answer.status != 401 or self._log_in_anew is None:
+            return answer
         try:
-            headers = dict(self._authenticate())
+            renewed = self._log_in_anew()
+            headers = dict(renewed())
+        except (ValueError, AuthenticationError):  # there is no login any more
+            return answer
+        if headers == used:
+            return answer
+        self._authenticate = renewed
+        return self._send(method, path, query, body, headers)
+
+    def _headers(self) -> dict[str, str]:
+        try:
+            return dict(self._authenticate())
         except ValueError as error:  # the SDK found or got no credentials
             raise AuthenticationError(
                 f"Logging in to Unity Catalog at {self.host} failed: {_first_line(error)}.",
                 hint="Check the token, profile or environment variables that the Databricks SDK reads.",
             ) from None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+    ) -> CatalogAnswer:
         url = self.host + (path if path.startswith("/") else f"{_ROOT}{path}")
         try:
             with self._session().request(
@@ -120,7 +157,8 @@ class Transport:
             ) from None
         self.databricks = self.databricks or response.headers.get("Server", "").lower() == "databricks"
         asked = _seconds(response.headers.get("Retry-After"))
-        return CatalogAnswer(response.status_code, _parsed(content), asked, self.databricks)
+        body = _parsed(content)
+        return CatalogAnswer(response.status_code, body or {}, asked, self.databricks, garbled=body is None)
 
     def _content(self, response: requests.Response) -> bytes:
         pieces: list[bytes] = []
@@ -151,24 +189,37 @@ class Transport:
         return session
 
 
-def connect(host: str | None = None, token: str | None = None) -> Transport:
+def connect(
+    host: str | None = None,
+    token: str | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    patience: Patience = Patience(),  # noqa: B008 - a frozen value
+) -> Transport:
     """Authenticate with a token, or as the SDK finds out by itself (job identity, profile, environment).
 
     Raises `AuthenticationError` where there is nothing to authenticate with.
     """
     if host is not None and token is not None:
-        return Transport(host, lambda: {"Authorization": f"Bearer {token}"})
+        return Transport(host, lambda: {"Authorization": f"Bearer {token}"}, sleep=sleep, patience=patience)
     from databricks.sdk.config import Config
 
+    def found_login() -> Config:
+        return Config(host=host, token=token, retry_timeout_seconds=30)
+
+    def log_in_anew() -> Callable[[], Mapping[str, str]]:
+        authenticate: Callable[[], Mapping[str, str]] = found_login().authenticate
+        return authenticate
+
     try:
-        config = Config(host=host, token=token, retry_timeout_seconds=30)
+        config = found_login()
         found = str(config.host or "")
     except ValueError as error:
         raise AuthenticationError(
             f"The Databricks SDK finds no credentials for Unity Catalog: {_first_line(error)}.",
             hint="Inside a job nothing is needed; elsewhere set DATABRICKS_HOST and DATABRICKS_TOKEN, or a profile.",
         ) from None
-    return Transport(found, config.authenticate)
+    return Transport(found, config.authenticate, sleep=sleep, patience=patience, log_in_anew=log_in_anew)
 
 
 def is_databricks(host: str) -> bool:
@@ -180,11 +231,6 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _pause(attempt: int, asked: float | None) -> float:
-    """Return the seconds to wait; the jitter keeps shards from coming back together."""
-    return min(asked if asked is not None else 0.25 * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.8, 1.2)
-
-
 def _origin(response: requests.Response) -> str:
     """Where a redirect points, without its query, which may hold a token."""
     try:
@@ -194,12 +240,13 @@ def _origin(response: requests.Response) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"[:200]
 
 
-def _parsed(content: bytes) -> Mapping[str, Any]:
+def _parsed(content: bytes) -> Mapping[str, Any] | None:
+    """None for what is no JSON object."""
     try:
         body = msgspec.json.decode(content) if content else {}
     except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested beyond reason
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _seconds(text: str | None) -> float | None:
