@@ -34,7 +34,7 @@ from writers import (
 from writers.delta.schema import schema_of
 from writers.delta.table import DeltaCommitTable
 from writers.storage.location import TableLocation
-from writers.storage.put_if_absent import _store
+from writers.storage.objects import _store
 
 ALWAYS = -(1 << 62), 1 << 62
 LOST_ANSWER = OSError("error sending request: operation timed out")

@@ -25,7 +25,7 @@ from docs.generating.glossary import words
 from docs.generating.markdown import anchor
 from engine.cli import commands
 from writers.storage.location import TableLocation
-from writers.storage.put_if_absent import _known, _store
+from writers.storage.objects import _known, _store
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

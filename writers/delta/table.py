@@ -74,8 +74,7 @@ class DeltaCommitTable:
 
     def exists(self) -> bool:
         with storage_errors(self._place.uri):
-            self._place.look_into("_delta_log")
-            return bool(DeltaTable.is_deltatable(self._place.uri, storage_options=storage_options(self._place)))
+            return self._place.has_log()
 
     def open(self) -> OpenDeltaTable:
         if not self.exists():

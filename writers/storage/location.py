@@ -17,19 +17,16 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pyarrow.fs as pafs
+from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
 from config.errors import ConfigurationError, ExtractError, StorageError
 
 from .durable import create_file, make_folders, sync_new
 from .errors import FOREIGN_ERRORS, shown
-from .put_if_absent import create_object
+from .objects import create_object, get_object, has_entries, names_under, open_object, put_object, remove_object
 
 SCHEMES = ("s3", "s3a", "abfss", "abfs", "az", "azure", "adl", "gs")
-
-# Small writes through Python are gathered, so that a part of an upload costs one call.
-_REMOTE_BUFFER_BYTES = 1 << 20
-
 
 # delta-rs makes a URL of a folder: it would look for the table in another one, or fail.
 _NOT_IN_A_URL = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\]")
@@ -80,7 +77,9 @@ class TableLocation:
         return {**self.storage_options, **(self.vended() if self.vended is not None else {})}
 
     def filesystem(self) -> pafs.FileSystem:
-        """Open a filesystem whose root is this place."""
+        """Open a filesystem whose root is this place. For reading large files: that of an object store lets no other
+        thread go on while it waits.
+        """
         if self.local:
             return pafs.SubTreeFileSystem(self.uri, pafs.LocalFileSystem())
         return pafs.PyFileSystem(DeltaStorageHandler(self.uri, self.options()))
@@ -91,6 +90,13 @@ class TableLocation:
             make_folders(Path(self.uri))
         elif self.local:
             Path(self.uri).mkdir(parents=True, exist_ok=True)
+
+    def has_log(self) -> bool:
+        """Whether this is a Delta table."""
+        if self.local:
+            self.look_into("_delta_log")
+            return bool(DeltaTable.is_deltatable(self.uri))
+        return has_entries(self.uri, self.options(), "_delta_log")
 
     def look_into(self, folder: str) -> None:
         """Raise what keeps us from seeing what is in a folder of this machine, unless there is none.
@@ -109,17 +115,15 @@ class TableLocation:
 
     def open_output(self, path: str) -> pafs.NativeFile:
         """Open a new file; the folders above it come into being."""
-        filesystem = self.filesystem()
-        if self.local:
-            Path(self.uri, path).parent.mkdir(parents=True, exist_ok=True)
-            return filesystem.open_output_stream(path)
-        return filesystem.open_output_stream(path, buffer_size=_REMOTE_BUFFER_BYTES)
+        if not self.local:
+            return open_object(self.uri, self.options(), path)
+        Path(self.uri, path).parent.mkdir(parents=True, exist_ok=True)
+        return self.filesystem().open_output_stream(path)
 
     def write_small(self, path: str, content: bytes) -> None:
         """Put a small file in one step: a reader sees the old content or the new, never half of it."""
         if not self.local:
-            with self.open_output(path) as sink:
-                sink.write(content)
+            put_object(self.uri, self.options(), path, content)
             return
         target = Path(self.uri, path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +150,8 @@ class TableLocation:
     def read_small(self, path: str) -> bytes | None:
         """Read a small file; None where there is none."""
         try:
+            if not self.local:
+                return get_object(self.uri, self.options(), path)
             with self.filesystem().open_input_stream(path) as source:
                 content: bytes = source.read()
         except FileNotFoundError:
@@ -158,6 +164,8 @@ class TableLocation:
 
     def names(self, folder: str) -> tuple[str, ...]:
         """List the file names right under `folder`; none where it does not exist."""
+        if not self.local:
+            return tuple(sorted(names_under(self.uri, self.options(), folder)))
         selector = pafs.FileSelector(folder, allow_not_found=True)
         try:
             found = self.filesystem().get_file_info(selector)
@@ -170,7 +178,10 @@ class TableLocation:
         an orphan costs bytes, not truth, and vacuum finds it.
         """
         with contextlib.suppress(*FOREIGN_ERRORS, ExtractError):
-            self.filesystem().delete_file(path)
+            if self.local:
+                self.filesystem().delete_file(path)
+            else:
+                remove_object(self.uri, self.options(), path)
 
 
 def _as_delta_has_it(folder: str) -> str:
