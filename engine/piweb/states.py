@@ -153,7 +153,8 @@ def decode_batch(sets: Sequence[SetOfStates], body: bytes) -> list[States]:
 
 
 def _states(of: SetOfStates, answer: _States) -> States:
-    for one in (answer, *answer.Items):
+    parts: tuple[_States | _State, ...] = (answer, *answer.Items)
+    for one in parts:
         if one.Errors or one.WebException:
             said = sentence_of(one.Errors) or sentence_of(one.WebException) or "it does not say why"
             return States(of, problem=f"the answer broke off: {said}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ import pytest
 
 from engine.simulator.dispatch import Dispatch
 from engine.simulator.replies import Reply, json_reply
+from engine.simulator.server import Simulator
 from tests.exactness.plant import BEGIN, HOUR, Plant
-from tests.variants import first_of
+from tests.variants import first_of, slowly
 
 END = BEGIN + HOUR
 
 
 @contextmanager
-def capped(cap: int) -> Iterator[list[str]]:
-    """Of each stream only the first `cap` events come. Gives what is asked for of recorded values."""
-    real, asked = Dispatch.answer, []
+def cut(cut_streams: Callable[[list[Any]], None]) -> Iterator[list[str]]:
+    """Answers with recorded values, cut before they are sent. Gives what is asked for."""
+    real, real_batch, asked = Dispatch.answer, Simulator._batch, []
 
     def answer(self: Dispatch, method: str, target: str, *more: Any) -> Reply:
         reply = real(self, method, target, *more)
@@ -30,12 +31,40 @@ def capped(cap: int) -> Iterator[list[str]]:
             return reply
         asked.append(target)
         content = json.loads(reply.body())
-        for stream in content["Items"] if "/streamsets/" in target else [content]:
-            stream["Items"] = stream["Items"][:cap]
+        cut_streams(content["Items"] if "/streamsets/" in target else [content])
         return json_reply(content)
 
-    with patch.object(Dispatch, "answer", answer):
+    async def batch(self: Simulator, *what: Any) -> Reply:
+        reply = await real_batch(self, *what)
+        parts = json.loads(reply.body())
+        asked.append("batch")
+        cut_streams([part["Content"] for part in parts.values() if "UnitsAbbreviation" in (part["Content"] or {})])
+        return json_reply(parts, reply.status)
+
+    with patch.object(Dispatch, "answer", answer), patch.object(Simulator, "_batch", batch):
         yield asked
+
+
+def capped(cap: int) -> Any:
+    """Of each stream only the first `cap` events come."""
+
+    def first_of_each(streams: list[Any]) -> None:
+        for stream in streams:
+            stream["Items"] = stream["Items"][:cap]
+
+    return cut(first_of_each)
+
+
+def capped_together(cap: int) -> Any:
+    """Of each answer only the first `cap` events come, of all its streams together."""
+
+    def first_of_all(streams: list[Any]) -> None:
+        left = cap
+        for stream in streams:
+            stream["Items"] = stream["Items"][:left]
+            left -= len(stream["Items"])
+
+    return cut(first_of_all)
 
 
 @pytest.mark.parametrize("mode", first_of(["batch", "streamset", "single"]))
@@ -46,6 +75,27 @@ async def test_what_is_cut_without_a_sign_is_read_on(tmp_path: Path, mode: str) 
     assert (report.status, report.tags_failed) == ("succeeded", ())
     plant.assert_exact(BEGIN, END)
     plant.assert_marks(range(3), BEGIN, END)
+
+
+@pytest.mark.parametrize("mode", first_of(["batch", "streamset", "single"]))
+@pytest.mark.parametrize("cap", [7, *slowly(2, 20, 60)])
+async def test_also_a_server_that_gives_very_few_events_loses_none(tmp_path: Path, mode: str, cap: int) -> None:
+    plant = Plant.of(tmp_path, tags=3, shapes=(("steady", 1.0),), interval_secs=120)
+    with capped(cap):
+        report = await plant.run(END, extraction={"request_mode": mode})
+    assert (report.status, report.tags_failed) == ("succeeded", ())
+    plant.assert_exact(BEGIN, END)
+
+
+@pytest.mark.parametrize("mode", ["batch", "streamset"])
+@pytest.mark.parametrize("cap", [7, 30, *slowly(2, 20, 31, 60, 89, 90, 91)])
+async def test_a_cap_that_all_tags_of_an_answer_share_loses_no_event(tmp_path: Path, mode: str, cap: int) -> None:
+    """Also where it falls between two tags, so that the next one is just empty."""
+    plant = Plant.of(tmp_path, tags=4, shapes=(("steady", 3.0), ("doubled", 1.0)), interval_secs=120)
+    with capped_together(cap):
+        report = await plant.run(END, extraction={"request_mode": mode})
+    assert (report.status, report.tags_failed) == ("succeeded", ())
+    plant.assert_exact(BEGIN, END)
 
 
 async def test_events_that_have_just_come_are_no_sign_of_a_server_that_holds_back(tmp_path: Path) -> None:
@@ -83,7 +133,7 @@ async def test_a_look_that_is_refused_costs_no_tag(tmp_path: Path) -> None:
         return real(self, method, target, *more)
 
     with patch.object(Dispatch, "answer", answer):
-        report = await plant.run(END)
+        report = await plant.run(END, extraction={"request_mode": "streamset"})
     assert len(refused) == 1, "the answer stands, and is not asked for in parts"
     assert (report.status, report.tags_failed) == ("succeeded", ())
     plant.assert_exact(BEGIN, END)
