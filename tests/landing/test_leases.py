@@ -187,6 +187,31 @@ def test_a_damaged_lease_file_stops_no_run(tmp_path: Path) -> None:
     assert record(tmp_path)["run_id"] == "second"
 
 
+@pytest.mark.parametrize(("done", "refused"), [(True, False), (True, True), (False, False)])
+def test_a_term_whose_answer_is_lost_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: bool, refused: bool
+) -> None:
+    """`refused`: the storage client has sent it again, and was told that it is there already: by itself."""
+    create = TableLocation.create_small
+
+    def lost(place: TableLocation, path: str, content: bytes) -> None:
+        monkeypatch.undo()
+        if done:
+            create(place, path, content)
+        raise FileExistsError(path) if refused else OSError("error sending request: connection reset")
+
+    first = lease(tmp_path, "first")
+    monkeypatch.setattr(TableLocation, "create_small", lost)
+    if not done:
+        with pytest.raises(UnavailableError):
+            first.acquire()
+        return
+    first.acquire()
+    first.renew()
+    with pytest.raises(FencedError, match="run first"):
+        lease(tmp_path, "second", Sleep(first.renew)).acquire()
+
+
 @pytest.mark.parametrize("error", [StorageError("no room"), UnavailableError("away"), AccessDeniedError("403")])
 def test_a_lease_that_cannot_be_given_back_is_not_what_ends_a_run(tmp_path: Path, error: ExtractError) -> None:
     """It would hide what did end it, or make a failure of a run that has landed everything."""

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from config.errors import ExtractError, FencedError
+from config.errors import ExtractError, FencedError, RetryError
 
 from .errors import storage_errors
 from .location import TableLocation
@@ -95,10 +95,24 @@ class FileLease:
         if any(not one.released and not _surely_dead(one) for one in found):
             self._watch(begun, found)
         ours = self._new()
-        if not self._terms.write(term + 1, ours.encode()):
-            raise self._fenced(LeaseRecord.decode(self._terms.read()[1]))
+        self._begin(term + 1, ours)
         self._write(ours)
         self._ours = ours
+
+    def _begin(self, term: int, ours: LeaseRecord) -> None:
+        """Begin a term. Raises `FencedError` where another run has begun it.
+
+        An answer that is lost, or a refusal because of our own first attempt, says nothing: the term does, whose it is.
+        """
+        lost: ExtractError | None = None
+        try:
+            if self._terms.write(term, ours.encode()):
+                return
+        except RetryError as error:
+            lost = error
+        newest = LeaseRecord.decode(self._terms.read()[1])
+        if newest is None or newest.token != ours.token:
+            raise lost or self._fenced(newest)
 
     def _seen(self, begun: bytes) -> list[LeaseRecord]:
         """Who says that it has the lease: the file, and who has begun the newest term if its file is yet to come."""
