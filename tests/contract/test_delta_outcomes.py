@@ -393,6 +393,10 @@ except StorageError as error:
         ("<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message>", ExpiredError),
         ("403 Forbidden <Code>AuthenticationFailed</Code>", AccessDeniedError),
         ("503 Service Unavailable <Code>SlowDown</Code>", UnavailableError),
+        (
+            "403 Forbidden: <Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large",
+            AccessDeniedError,
+        ),
         ("something nobody has seen before", StorageError),
     ],
 )

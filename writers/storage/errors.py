@@ -72,6 +72,12 @@ _SIGNS: tuple[tuple[re.Pattern[str], type[ExtractError], str, str], ...] = tuple
             "Say which: AWS_REGION in storage.options, for tables in a catalog too.",
         ),
         (
+            r"requesttimetooskewed|date header (is )?too old|request date is too",
+            AccessDeniedError,
+            "The storage at {place} refuses requests, because our clock differs too much from its own.",
+            "Set the clock of this machine right (NTP), then run again.",
+        ),
+        (
             r"expiredtoken|token (has )?expired|token is expired|requestexpired|credentials? (has |have )?expired",
             ExpiredError,
             "The credentials for {place} have expired.",
@@ -122,6 +128,36 @@ _SIGNS: tuple[tuple[re.Pattern[str], type[ExtractError], str, str], ...] = tuple
             UnavailableError,
             "The storage at {place} cannot be reached.",
             "Check the network and the endpoint, then run again.",
+        ),
+        (
+            r"kernel error: file not found.{0,400}_delta_log",
+            StorageError,
+            "The log of the table at {place} has lost an entry that this run had read.",
+            "Run again: where another engine has only cleaned up, nothing is missing. Else the next run says what is.",
+        ),
+        (
+            r"expected contiguous commit files",
+            StorageError,
+            "The log of the table at {place} lacks an entry between others, and nobody can read the table.",
+            "Restore the file in _delta_log from a backup, or from an earlier version if the storage keeps them.",
+        ),
+        (
+            r"_last_checkpoint hint|invalid checkpoint",
+            StorageError,
+            "The log of the table at {place} names a checkpoint that is not there.",
+            (
+                "Restore the checkpoint. If the log holds every entry from version 0 on, remove _delta_log/_last_checkpoint "
+                "instead."
+            ),
+        ),
+        (
+            r"kernel error: (json error|arrow error|parquet error|.{0,40}(truncated|corrupt|invalid json))",
+            StorageError,
+            "An entry or a checkpoint in the log of the table at {place} is damaged.",
+            (
+                "Restore the newest files of _delta_log from a backup. A damaged checkpoint may be removed, with "
+                "_last_checkpoint, if the log holds every entry from version 0 on."
+            ),
         ),
         (  # last: a file may fail to be read for any of the reasons above
             r"object at location .* not found|failed to open local file.*no such file|parquet error",
