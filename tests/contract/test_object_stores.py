@@ -56,6 +56,7 @@ def test_a_store_that_is_silent_holds_up_nobody_else(silent: TableLocation) -> N
         "names": lambda: silent.names("folder"),
         "has": lambda: silent.has("a"),
         "remove": lambda: silent.remove("a"),
+        "open_input": lambda: silent.open_input("a").read(1),
         "open_output": lambda: _written(silent),
         "exists": DeltaCommitTable(silent, PI_TIMESERIES).exists,
         "open": DeltaCommitTable(silent, PI_TIMESERIES).open,
@@ -93,6 +94,13 @@ def test_files_of_any_size_come_back(s3: dict[str, str], size: int) -> None:
     place.write_small("folder/b", content)
     place.create_small("folder/c", content)
     assert [place.read_small(f"folder/{name}") == content for name in "abc"] == [True] * 3
+    with place.open_input("folder/a") as source:
+        assert source.size() == size
+        assert source.read() == content
+        source.seek(size // 2)
+        assert source.read(1000) == content[size // 2 : size // 2 + 1000]
+    with pytest.raises(FileNotFoundError):
+        place.open_input("folder/d")
     assert place.names("folder") == ("a", "b", "c")
     assert place.names("") == ()
     with pytest.raises(FileExistsError):

@@ -522,7 +522,8 @@ class _Catalog(Transport):
 
     def __init__(self, status: int, data: bytes) -> None:
         super().__init__("https://catalog.example", dict, sleep=lambda _: None)
-        self._answer = CatalogAnswer(status, _parsed(data))
+        body = _parsed(data)
+        self._answer = CatalogAnswer(status, body or {}, garbled=body is None)
 
     def _send(self, *_: Any) -> CatalogAnswer:
         return self._answer

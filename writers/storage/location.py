@@ -24,7 +24,16 @@ from config.errors import ConfigurationError, ExtractError, StorageError
 
 from .durable import create_file, make_folders, sync_new
 from .errors import FOREIGN_ERRORS, shown
-from .objects import create_object, get_object, has_entries, names_under, open_object, put_object, remove_object
+from .objects import (
+    create_object,
+    get_object,
+    has_entries,
+    names_under,
+    open_object,
+    put_object,
+    read_object,
+    remove_object,
+)
 
 SCHEMES = ("s3", "s3a", "abfss", "abfs", "az", "azure", "adl", "gs")
 
@@ -77,8 +86,8 @@ class TableLocation:
         return {**self.storage_options, **(self.vended() if self.vended is not None else {})}
 
     def filesystem(self) -> pafs.FileSystem:
-        """Open a filesystem whose root is this place. For reading large files: that of an object store lets no other
-        thread go on while it waits.
+        """Open a filesystem whose root is this place. That of an object store may hold up all threads while it waits:
+        there is a method for each use that waits long.
         """
         if self.local:
             return pafs.SubTreeFileSystem(self.uri, pafs.LocalFileSystem())
@@ -119,6 +128,12 @@ class TableLocation:
             return open_object(self.uri, self.options(), path)
         Path(self.uri, path).parent.mkdir(parents=True, exist_ok=True)
         return self.filesystem().open_output_stream(path)
+
+    def open_input(self, path: str) -> pafs.NativeFile:
+        """Open a file to read parts of it. Raises `FileNotFoundError` where there is none."""
+        if not self.local:
+            return read_object(self.uri, self.options(), path)
+        return self.filesystem().open_input_file(path)
 
     def write_small(self, path: str, content: bytes) -> None:
         """Put a small file in one step: a reader sees the old content or the new, never half of it."""

@@ -96,7 +96,7 @@ def _actions_of(place: TableLocation, path: str, only: str | None) -> Iterator[A
     if path.endswith(".json"):
         yield from parse(place.read_small(path) or b"", path)
         return
-    with pq.ParquetFile(place.filesystem().open_input_file(path)) as file:
+    with pq.ParquetFile(place.open_input(path)) as file:
         there = {column.path for column in file.schema}
         wanted = [c for c in there if not c.startswith("add.") or c.split(".")[1] in _ADD]
         if only is not None:

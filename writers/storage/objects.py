@@ -105,6 +105,42 @@ def open_object(uri: str, options: Mapping[str, str], path: str) -> pa.NativeFil
     return pa.BufferedOutputStream(pa.PythonFile(_Sink(writer, path), mode="w"), _BUFFER_BYTES)
 
 
+def read_object(uri: str, options: Mapping[str, str], path: str) -> pa.NativeFile:
+    """Open a large object to read parts of it. Raises `FileNotFoundError` where there is none, reading `OSError`."""
+    store = _opened(uri, options)
+    with _errors(path):
+        size = int(obstore.head(store, path)["size"])
+    return pa.PythonFile(_Source(store, path, size), mode="r")
+
+
+class _Source:
+    """What Arrow reads from: it asks for the parts that it wants."""
+
+    def __init__(self, store: Any, path: str, size: int) -> None:
+        self._store, self._path, self._size = store, path, size
+        self._at = 0
+        self.closed = False
+
+    def read(self, count: int = -1) -> bytes:
+        end = self._size if count < 0 else min(self._size, self._at + count)
+        if end <= self._at:
+            return b""
+        with _errors(self._path):
+            found = obstore.get_range(self._store, self._path, start=self._at, end=end).to_bytes()
+        self._at += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class _Sink:
     """What Arrow writes to."""
 
@@ -142,7 +178,7 @@ def _errors(path: str) -> Iterator[None]:
         # A bucket that does not exist is no object that is not there.
         if re.search("nosuchbucket|containernotfound|filesystemnotfound", str(error), re.IGNORECASE):
             raise OSError(_told(error)) from None
-        raise FileNotFoundError(path) from None
+        raise FileNotFoundError(_told(error)) from None
     except BaseError as error:
         raise OSError(_told(error)) from None
 

@@ -64,7 +64,7 @@ def _read_file(
 ) -> Iterator[pa.RecordBatch]:
     gone = _deleted(place, add)
     encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
-    source = place.filesystem().open_input_file(_below(place, add["path"]))
+    source = place.open_input(_below(place, add["path"]))
     with pq.ParquetFile(source, read_dictionary=encoded) as file:
         names = [name for name in schema.names if name in file.schema_arrow.names]
         for group, first in _groups(file.metadata, time, window):
