@@ -333,6 +333,8 @@ class RecordedSource:
         if error := error_for(response, f"reading {_named(asks)}", tags=0 if shape is Shape.BATCH else len(asks)):
             raise error
         found = self._decode(response.body, asks, shape).outcomes
+        if request.tells_of_parts:
+            self._client.note_parts(response, found.errors.values())
         for error in found.errors.values():
             raise TagError(error.message)
         return found

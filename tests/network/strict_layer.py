@@ -89,7 +89,9 @@ class Layer:
 
     @staticmethod
     def _stream(query: Mapping[str, str]) -> Mapping[str, Any]:
-        return {"Items": [{"Timestamp": query["startTime"], "Value": 1.0, "Good": True}], "UnitsAbbreviation": ""}
+        # Of what comes after an event it is asked by the microsecond: there is nothing.
+        event = {"Timestamp": query["startTime"], "Value": 1.0, "Good": True}
+        return {"Items": [event] if "." not in query["startTime"] else [], "UnitsAbbreviation": ""}
 
 
 def _point(identifier: str) -> Mapping[str, Any]:
