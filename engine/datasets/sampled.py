@@ -181,7 +181,7 @@ class SampledSource(RecordedSource):
         empty = [ask for n, ask in enumerate(outcomes.asks) if not outcomes.rows[n] and n not in outcomes.errors]
         if (outcomes.rows.any() or outcomes.errors) and calls_of(empty):
             found = await self._again(empty)
-            if found.rows.any():
+            if found is not None and found.rows.any():
                 tag = empty[int(np.flatnonzero(found.rows)[0])].tag.name
                 raise SplitError(
                     f"tag {tag}: the server gave no value of it beside other tags, and has some",
@@ -192,22 +192,27 @@ class SampledSource(RecordedSource):
     async def _insist_on_interval(self, ask: Ask, digest: int) -> None:
         start = int(first_point(ask.start, ask.tag.sampling.interval)) if ask.tag.sampling else ask.start
         alone = await self._again([Ask(ask.tag, start, start + 1, 1)])
-        if int(alone.last_digests[0]) != digest:
+        if alone is not None and int(alone.last_digests[0]) != digest:
             raise TagUnsupportedError(
                 f"tag {ask.tag.name}: asked for its counts, the server sent one for the whole time",
                 hint="something between us and the PI Web API may drop the query of requests; please report it with this message",
             )
 
-    async def _again(self, asks: Sequence[Ask]) -> AskOutcomes:
-        """What the server gives if it is asked for these alone. Raises what asking raises."""
+    async def _again(self, asks: Sequence[Ask]) -> AskOutcomes | None:
+        """What the server gives if it is asked for these alone. None where it refuses one of them now: that says nothing of the
+        answer before. Raises what else asking raises.
+        """
         request, shape = self._request(asks)
         response = await self._client.send(request)
         if error := error_for(response, f"reading tag {asks[0].tag.name}", tags=len(asks)):
+            if isinstance(error, TagError):
+                return None
             raise error
         found = self._decode(response.body, asks, shape).outcomes
-        for error in found.errors.values():
-            raise error
-        return found
+        for wrong in found.errors.values():
+            if not isinstance(wrong, TagError):
+                raise wrong
+        return None if found.errors else found
 
     def _decode(self, body: bytes, asks: Sequence[Ask], shape: Shape) -> DecodedAnswer:
         answer = decode_sampled(_DECODER, body, asks, shape, ingested_at=self._now())
