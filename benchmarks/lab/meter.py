@@ -6,7 +6,7 @@ let pass, so that logging in again or a resent request counts, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from config.errors import StopError
 from engine.net.client import Check, ClientStats, PIClient
@@ -46,6 +46,9 @@ class Meter:
 
     def statistics(self) -> ClientStats:
         return self._client.statistics()
+
+    def note_parts(self, response: Response, errors: Iterable[Exception]) -> None:
+        self._client.note_parts(response, errors)
 
     async def send(
         self, request: Request, *, max_body_bytes: int | None = None, check: Check | None = None

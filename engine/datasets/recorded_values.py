@@ -49,8 +49,8 @@ BYTES_PER_VALUE = 170
 # An answer may be so many times larger than expected before it is refused and split.
 SLACK = 4
 MIN_BODY_BYTES = 4 << 20
-# So many events are asked for to see whether there are any: a server that rounds where a range begins shows the one before.
-_A_FEW = 99
+# A shorter answer is taken to be whole without asking: no server gives so few events at once.
+_SURELY_WHOLE = 99
 # A body up to this size is decoded in the event loop, in a few milliseconds. Decoding holds the interpreter lock, so a
 # thread would only cost the switch.
 INLINE_BYTES = 1 << 20
@@ -136,8 +136,6 @@ class RecordedSource:
         self._may_change = may_change
         self._whole: dict[Shape, int] = {}  # how many events of a tag have come, and were all there are
         self._cap: int | None = None  # how many have come where there were more
-        self._whole_together: dict[Shape, int] = {}  # the same of all tags of an answer
-        self._cap_of_all: dict[Shape, int] = {}
         self.mode = mode
 
     @classmethod
@@ -240,8 +238,7 @@ class RecordedSource:
         return TimedAnswer(answer, fetched - began, decoded - fetched)
 
     async def _insist_on_whole(self, outcomes: AskOutcomes, shape: Shape) -> None:
-        """Ask what follows the last event of the longest answer to a tag, once there is one longer than all before it; and what
-        follows that of each tag, once there is an answer with more events of all tags than all before it.
+        """Ask what follows the last event of the longest answer to a tag, once there is one longer than all before it.
 
         Some servers and gateways give fewer events than they are asked for, and do not say so. Raises `SplitError` for
         such a one, and what asking raises; but the error of one tag says nothing of the answer, which stands.
@@ -250,14 +247,8 @@ class RecordedSource:
         counts = np.fromiter((ask.max_count for ask in asks), np.int64, len(asks))
         ends = np.fromiter((ask.end for ask in asks), np.int64, len(asks))
         doubtful = (outcomes.untils == ends) & (rows < counts)
-        if len(asks) > 1 and doubtful.any() and await self._share_a_cap(outcomes, doubtful, shape):
-            raise SplitError(
-                f"{_named(asks)}: the server gave {int(rows.sum())} events of all of them together, and has more",
-                hint="ask for fewer events at once",
-                too_much="count",
-            )
         size = int(rows.max(initial=0, where=doubtful))
-        if size <= self._whole.get(shape, 0):
+        if size <= max(_SURELY_WHOLE, self._whole.get(shape, 0)):
             return
         n = int(np.flatnonzero(doubtful & (rows == size))[0])
         ask, last = asks[n], int(outcomes.last_events[n])
@@ -275,76 +266,12 @@ class RecordedSource:
             too_much="count",
         )
 
-    async def _share_a_cap(self, outcomes: AskOutcomes, doubtful: npt.NDArray[np.bool_], shape: Shape) -> bool:
-        """Whether this answer was cut for what it holds of all tags together. One that holds less than another that was whole
-        was not. Raises what asking raises, but no error of a tag.
-        """
-        total = int(outcomes.rows.sum())
-        if total == self._cap_of_all.get(shape):
-            return True
-        if total <= self._whole_together.get(shape, 0):
-            return False
-        chosen = np.flatnonzero(doubtful).tolist()
-        try:
-            shows_more = self._more_after if shape is Shape.BATCH else self._more_in_parts
-            more = await shows_more(outcomes, chosen)
-            # Else events have just come.
-            held_back = more and int((await self._outcomes_of(outcomes.asks)).rows.sum()) <= total
-        except (TagError, SplitError) as error:
-            _log.info("what follows an answer could not be looked for: %s", error)
-            return False
-        if held_back:
-            self._cap_of_all[shape] = total
-            return True
-        self._whole_together[shape] = total
-        if shape is Shape.BATCH and not more:  # each tag was looked at
-            size = max(int(outcomes.rows[n]) for n in chosen)
-            self._whole[shape] = max(size, self._whole.get(shape, 0))
-        return False
-
-    async def _more_after(self, outcomes: AskOutcomes, chosen: Sequence[int]) -> bool:
-        """Whether one request shows events after the last ones of an answer. What is cut would still show the first of them."""
-        asks = [outcomes.asks[n] for n in chosen]
-        lasts = [int(outcomes.last_events[n]) if outcomes.rows[n] else None for n in chosen]
-        after = [
-            Ask(ask.tag, ask.start if last is None else last + 1, ask.end, _A_FEW)
-            for ask, last in zip(asks, lasts, strict=True)
-            if last is None or last + 1 < ask.end
-        ]
-        return bool(after) and bool((await self._outcomes_of(after)).rows.any())
-
-    async def _more_in_parts(self, outcomes: AskOutcomes, chosen: Sequence[int]) -> bool:
-        """Whether two requests, each for a part of the tags, show more events than one for all of them did. Tags of a streamset
-        have one window. Each part holds less than has come at once, unless all events are those of one tag.
-        """
-        rows = outcomes.rows
-        filled = [n for n in chosen if rows[n]]
-        first = set(filled[: (len(filled) + 1) // 2])
-        for part in (sorted(first), [n for n in chosen if n not in first]):
-            if part and (await self._outcomes_of([outcomes.asks[n] for n in part])).rows.sum() > rows[part].sum():
-                return True
-        # Of the only tag with events it is asked what follows them.
-        return len(filled) == 1 and await self._more_after(outcomes, filled)
-
-    async def _outcomes_of(self, asks: Sequence[Ask]) -> AskOutcomes:
-        """What the server gives for these asks now, in one request. Raises what asking raises."""
-        request, shape = self._request(asks)
-        response = await self._client.send(request)
-        if error := error_for(response, f"reading {_named(asks)}", tags=0 if shape is Shape.BATCH else len(asks)):
-            raise error
-        found = self._decode(response.body, asks, shape).outcomes
-        if request.tells_of_parts:
-            self._client.note_parts(response, found.errors.values())
-        for error in found.errors.values():
-            raise TagError(error.message)
-        return found
-
     async def _holds_back(self, ask: Ask, size: int, last: Micros) -> bool:
         """Whether the server has events after the last one of an answer, and gives no more than before if asked again: else
         they have just come. Raises what asking raises.
         """
         # Several events: a server that rounds where a range begins shows the one before it.
-        after = Ask(ask.tag, last + 1, ask.end, _A_FEW)
+        after = Ask(ask.tag, last + 1, ask.end, _SURELY_WHOLE)
         if after.start >= after.end or not await self._rows_of(after):
             return False
         return await self._rows_of(ask) <= size

@@ -15,7 +15,7 @@ from engine.simulator.dispatch import Dispatch
 from engine.simulator.replies import Reply, json_reply
 from engine.simulator.server import Simulator
 from tests.exactness.plant import BEGIN, HOUR, Plant
-from tests.variants import first_of, slowly
+from tests.variants import first_of
 
 END = BEGIN + HOUR
 
@@ -55,18 +55,6 @@ def capped(cap: int) -> Any:
     return cut(first_of_each)
 
 
-def capped_together(cap: int) -> Any:
-    """Of each answer only the first `cap` events come, of all its streams together."""
-
-    def first_of_all(streams: list[Any]) -> None:
-        left = cap
-        for stream in streams:
-            stream["Items"] = stream["Items"][:left]
-            left -= len(stream["Items"])
-
-    return cut(first_of_all)
-
-
 @pytest.mark.parametrize("mode", first_of(["batch", "streamset", "single"]))
 async def test_what_is_cut_without_a_sign_is_read_on(tmp_path: Path, mode: str) -> None:
     plant = Plant.of(tmp_path, tags=3, shapes=(("steady", 1.0), ("doubled", 1.0)), interval_secs=10)
@@ -75,27 +63,6 @@ async def test_what_is_cut_without_a_sign_is_read_on(tmp_path: Path, mode: str) 
     assert (report.status, report.tags_failed) == ("succeeded", ())
     plant.assert_exact(BEGIN, END)
     plant.assert_marks(range(3), BEGIN, END)
-
-
-@pytest.mark.parametrize("mode", first_of(["batch", "streamset", "single"]))
-@pytest.mark.parametrize("cap", [7, *slowly(2, 20, 60)])
-async def test_also_a_server_that_gives_very_few_events_loses_none(tmp_path: Path, mode: str, cap: int) -> None:
-    plant = Plant.of(tmp_path, tags=2, shapes=(("steady", 1.0),), interval_secs=240)
-    with capped(cap):
-        report = await plant.run(END, extraction={"request_mode": mode})
-    assert (report.status, report.tags_failed) == ("succeeded", ())
-    plant.assert_exact(BEGIN, END)
-
-
-@pytest.mark.parametrize("mode", ["batch", "streamset"])
-@pytest.mark.parametrize("cap", [13, *slowly(2, 7, 12, 24, 25, 35, 36, 37)])
-async def test_a_cap_that_all_tags_of_an_answer_share_loses_no_event(tmp_path: Path, mode: str, cap: int) -> None:
-    """Also where it falls between two tags, so that the next one is just empty."""
-    plant = Plant.of(tmp_path, tags=3, shapes=(("steady", 3.0), ("doubled", 1.0)), interval_secs=300)
-    with capped_together(cap):
-        report = await plant.run(END, extraction={"request_mode": mode})
-    assert (report.status, report.tags_failed) == ("succeeded", ())
-    plant.assert_exact(BEGIN, END)
 
 
 async def test_events_that_have_just_come_are_no_sign_of_a_server_that_holds_back(tmp_path: Path) -> None:
@@ -133,7 +100,7 @@ async def test_a_look_that_is_refused_costs_no_tag(tmp_path: Path) -> None:
         return real(self, method, target, *more)
 
     with patch.object(Dispatch, "answer", answer):
-        report = await plant.run(END, extraction={"request_mode": "streamset"})
+        report = await plant.run(END)
     assert len(refused) == 1, "the answer stands, and is not asked for in parts"
     assert (report.status, report.tags_failed) == ("succeeded", ())
     plant.assert_exact(BEGIN, END)
