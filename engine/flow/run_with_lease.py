@@ -31,7 +31,7 @@ async def run_with_lease(lease: Lease, work: Coroutine[Any, Any, R]) -> R:
 async def _keep(lease: Lease) -> None:
     """Renew the lease until cancelled. Raises `FencedError` when another run has taken it.
 
-    A renewal that fails, for whatever reason, is only logged, since the next one may succeed; where it never does, the
+    Any renewal that fails is only logged, since the next one may succeed; where it never does, the
     work meets the same. If another run starts meanwhile, the next commit is fenced: the lease is not what guarantees
     exactly-once.
     """

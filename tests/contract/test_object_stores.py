@@ -1,4 +1,4 @@
-"""What is said to an object store beside delta-rs: it holds up nobody else, and takes what the options of delta-rs say."""
+"""What is said to an object store beside delta-rs: other threads go on meanwhile, and the options are those of delta-rs."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def _written(place: TableLocation) -> None:
         sink.write(os.urandom(6 << 20))
 
 
-def test_a_store_that_is_silent_holds_up_nobody_else(silent: TableLocation) -> None:
-    """Whatever holds the interpreter lock meanwhile stops the event loop: requests, alerts, signals."""
+def test_other_threads_go_on_while_a_store_is_silent(silent: TableLocation) -> None:
+    """A call that holds the interpreter lock meanwhile stops the event loop: requests, alerts, signals."""
     calls: dict[str, Callable[[], object]] = {
         "read_small": lambda: silent.read_small("a"),
         "write_small": lambda: silent.write_small("a", b"x"),

@@ -39,7 +39,7 @@ PASSING = ("500", "500 when done", "503 of a proxy", "a web page", "a web page w
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_commit_is_there_once_whatever_its_proposal_was_answered(
+def test_a_commit_is_there_once_for_every_answer_to_its_proposal(
     catalog: StandIn, opened: Opened, answer: str, times: int
 ) -> None:
     lake = Lake(opened(patience=QUICK))

@@ -138,7 +138,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], type[ExtractError], str, str], ...] = tuple
         (
             r"expected contiguous commit files",
             StorageError,
-            "The log of the table at {place} lacks an entry between others, and nobody can read the table.",
+            "The log of the table at {place} lacks an entry between others, so the table cannot be read.",
             "Restore the file in _delta_log from a backup, or from an earlier version if the storage keeps them.",
         ),
         (

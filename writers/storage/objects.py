@@ -1,6 +1,6 @@
 """Objects of an object store, on every storage that delta-rs knows and with its options: put, get, list, remove.
 
-obstore is the Python interface of the library of storage clients that delta-rs uses. Invariants: whatever waits for the
+obstore is the Python interface of the library of storage clients that delta-rs uses. Invariants: a call that waits for the
 network lets other threads go on (the filesystem of delta-rs holds the interpreter lock meanwhile: a store that is
 silent would stop the whole run, signals and alerts too). Of many writers that create one name at once, one succeeds.
 """
